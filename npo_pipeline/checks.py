@@ -1,0 +1,128 @@
+"""Value checks of the configuration: what would only fail later, or fail to mean anything, is refused here.
+
+Each check names the key, what was found and what is expected. Nothing heavy is imported.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from npo_pipeline import config as c
+from npo_pipeline.errors import ConfigError
+
+METHOD_NAME_RESERVED = {"probe", "guide", "evaluation", "initial"}
+
+
+def require(condition: bool, key: str, found: Any, expected: str) -> None:
+    if not condition:
+        raise ConfigError(f"{key}={found!r}: expected {expected}")
+
+
+def one_of(key: str, found: str, allowed: tuple[str, ...]) -> None:
+    require(found in allowed, key, found, "one of " + ", ".join(allowed))
+
+
+def check_root(root: c.RootConfig) -> None:
+    """Raises ConfigError for the first value that cannot work."""
+    require(bool(root.name) and "/" not in root.name and not root.name.startswith("."), "name", root.name, "a plain folder name")
+    require(bool(root.seeds) and len(set(root.seeds)) == len(root.seeds), "seeds", root.seeds, "a list of different whole numbers")
+    require(min(root.seeds) >= 0, "seeds", root.seeds, "numbers from 0 up")
+    check_task(root.task)
+    check_policy(root.policy)
+    one_of("engine.name", root.engine.name, ("transformers", "vllm"))
+    require(root.engine.max_batch >= 1, "engine.max_batch", root.engine.max_batch, "at least 1")
+    check_sampling(root.sampling)
+    check_grpo(root.grpo)
+    require(root.probe.steps >= 1, "probe.steps", root.probe.steps, "at least 1")
+    every = root.probe.checkpoint_every
+    require(every >= 1, "probe.checkpoint_every", every, "at least 1")
+    check_guidance(root.guidance)
+    require(bool(root.method), "method", [], "at least one method, for example method=[npo]")
+    for name, method in root.method.items():
+        check_method(name, method)
+    check_evaluate(root.evaluate)
+    size = root.task.train_size
+    batch = root.grpo.prompts_per_step
+    require(size is None or size >= batch, "task.train_size", size, f"at least grpo.prompts_per_step={batch}, so that a step has different problems")
+
+
+def check_task(task: c.TaskConfig) -> None:
+    one_of("task.source", task.source, ("reasoning_gym", "dataset"))
+    one_of("task.prompt.style", task.prompt.style, ("auto", "chat", "plain"))
+    require("{question}" in task.prompt.template, "task.prompt.template", task.prompt.template, "a template that holds {question}")
+    one_of("task.verifier.kind", task.verifier.kind, ("exact", "math", "reasoning_gym"))
+    one_of("task.verifier.extract", task.verifier.extract, c.EXTRACTORS)
+    require(task.verifier.timeout_seconds > 0, "task.verifier.timeout_seconds", task.verifier.timeout_seconds, "more than 0")
+    for key, size in (("train_size", task.train_size), ("eval_size", task.eval_size)):
+        require(size is None or size >= 1, f"task.{key}", size, "at least 1, or null for all")
+    if task.source == "reasoning_gym":
+        for key, size in (("train_size", task.train_size), ("eval_size", task.eval_size)):
+            require(size is not None, f"task.{key}", size, "a number of problems to generate")
+    else:
+        require(bool(task.train), "task.train", task.train, "a .jsonl or .parquet file, a saved datasets folder, or a hub name")
+        require(task.verifier.kind != "reasoning_gym", "task.verifier.kind", task.verifier.kind, "exact or math, since the task is a dataset")
+
+
+def check_policy(policy: c.PolicyConfig) -> None:
+    one_of("policy.source", policy.source, ("scratch", "pretrained", "gguf"))
+    one_of("policy.dtype", policy.dtype, ("float32", "bfloat16"))
+    if policy.source != "scratch":
+        require(bool(policy.path), "policy.path", policy.path, "a model directory or hub name, for example policy.path=./my-model")
+    if policy.source == "pretrained" and policy.path and (policy.path.startswith((".", "/", "~")) or Path(policy.path).exists()):
+        check_model_directory(Path(policy.path).expanduser())
+
+
+def check_model_directory(path: Path) -> None:
+    """A Hugging Face model directory: config.json and safetensors weights. Raises ConfigError naming what is missing."""
+    require(path.is_dir(), "policy.path", str(path), "a directory that exists")
+    require((path / "config.json").is_file(), "policy.path", str(path), "a model directory, but it holds no config.json")
+    require(any(path.glob("*.safetensors")), "policy.path", str(path), "weights as *.safetensors, but the directory holds none (pickled weights are not read)")
+
+
+def check_sampling(sampling: c.SamplingConfig) -> None:
+    require(sampling.temperature > 0, "sampling.temperature", sampling.temperature, "more than 0")
+    require(0 < sampling.top_p <= 1, "sampling.top_p", sampling.top_p, "in (0, 1]")
+    require(sampling.top_k >= 0, "sampling.top_k", sampling.top_k, "0 (off) or more")
+    require(sampling.max_new_tokens >= 1, "sampling.max_new_tokens", sampling.max_new_tokens, "at least 1")
+
+
+def check_grpo(grpo: c.GrpoConfig) -> None:
+    require(grpo.group_size >= 2, "grpo.group_size", grpo.group_size, "at least 2: the advantage of a response is measured against its group")
+    for key in ("prompts_per_step", "epochs", "minibatches", "micro_batch_tokens"):
+        require(getattr(grpo, key) >= 1, f"grpo.{key}", getattr(grpo, key), "at least 1")
+    rows = grpo.prompts_per_step * grpo.group_size
+    require(grpo.minibatches <= rows, "grpo.minibatches", grpo.minibatches, f"at most the {rows} responses of a step")
+    require(grpo.learning_rate > 0, "grpo.learning_rate", grpo.learning_rate, "more than 0")
+    require(grpo.max_grad_norm > 0, "grpo.max_grad_norm", grpo.max_grad_norm, "more than 0")
+    require(0 < grpo.clip_low < 1, "grpo.clip_low", grpo.clip_low, "in (0, 1)")
+    require(grpo.clip_high > 0, "grpo.clip_high", grpo.clip_high, "more than 0")
+    require(grpo.kl_coef >= 0, "grpo.kl_coef", grpo.kl_coef, "0 or more")
+    require(len(grpo.adam_betas) == 2, "grpo.adam_betas", grpo.adam_betas, "two numbers")
+    one_of("grpo.advantage", grpo.advantage, ("std", "mean"))
+    one_of("grpo.aggregation", grpo.aggregation, ("response", "constant"))
+
+
+def check_guidance(guidance: c.GuidanceConfig) -> None:
+    require(0 <= guidance.gate < 1, "guidance.gate", guidance.gate, "in [0, 1)")
+    require(guidance.samples >= 1, "guidance.samples", guidance.samples, "at least 1")
+    require(guidance.shard_rows >= 1, "guidance.shard_rows", guidance.shard_rows, "at least 1")
+    one_of("guidance.variance.estimator", guidance.variance.estimator, ("exp_kl", "chi2", "ess"))
+    require(guidance.variance.beta > 0, "guidance.variance.beta", guidance.variance.beta, "more than 0")
+
+
+def check_method(name: str, method: c.MethodConfig) -> None:
+    key = f"method.{name}"
+    require(name not in METHOD_NAME_RESERVED and "/" not in name, key, name, "a name that is not a folder of the pipeline's own")
+    one_of(f"{key}.planner", method.planner, ("manual", "autonpo"))
+    require(0 <= method.gate < 1, f"{key}.gate", method.gate, "in [0, 1)")
+    if method.planner == "manual":
+        require(bool(method.windows), f"{key}.windows", [], "at least one window {from_step, to_step, guide_step}")
+    else:
+        require(method.autonpo is not None, f"{key}.autonpo", None, "the settings of the trigger (see conf/method/autonpo.yaml)")
+
+
+def check_evaluate(evaluate: c.EvaluateConfig) -> None:
+    require(evaluate.samples >= 1, "evaluate.samples", evaluate.samples, "at least 1")
+    require(bool(evaluate.ks) and all(1 <= k <= evaluate.samples for k in evaluate.ks), "evaluate.ks", evaluate.ks, f"numbers from 1 to evaluate.samples={evaluate.samples}")
+    require(evaluate.temperature > 0, "evaluate.temperature", evaluate.temperature, "more than 0")
+    require(evaluate.bootstrap >= 100, "evaluate.bootstrap", evaluate.bootstrap, "at least 100")
+    require(0 < evaluate.confidence < 1, "evaluate.confidence", evaluate.confidence, "in (0, 1)")

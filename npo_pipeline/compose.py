@@ -1,0 +1,128 @@
+"""From `conf/` and a user's overrides to one resolved configuration per stage.
+
+Hydra composes once, when the Snakefile is parsed; the dataclasses of `npo_pipeline.config` check keys and types, and
+`npo_pipeline.checks` the values. Every error is one line that names the key. No torch here.
+"""
+
+import difflib
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from npo_pipeline import config as c
+from npo_pipeline.checks import check_root
+from npo_pipeline.errors import ConfigError
+from npo_pipeline.storage.manifest import sha256_text
+from npo_pipeline.timeline import resolve_timeline
+
+PROJECT = Path(__file__).resolve().parent.parent
+CONF = PROJECT / "conf"
+
+# Raise a stage's version when its code changes what it writes: Snakemake then makes it again.
+VERSIONS = {"prepare": 1, "probe": 1, "guide": 1, "plan": 1, "guided": 1, "evaluate": 1, "report": 1}
+
+# Mappings whose keys belong to somebody else (a reasoning-gym dataset): overrides may add to them.
+OPEN_KEYS = ("task.config.", "task.cold_start_config.")
+
+Stage = TypeVar("Stage")
+
+
+def load_root(experiment: str = "default", overrides: str | Sequence[str] = (), conf: Path = CONF) -> c.RootConfig:
+    """Compose, type-check and validate. `overrides` is a list, or one string as a shell would split it. Raises ConfigError."""
+    words = shlex.split(overrides) if isinstance(overrides, str) else list(overrides)
+    composed = _compose(experiment, [_open(word) for word in words], conf)
+    try:
+        root = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(c.RootConfig), composed))
+    except OmegaConfBaseException as error:
+        raise ConfigError(_one_line(str(error), composed, getattr(error, "full_key", None))) from None
+    assert isinstance(root, c.RootConfig)
+    check_root(root)
+    return root
+
+
+def stage_configs(root: c.RootConfig) -> dict[str, dict[str, Any]]:
+    """The resolved configuration of every stage, by the name of its file below `config/` (without .yaml)."""
+    time, g = resolve_timeline(root), root.guidance
+    shared: dict[str, Any] = {"sampling": root.sampling, "engine": root.engine, "verifier": root.task.verifier, "dtype": root.policy.dtype}
+    run: dict[str, Any] = {"steps": time.steps, "grpo": root.grpo, **shared}
+    stages: dict[str, Any] = {
+        "prepare": c.PrepareStage(VERSIONS["prepare"], root.task, root.policy),
+        "probe": c.ProbeStage(VERSIONS["probe"], checkpoint_every=time.checkpoint_every, **run),
+        "guide": c.GuideStage(
+            VERSIONS["guide"], time.guide_steps, time.checkpoint_every, time.lookback, g.gate, g.samples, g.shard_rows, g.variance, **shared
+        ),
+        "evaluate": c.EvaluateStage(VERSIONS["evaluate"], root.evaluate, **shared),
+        "report": c.ReportStage(VERSIONS["report"], root.name, root.seeds, list(root.method), root.report),
+    }
+    for name, method in time.methods.items():
+        stages[f"plan-{name}"] = c.PlanStage(VERSIONS["plan"], name, method, time.steps, time.guide_steps, time.lookback)
+        stages[f"guided-{name}"] = c.GuidedStage(VERSIONS["guided"], name, checkpoint_every=time.guided_checkpoint_every, **run)
+    return {name: asdict(stage) for name, stage in stages.items()}
+
+
+def to_yaml(values: dict[str, Any]) -> str:
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+def load_stage(path: Path, schema: type[Stage]) -> tuple[Stage, str]:
+    """Read a stage's resolved YAML into its dataclass; also its sha256. Raises ConfigError naming file and key."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = OmegaConf.create(text)
+        stage = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: not found; snakemake writes it, or give another file with --config") from None
+    except (OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        raise ConfigError(f"{path}: {_first_line(str(error))}") from None
+    assert isinstance(stage, schema)
+    return stage, sha256_text(text)
+
+
+def _compose(experiment: str, overrides: list[str], conf: Path) -> DictConfig:
+    if experiment not in (known := sorted(file.stem for file in (conf / "experiment").glob("*.yaml"))):
+        raise ConfigError(f"experiment={experiment}: no such file in {conf / 'experiment'}; there are {', '.join(known)}")
+    try:
+        with initialize_config_dir(str(conf), version_base="1.3"):
+            return hydra_compose("config", [f"experiment={experiment}", *overrides])
+    except (HydraException, OmegaConfBaseException) as error:
+        with initialize_config_dir(str(conf), version_base="1.3"):
+            plain = hydra_compose("config", [f"experiment={experiment}"])
+        raise ConfigError(_one_line(str(error), plain, None)) from None
+
+
+def _open(override: str) -> str:
+    return f"++{override}" if override.startswith(OPEN_KEYS) else override
+
+
+def _one_line(message: str, known: DictConfig, key: str | None) -> str:
+    """The error's first line, with the nearest known key where a key was misspelt."""
+    line = _first_line(message)
+    misspelt = re.search(r"Could not override '([^']+)'|Key '([^']+)' (?:is )?not in", message)
+    wrong = key or (misspelt and (misspelt[1] or misspelt[2]))
+    if not misspelt or not wrong:
+        return f"{wrong}: {line}" if wrong and wrong not in line else line
+    keys = list(_dotted(OmegaConf.to_container(known)))
+    near = difflib.get_close_matches(wrong, [key for key in keys if key != wrong], n=1, cutoff=0.5)
+    return f"{wrong}: no such key" + (f"; did you mean {near[0]}?" if near else "; conf/ and npo_pipeline/config.py list them")
+
+
+def _first_line(message: str) -> str:
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return lines[0] if lines else message
+
+
+def _dotted(values: Any, prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{prefix}{key}.")

@@ -1,0 +1,280 @@
+"""The configuration: one typed dataclass per stage, holding just what changes that stage's output.
+
+`conf/` holds the values, this file their types and meaning; `npo_pipeline.compose` turns the one into the other. Steps that
+scale with the run (`StepLike`) are whole numbers of steps, or a fraction of the run as a float: 40, or 0.5 (npo_pipeline.timeline).
+Workers, devices and logging are no part of it: they are options of a stage's command line.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+EXTRACTORS = ("auto", "whole", "last_line", "answer_tag", "hash", "boxed", "last_number")
+
+StepLike = Any  # int: steps; float in [0, 1]: a fraction of probe.steps
+
+
+@dataclass
+class PromptConfig:
+    style: str  # "chat" (the tokenizer's chat template), "plain" (`template` alone), or "auto": chat where there is one
+    template: str  # holds {question}
+    system: str | None  # system message of the chat style
+
+
+@dataclass
+class VerifierConfig:
+    kind: str  # "exact", "math" (math-verify) or "reasoning_gym" (the task's own scorer)
+    extract: str  # where the answer stands in a response: one of EXTRACTORS (npo_pipeline.tasks.extract)
+    timeout_seconds: float  # bound on judging one answer; an answer that takes longer is wrong
+
+
+@dataclass
+class TaskConfig:
+    source: str  # "reasoning_gym" or "dataset"
+    name: str  # reasoning-gym dataset, or a label
+    config: dict[str, Any]  # reasoning-gym parameters
+    cold_start_config: dict[str, Any]  # parameters that differ for the cold start's problems
+    train: str | None  # dataset: a .jsonl/.parquet file, a saved `datasets` folder, or a hub name
+    eval: str | None  # as `train`; None: split off from it
+    train_split: str  # split to take where the source has several
+    eval_split: str
+    revision: str | None  # hub revision
+    question_column: str
+    answer_column: str
+    train_size: int | None  # problems to take; None: all (dataset only)
+    eval_size: int | None
+    seed: int
+    question_pattern: str | None  # regular expression; its first group becomes the question
+    difficulty_key: str | None  # column or metadata key; a list counts its items, a text its lines
+    prompt: PromptConfig
+    verifier: VerifierConfig
+
+
+@dataclass
+class ColdStartConfig:
+    steps: int  # 0: no cold start
+    examples: int
+    batch_size: int
+    learning_rate: float
+
+
+@dataclass
+class ScratchConfig:
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+    heads: int
+    key_value_heads: int
+    head_dim: int
+    vocab_size: int  # of the tokenizer, trained on the task's own text
+    max_positions: int
+    split_pattern: str  # regular expression: what the tokenizer never merges across
+
+
+@dataclass
+class PolicyConfig:
+    source: str  # "scratch" (built and cold-started here), "pretrained" (directory or hub name), "gguf" (file in a package)
+    path: str | None  # pretrained: directory or hub name; gguf: "package:file.gguf"
+    revision: str | None
+    dtype: str  # "float32" or "bfloat16" (then the optimizer keeps a float32 master copy)
+    seed: int
+    scratch: ScratchConfig
+    cold_start: ColdStartConfig
+
+
+@dataclass
+class EngineConfig:
+    name: str  # "transformers" or "vllm"
+    max_batch: int  # sequences sampled at a time
+
+
+@dataclass
+class SamplingConfig:
+    temperature: float
+    top_p: float
+    top_k: int  # 0: off
+    max_new_tokens: int
+
+
+@dataclass
+class GrpoConfig:
+    prompts_per_step: int
+    group_size: int
+    learning_rate: float
+    warmup_steps: int
+    weight_decay: float
+    adam_betas: list[float]
+    max_grad_norm: float
+    epochs: int  # passes over each batch
+    minibatches: int  # optimizer steps per pass
+    advantage: str  # "std" (r - mean) / (std + eps), or "mean"
+    advantage_eps: float
+    aggregation: str  # "response" (mean over each response's tokens) or "constant" (sum / sampling.max_new_tokens)
+    clip_low: float
+    clip_high: float
+    kl_coef: float  # against the initial policy; 0: the reference is not even loaded
+    micro_batch_tokens: int  # padded tokens per forward; does not change the result beyond rounding
+
+
+@dataclass
+class ProbeConfig:
+    steps: int
+    checkpoint_every: int
+
+
+@dataclass
+class VarianceConfig:
+    estimator: str  # "exp_kl": exp(beta * kl_token), "chi2": 1 + chi2_token, "ess": 1 / ess
+    beta: float
+
+
+@dataclass
+class GuidanceConfig:
+    every: StepLike  # distance between guide checkpoints
+    lookback: StepLike  # how far before a guide checkpoint its prompts are collected
+    gate: float  # prompts with group accuracy <= gate are collected
+    samples: int  # tries per prompt; a prompt stops at its first verified one
+    shard_rows: int
+    variance: VarianceConfig
+
+
+@dataclass
+class WindowConfig:
+    from_step: StepLike
+    to_step: StepLike
+    guide_step: StepLike
+
+
+@dataclass
+class AutoNpoConfig:
+    ema: float  # weight of the newest step in the moving averages
+    patience: StepLike  # steps over which stagnation and decline are judged
+    min_gain: float  # reward gained over `patience` below which training stagnates
+    entropy_drop: float  # relative entropy loss over `patience` above which exploration collapses
+    min_coverage: float  # share of the mistake pool that the present policy must solve to confirm
+    cooldown: StepLike  # steps after an intervention without another warning
+
+
+@dataclass
+class MethodConfig:
+    planner: str  # "manual" (the windows) or "autonpo" (from the probe's log)
+    gate: float  # a group is mixed where its own accuracy <= gate
+    correction: bool  # ratio of guide slots against the recorded guide log-probs
+    windows: list[WindowConfig] = field(default_factory=list)  # planner manual
+    autonpo: AutoNpoConfig | None = None  # planner autonpo
+
+
+@dataclass
+class GuidedConfig:
+    checkpoint_every: StepLike
+
+
+@dataclass
+class EvaluateConfig:
+    samples: int  # responses per problem
+    ks: list[int]  # the k of pass@k
+    temperature: float
+    bootstrap: int  # resamples behind each confidence interval
+    confidence: float
+    seed: int
+
+
+@dataclass
+class ReportConfig:
+    title: str
+    samples: int  # trajectories shown per policy
+
+
+@dataclass
+class RootConfig:
+    """What Hydra composes from `conf/`."""
+
+    name: str
+    seeds: list[int]
+    task: TaskConfig
+    policy: PolicyConfig
+    engine: EngineConfig
+    sampling: SamplingConfig
+    grpo: GrpoConfig
+    probe: ProbeConfig
+    guidance: GuidanceConfig
+    method: dict[str, MethodConfig]
+    guided: GuidedConfig
+    evaluate: EvaluateConfig
+    report: ReportConfig
+
+
+@dataclass
+class PrepareStage:
+    version: int
+    task: TaskConfig
+    policy: PolicyConfig
+
+
+@dataclass
+class ProbeStage:
+    version: int
+    steps: int
+    checkpoint_every: int
+    grpo: GrpoConfig
+    sampling: SamplingConfig
+    engine: EngineConfig
+    verifier: VerifierConfig
+    dtype: str
+
+
+@dataclass
+class GuideStage:
+    version: int
+    guide_steps: list[int]
+    checkpoint_every: int
+    lookback: int
+    gate: float
+    samples: int
+    shard_rows: int
+    variance: VarianceConfig
+    sampling: SamplingConfig
+    engine: EngineConfig
+    verifier: VerifierConfig
+    dtype: str
+
+
+@dataclass
+class PlanStage:
+    version: int
+    name: str
+    method: MethodConfig  # windows and autonpo in whole steps
+    steps: int
+    guide_steps: list[int]
+    lookback: int
+
+
+@dataclass
+class GuidedStage:
+    version: int
+    name: str
+    steps: int
+    checkpoint_every: int
+    grpo: GrpoConfig
+    sampling: SamplingConfig
+    engine: EngineConfig
+    verifier: VerifierConfig
+    dtype: str
+
+
+@dataclass
+class EvaluateStage:
+    version: int
+    evaluate: EvaluateConfig
+    sampling: SamplingConfig
+    engine: EngineConfig
+    verifier: VerifierConfig
+    dtype: str
+
+
+@dataclass
+class ReportStage:
+    version: int
+    name: str
+    seeds: list[int]
+    methods: list[str]
+    report: ReportConfig

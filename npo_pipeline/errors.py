@@ -1,0 +1,41 @@
+"""Typed errors and their exit codes.
+
+Every error says which file, field or key is wrong, what was found, what was expected, and the fix.
+Exit codes follow sysexits.h, so that a scheduler can tell bad input (65, 66, 74, 78) from a crash (1).
+"""
+
+
+class NpoError(Exception):
+    """Base of every error that a user can mend."""
+
+    exit_code = 70
+
+
+class ConfigError(NpoError):
+    """A key, value or combination of the configuration is wrong."""
+
+    exit_code = 78
+
+
+class DataError(NpoError):
+    """A dataset, a problem or a schedule that a user wrote is wrong."""
+
+    exit_code = 65
+
+
+class ArtifactError(NpoError):
+    """A file that an earlier stage should have left is missing, damaged, or of another run."""
+
+    exit_code = 66
+
+
+class StorageError(NpoError):
+    """The disk refused: full, read-only, or without permission."""
+
+    exit_code = 74
+
+
+class NumericalError(NpoError):
+    """A loss, gradient or log-probability is no longer finite."""
+
+    exit_code = 76

@@ -1,0 +1,87 @@
+"""The things that travel between stages, with their shapes and units.
+
+Axis suffixes, here and in the code: `_P` problem, `_G` group member (slot), `_T` response token, `_B` row of a micro-batch.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Source = Literal["on_policy", "guide"]
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A question with a verifiable answer.
+
+    Example: `Problem("train-000007", "train", "Sort: 3, 1, 2", "['1', '2', '3']", "3", "Sort: 3, 1, 2\\n", (5, 9, 2))`.
+    """
+
+    problem_id: str
+    split: str  # "train" or "eval"
+    question: str
+    answer: str  # the reference answer
+    difficulty: str  # a label to group results by; "all" where the task has none
+    prompt: str  # the rendered prompt: what the policy reads
+    prompt_token_ids: tuple[int, ...]
+    metadata: dict[str, Any] = field(default_factory=dict)  # what the verifier needs beside the answer
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One sampled and verified response.
+
+    Example: a response of three tokens has `response_token_ids == (7, 8, 1)` (the last is the end of sequence when
+    `finish_reason == "stop"`) and `behaviour_logprobs == (-0.1, -2.3, -0.01)`, in nats, under the distribution that was
+    sampled: after temperature, top-k and top-p.
+    """
+
+    problem_id: str
+    sample_index: int
+    prompt_token_ids: tuple[int, ...]
+    response_token_ids: tuple[int, ...]
+    behaviour_logprobs: tuple[float, ...]
+    reward: float
+    verified: bool
+    finish_reason: FinishReason
+    response_text: str
+
+
+@dataclass(frozen=True)
+class GuideTrajectory:
+    """A verified-correct trajectory of the guide checkpoint `guide_step`, ready to take a slot."""
+
+    trajectory: Trajectory
+    guide_step: int
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One member of a group: whose trajectory it is decides which log-probs its ratio is taken against.
+
+    `guide_step` is None for an on-policy slot. `corrected` matters to guide slots only: True takes the ratio against the
+    recorded guide log-probs (pi_theta / pi_guide), False treats the slot as if the current policy had sampled it.
+    """
+
+    trajectory: Trajectory
+    guide_step: int | None = None
+    corrected: bool = False
+
+    @property
+    def source(self) -> Source:
+        return "on_policy" if self.guide_step is None else "guide"
+
+
+@dataclass(frozen=True)
+class Group:
+    """The slots of one problem at one step.
+
+    `accuracy` is the share of verified-correct trajectories among all that the policy itself sampled, taken before any
+    slot was replaced: an injected success never counts as the policy's own.
+    Example: eight samples of which one is correct, the last slot then given to a guide: eight slots, accuracy 0.125.
+    """
+
+    problem: Problem
+    slots: tuple[Slot, ...]
+    accuracy: float
+    reward_mean: float  # of the policy's own samples, like `accuracy`

@@ -1,0 +1,81 @@
+"""Atomic files and folders: a reader sees the whole of it or nothing.
+
+Everything is written beside its place under a temporary name, flushed, and renamed. A full disk, a missing permission or a
+kill leaves no file that a later call takes for whole.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from npo_pipeline.errors import StorageError
+
+PARTIAL = ".partial"
+
+
+def write_file(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary file, then move it to `path`. Raises StorageError if the disk refuses."""
+    partial = path.with_name(f".{path.name}{PARTIAL}")
+    with _storage_errors(path, partial):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(partial)
+        _flush(partial)
+        os.replace(partial, path)
+        _flush(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_file(path, lambda partial: _write_text(partial, text))
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder that becomes `path` (replacing it) when the block ends well, and vanishes when it does not."""
+    partial = path.with_name(f".{path.name}{PARTIAL}")
+    with _storage_errors(path, partial):
+        _remove(partial)
+        partial.mkdir(parents=True)
+        yield partial
+        for file in sorted(partial.rglob("*")):
+            _flush(file)
+        _remove(path)
+        os.replace(partial, path)
+        _flush(path.parent)
+
+
+@contextmanager
+def _storage_errors(path: Path, partial: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        _remove(partial)
+        raise StorageError(
+            f"{path}: could not be written: {error.strerror or error}. Nothing half-written was left; "
+            "free space or mend the permissions, then run the same command again."
+        ) from error
+    except BaseException:
+        _remove(partial)
+        raise
+
+
+def _write_text(path: Path, text: str) -> None:
+    with open(path, "w", encoding="utf-8", newline="\n") as stream:
+        stream.write(text)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

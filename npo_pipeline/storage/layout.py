@@ -1,0 +1,85 @@
+"""Where each artifact lies: the only place that spells a path under `results/<experiment>`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def step_name(step: int) -> str:
+    """`step-000040`: sorts as text in the order of the steps."""
+    return f"step-{step:06d}"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The folder of one experiment, `results/<experiment>`, and of one seed in it."""
+
+    root: Path
+    seed: int = 0
+
+    @property
+    def prepare(self) -> Path:
+        return self.root / "prepare"
+
+    @property
+    def initial_policy(self) -> Path:
+        return self.prepare / "policy"
+
+    @property
+    def problems(self) -> Path:
+        return self.prepare / "problems.parquet"
+
+    @property
+    def seed_folder(self) -> Path:
+        return self.root / f"seed-{self.seed}"
+
+    @property
+    def probe(self) -> Path:
+        return self.seed_folder / "probe"
+
+    @property
+    def guide(self) -> Path:
+        return self.seed_folder / "guide"
+
+    @property
+    def signal(self) -> Path:
+        return self.guide / "signal.parquet"
+
+    @property
+    def comparison(self) -> Path:
+        return self.root / "comparison"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+    def guide_step(self, step: int) -> Path:
+        return self.guide / step_name(step)
+
+    def method(self, name: str) -> Path:
+        return self.seed_folder / name
+
+    def schedule(self, method: str) -> Path:
+        return self.method(method) / "schedule.yaml"
+
+    def run(self, policy: str) -> Path:
+        """The folder of the training run that made `policy`: `probe`, or a method's name."""
+        return self.probe if policy == "probe" else self.method(policy)
+
+    def policy(self, name: str) -> Path:
+        """The policy to evaluate under the name `initial`, `probe`, or a method's."""
+        return self.initial_policy if name == "initial" else self.run(name) / "policy"
+
+    def evaluation(self, policy: str) -> Path:
+        return self.seed_folder / "evaluation" / f"{policy}.json"
+
+    def evaluation_samples(self, policy: str) -> Path:
+        return self.seed_folder / "evaluation" / f"{policy}.parquet"
+
+
+def checkpoint(run: Path, step: int) -> Path:
+    """The policy that acts at `step`: the result of `step` updates."""
+    return run / "checkpoints" / step_name(step)
+
+
+def rollouts(run: Path, step: int) -> Path:
+    return run / "rollouts" / f"{step_name(step)}.parquet"

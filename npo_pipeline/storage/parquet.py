@@ -1,0 +1,150 @@
+"""Parquet tables with their provenance: schema version, config hash and code version in the file's metadata."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from npo_pipeline import __version__
+from npo_pipeline.errors import ArtifactError
+from npo_pipeline.records import Problem, Slot, Trajectory
+from npo_pipeline.storage.atomic import write_file
+from npo_pipeline.storage.manifest import sha256_text
+
+SCHEMA_VERSION = 1
+
+PROBLEMS = pa.schema(
+    [
+        ("problem_id", pa.string()),
+        ("split", pa.string()),
+        ("question", pa.string()),
+        ("answer", pa.string()),
+        ("difficulty", pa.string()),
+        ("prompt", pa.string()),
+        ("prompt_token_ids", pa.list_(pa.int32())),
+        ("metadata", pa.string()),  # JSON
+    ]
+)
+
+_TRAJECTORY = [
+    ("problem_id", pa.string()),
+    ("guide_step", pa.int32()),
+    ("sample_index", pa.int32()),
+    ("prompt_token_ids", pa.list_(pa.int32())),
+    ("response_token_ids", pa.list_(pa.int32())),
+    ("guide_logprobs", pa.list_(pa.float32())),
+    ("reward", pa.float32()),
+    ("verified", pa.bool_()),
+    ("finish_reason", pa.string()),
+    ("response_text", pa.string()),
+    ("prompt_sha256", pa.string()),
+    ("policy_sha256", pa.string()),
+]
+
+GUIDE_SHARD = pa.schema(_TRAJECTORY)
+
+# Roll-outs have the columns of a guide shard; `guide_logprobs` are the log-probs of whoever sampled the row (the policy
+# itself for on_policy rows), `trainer_logprobs` those that the trainer computed for the same tokens before its update.
+ROLLOUT = pa.schema(
+    [
+        *_TRAJECTORY,
+        ("step", pa.int32()),
+        ("slot", pa.int32()),
+        ("source", pa.string()),
+        ("advantage", pa.float32()),
+        ("group_accuracy", pa.float32()),
+        ("trainer_logprobs", pa.list_(pa.float32())),
+    ]
+)
+
+SCORES = pa.schema(
+    [
+        ("problem_id", pa.string()),
+        ("current_step", pa.int32()),
+        ("guide_step", pa.int32()),
+        ("sample_index", pa.int32()),
+        ("current_logprobs", pa.list_(pa.float32())),
+    ]
+)
+
+SIGNAL = pa.schema(
+    [
+        ("current_step", pa.int32()),
+        ("guide_step", pa.int32()),
+        ("distance", pa.int32()),
+        ("n_failed", pa.int32()),
+        ("n_covered", pa.int32()),
+        ("q", pa.float64()),
+        ("kl_token", pa.float64()),
+        ("chi2_token", pa.float64()),
+        ("ess", pa.float64()),
+        ("v", pa.float64()),
+        ("s", pa.float64()),
+        ("n_samples", pa.int32()),
+    ]
+)
+
+
+def write_table(path: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema, config_sha256: str, facts: dict[str, Any] | None = None) -> Path:
+    """Write rows (one dict each) as a Parquet file, atomically. Raises StorageError if the disk refuses."""
+    provenance = {"schema_version": SCHEMA_VERSION, "config_sha256": config_sha256, "code_version": __version__, **(facts or {})}
+    metadata = {f"npo.{key}": value if isinstance(value, str) else json.dumps(value) for key, value in provenance.items()}
+    table = pa.Table.from_pylist(list(rows), schema=schema.with_metadata(metadata))
+    write_file(path, lambda partial: pq.write_table(table, partial, compression="zstd"))
+    return path
+
+
+def read_table(path: Path, schema: pa.Schema) -> pa.Table:
+    """Read the schema's columns. Raises ArtifactError if the file is missing, damaged, or written in another schema version."""
+    try:
+        table = pq.read_table(path)
+        version = json.loads((table.schema.metadata or {}).get(b"npo.schema_version", b"null"))
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise ArtifactError(f"{path}: not a readable Parquet file ({error}). Delete it with its manifest and run its stage again.") from error
+    if version != SCHEMA_VERSION:
+        raise ArtifactError(f"{path}: schema version {version}, this code reads {SCHEMA_VERSION}. Delete it and run its stage again.")
+    if missing := [name for name in schema.names if name not in table.column_names]:
+        raise ArtifactError(f"{path}: column {missing[0]!r} is missing. Delete the file and run its stage again.")
+    return table.select(schema.names)
+
+
+def read_rows(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
+    return read_table(path, schema).to_pylist()
+
+
+def problem_row(problem: Problem) -> dict[str, Any]:
+    return vars(problem) | {"metadata": json.dumps(problem.metadata, sort_keys=True)}
+
+
+def read_problems(path: Path) -> list[Problem]:
+    rows = read_rows(path, PROBLEMS)
+    return [Problem(**row | {"prompt_token_ids": tuple(row["prompt_token_ids"]), "metadata": json.loads(row["metadata"])}) for row in rows]
+
+
+def trajectory_row(trajectory: Trajectory, guide_step: int | None, prompt: str, policy_sha256: str) -> dict[str, Any]:
+    """A row of a guide shard. `prompt` is hashed, so that a shard can be matched to the problems it was made for."""
+    row = {key: value for key, value in vars(trajectory).items() if key != "behaviour_logprobs"}
+    return row | {
+        "guide_step": guide_step,
+        "guide_logprobs": trajectory.behaviour_logprobs,
+        "prompt_sha256": sha256_text(prompt),
+        "policy_sha256": policy_sha256,
+    }
+
+
+def row_trajectory(row: dict[str, Any]) -> Trajectory:
+    names = ("problem_id", "sample_index", "reward", "verified", "finish_reason", "response_text")
+    return Trajectory(
+        **{name: row[name] for name in names},
+        prompt_token_ids=tuple(row["prompt_token_ids"]),
+        response_token_ids=tuple(row["response_token_ids"]),
+        behaviour_logprobs=tuple(row["guide_logprobs"]),
+    )
+
+
+def rollout_row(slot: Slot, facts: dict[str, Any], prompt: str, policy_sha256: str) -> dict[str, Any]:
+    """A row of a roll-out file; `facts` are its step, slot, advantage, group_accuracy and trainer_logprobs."""
+    return trajectory_row(slot.trajectory, slot.guide_step, prompt, policy_sha256) | {"source": slot.source} | facts

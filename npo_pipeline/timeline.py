@@ -1,0 +1,107 @@
+"""Steps of the run: fractions become whole steps, and windows are fitted to the guide checkpoints."""
+
+import math
+from dataclasses import dataclass, replace
+
+from npo_pipeline.config import AutoNpoConfig, MethodConfig, RootConfig, StepLike, WindowConfig
+from npo_pipeline.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The resolved steps of an experiment; windows and autonpo settings of `methods` hold whole steps only."""
+
+    steps: int
+    checkpoint_every: int
+    guide_steps: list[int]
+    lookback: int
+    guided_checkpoint_every: int
+    methods: dict[str, MethodConfig]
+
+
+def resolve_timeline(root: RootConfig) -> Timeline:
+    """Resolve every StepLike of the configuration. Raises ConfigError naming the key."""
+    steps, dense = root.probe.steps, root.probe.checkpoint_every
+    guides = guide_steps(as_steps(root.guidance.every, steps, "guidance.every", multiple=dense), steps)
+    # A fraction is rounded up to the checkpoints' grid, so that a guide that was rounded up still reaches its window's start.
+    grid = dense if isinstance(root.guidance.lookback, float) else 1
+    lookback = as_steps(root.guidance.lookback, steps, "guidance.lookback", multiple=grid)
+    kept = as_steps(root.guided.checkpoint_every, steps, "guided.checkpoint_every")
+    methods = {name: _resolve_method(f"method.{name}", method, steps, guides, lookback) for name, method in root.method.items()}
+    return Timeline(steps, dense, guides, lookback, kept, methods)
+
+
+def as_steps(value: StepLike, total: int, key: str, multiple: int = 1, least: int = 1) -> int:
+    """Whole steps of an int, or of a float fraction of `total` (rounded up to `multiple`, at least `least`, at most `total`)."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(f"{key}={value!r}: expected a whole number of steps, or a fraction of the run such as 0.5")
+    if isinstance(value, int):
+        if value < least or value % multiple:
+            raise ConfigError(f"{key}={value}: expected a multiple of probe.checkpoint_every={multiple}, at least {max(least, multiple)}")
+        return value
+    if not 0.0 <= value <= 1.0:
+        raise ConfigError(f"{key}={value}: a fraction of the run must lie between 0.0 and 1.0; write steps without a decimal point")
+    whole = max(least, round(value * total))
+    return min(total, math.ceil(whole / multiple) * multiple)
+
+
+def guide_steps(every: int, steps: int) -> list[int]:
+    """Every `every` steps, and the last checkpoint of the probe."""
+    return sorted({*range(every, steps + 1, every), steps})
+
+
+def checkpoint_steps(every: int, steps: int) -> list[int]:
+    """Where policy checkpoints lie: the start, every `every` updates, and the end."""
+    return sorted({*range(0, steps + 1, every), steps})
+
+
+def _resolve_method(key: str, method: MethodConfig, steps: int, guides: list[int], lookback: int) -> MethodConfig:
+    windows = [_resolve_window(f"{key}.windows[{i}]", window, steps, guides, lookback) for i, window in enumerate(method.windows)]
+    check_windows(key, windows, steps, guides, lookback)
+    return replace(method, windows=windows, autonpo=method.autonpo and _resolve_autonpo(f"{key}.autonpo", method.autonpo, steps))
+
+
+def _resolve_window(key: str, window: WindowConfig, steps: int, guides: list[int], lookback: int) -> WindowConfig:
+    guide = window.guide_step
+    if isinstance(guide, float):
+        target = as_steps(guide, steps, f"{key}.guide_step")
+        guide = next(step for step in guides if step >= target)
+    start = as_steps(window.from_step, steps, f"{key}.from_step", least=0)
+    if isinstance(window.from_step, float) and isinstance(guide, int):
+        start = max(start, guide - lookback)  # a fraction is fitted to what the guide can reach
+    return WindowConfig(start, as_steps(window.to_step, steps, f"{key}.to_step"), guide)
+
+
+def _resolve_autonpo(key: str, settings: AutoNpoConfig, steps: int) -> AutoNpoConfig:
+    patience = as_steps(settings.patience, steps, f"{key}.patience")
+    return replace(settings, patience=patience, cooldown=as_steps(settings.cooldown, steps, f"{key}.cooldown", least=0))
+
+
+def check_windows(key: str, windows: list[WindowConfig], steps: int, guides: list[int], lookback: int) -> None:
+    """Refuse windows that the guides cannot serve. Also used on a schedule that a person edited. Raises ConfigError."""
+    for i, window in enumerate(windows):
+        _check_window(f"{key}.windows[{i}]", window, steps, guides, lookback)
+    ordered = sorted(windows, key=lambda window: window.from_step)
+    for before, after in zip(ordered, ordered[1:], strict=False):
+        if after.from_step < before.to_step:
+            raise ConfigError(
+                f"{key}.windows: [{before.from_step}, {before.to_step}) and [{after.from_step}, {after.to_step}) overlap; "
+                "a step can have one guide. Move one of them."
+            )
+
+
+def _check_window(key: str, window: WindowConfig, steps: int, guides: list[int], lookback: int) -> None:
+    start, end, guide = window.from_step, window.to_step, window.guide_step
+    if not 0 <= start < end:
+        raise ConfigError(f"{key}: [{start}, {end}) is empty or starts before step 0; expected 0 <= from_step < to_step")
+    if end > steps:
+        raise ConfigError(f"{key}.to_step={end}: past the last checkpoint of the probe, {steps}; lower it or raise probe.steps")
+    if guide not in guides:
+        raise ConfigError(f"{key}.guide_step={guide}: no such guide checkpoint; there are {', '.join(map(str, guides))}. Take one, or change guidance.every")
+    if end > guide:
+        raise ConfigError(f"{key}.to_step={end}: guide checkpoint {guide} has trajectories for the steps before it only; end at {guide} or take a later guide")
+    if start < guide - lookback:
+        raise ConfigError(
+            f"{key}.from_step={start}: guide checkpoint {guide} has trajectories from step {guide - lookback} on "
+            f"(guidance.lookback={lookback}); start there or raise guidance.lookback"
+        )
