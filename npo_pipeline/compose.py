@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+from antlr4.error.Errors import RecognitionException
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.errors import HydraException
@@ -39,7 +40,7 @@ Stage = TypeVar("Stage")
 
 def load_root(experiment: str = "default", overrides: str | Sequence[str] = (), conf: Path = CONF) -> c.RootConfig:
     """Compose, type-check and validate. `overrides` is a list, or one string as a shell would split it. Raises ConfigError."""
-    words = shlex.split(overrides) if isinstance(overrides, str) else list(overrides)
+    words = _words(overrides) if isinstance(overrides, str) else list(overrides)
     composed = _compose(experiment, [_open(word) for word in words], conf)
     try:
         root = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(c.RootConfig), composed))
@@ -94,10 +95,17 @@ def _compose(experiment: str, overrides: list[str], conf: Path) -> DictConfig:
     try:
         with initialize_config_dir(str(conf), version_base="1.3"):
             return hydra_compose("config", [f"experiment={experiment}", *overrides])
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, RecognitionException) as error:
         with initialize_config_dir(str(conf), version_base="1.3"):
             plain = hydra_compose("config", [f"experiment={experiment}"])
-        raise ConfigError(_one_line(str(error), plain, None)) from None
+        raise ConfigError(_one_line(str(error) or f"overrides={' '.join(overrides)!r}: not readable as key=value", plain, None)) from None
+
+
+def _words(overrides: str) -> list[str]:
+    try:
+        return shlex.split(overrides)
+    except ValueError as error:
+        raise ConfigError(f"overrides={overrides!r}: {error}; every quote needs its partner") from None
 
 
 def _open(override: str) -> str:

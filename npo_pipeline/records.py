@@ -48,6 +48,15 @@ class Trajectory:
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What the probe's group made of a problem at a step: the share of its samples that were verified."""
+
+    step: int
+    problem_id: str
+    accuracy: float
+
+
+@dataclass(frozen=True)
 class GuideTrajectory:
     """A verified-correct trajectory of the guide checkpoint `guide_step`, ready to take a slot."""
 

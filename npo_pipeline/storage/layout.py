@@ -65,9 +65,9 @@ class Layout:
         """The folder of the training run that made `policy`: `probe`, or a method's name."""
         return self.probe if policy == "probe" else self.method(policy)
 
-    def policy(self, name: str) -> Path:
-        """The policy to evaluate under the name `initial`, `probe`, or a method's."""
-        return self.initial_policy if name == "initial" else self.run(name) / "policy"
+    def policy(self, method: str) -> Path:
+        """The final policy of a guided run; the probe's is its last checkpoint."""
+        return self.method(method) / "policy"
 
     def evaluation(self, policy: str) -> Path:
         return self.seed_folder / "evaluation" / f"{policy}.json"

@@ -83,7 +83,9 @@ SIGNAL = pa.schema(
         ("ess", pa.float64()),
         ("v", pa.float64()),
         ("s", pa.float64()),
-        ("n_samples", pa.int32()),
+        ("n_samples", pa.int32()),  # trajectories sampled for the prompts of this current step, verified or not
+        ("n_pool", pa.int32()),  # prompts failed or half-failed (accuracy <= gate): what was sampled for
+        ("n_scored", pa.int32()),  # verified trajectories behind kl_token, chi2_token and ess
     ]
 )
 
@@ -124,7 +126,7 @@ def read_problems(path: Path) -> list[Problem]:
     return [Problem(**row | {"prompt_token_ids": tuple(row["prompt_token_ids"]), "metadata": json.loads(row["metadata"])}) for row in rows]
 
 
-def trajectory_row(trajectory: Trajectory, guide_step: int | None, prompt: str, policy_sha256: str) -> dict[str, Any]:
+def trajectory_row(trajectory: Trajectory, guide_step: int | None, prompt: str, policy_sha256: str | None) -> dict[str, Any]:
     """A row of a guide shard. `prompt` is hashed, so that a shard can be matched to the problems it was made for."""
     row = {key: value for key, value in vars(trajectory).items() if key != "behaviour_logprobs"}
     return row | {
@@ -145,6 +147,6 @@ def row_trajectory(row: dict[str, Any]) -> Trajectory:
     )
 
 
-def rollout_row(slot: Slot, facts: dict[str, Any], prompt: str, policy_sha256: str) -> dict[str, Any]:
+def rollout_row(slot: Slot, facts: dict[str, Any], prompt: str, policy_sha256: str | None) -> dict[str, Any]:
     """A row of a roll-out file; `facts` are its step, slot, advantage, group_accuracy and trainer_logprobs."""
     return trajectory_row(slot.trajectory, slot.guide_step, prompt, policy_sha256) | {"source": slot.source} | facts

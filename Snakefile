@@ -1,0 +1,34 @@
+# Near-Future Policy Optimization in two passes: prepare -> probe -> guide -> plan -> guided -> evaluate -> report.
+#
+#   snakemake --cores 2
+#   snakemake --cores 2 --config experiment=chain_sum overrides="probe.steps=60 method=[npo_early]"
+#
+# conf/ says what is computed; workflow/profiles say where: snakemake --profile workflow/profiles/slurm
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+include: "workflow/rules/common.smk"
+
+
+rule all:
+    input:
+        artifacts,
+    localrule: True
+
+
+include: "workflow/rules/config.smk"
+include: "workflow/rules/prepare.smk"
+include: "workflow/rules/probe.smk"
+include: "workflow/rules/guide.smk"
+include: "workflow/rules/guided.smk"
+include: "workflow/rules/evaluate.smk"
+
+
+onsuccess:
+    print(f"Report: {RESULTS}/report.html" if Path(f"{RESULTS}/report.html").exists() else f"Finished, as far as was asked for: {RESULTS}")
+
+
+onerror:
+    print(f"A stage failed: its message is above and in {RESULTS}/logs. The same command goes on from what is finished.")

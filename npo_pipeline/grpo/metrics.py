@@ -1,0 +1,79 @@
+"""The numbers of one step, under the field's own names. Rewards and accuracy are of the policy's own samples, always."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from npo_pipeline.grpo.update import UpdateResult
+from npo_pipeline.records import Group, Trajectory
+
+
+def step_metrics(groups: Sequence[Group], mixed: Sequence[Group], result: UpdateResult) -> dict[str, Any]:
+    """`groups` as sampled, `mixed` as trained on: what was injected shows in guide/* and nowhere else."""
+    sampled = [slot.trajectory for group in groups for slot in group.slots]
+    return _reward_metrics(groups) | _completion_metrics(sampled) | _guide_metrics(mixed) | _policy_metrics(mixed, result) | _update_metrics(result)
+
+
+def _reward_metrics(groups: Sequence[Group]) -> dict[str, Any]:
+    spreads = [_spread([slot.trajectory.reward for slot in group.slots]) for group in groups]
+    return {
+        "reward/mean": _mean([group.reward_mean for group in groups]),
+        "reward/std": _mean(spreads),
+        "accuracy": _mean([group.accuracy for group in groups]),
+        "groups/all_wrong": _mean([float(group.accuracy == 0.0) for group in groups]),
+        "groups/all_right": _mean([float(group.accuracy == 1.0) for group in groups]),
+    }
+
+
+def _completion_metrics(sampled: Sequence[Trajectory]) -> dict[str, Any]:
+    lengths = [len(trajectory.response_token_ids) for trajectory in sampled]
+    return {
+        "completions/mean_length": _mean(lengths),
+        "completions/truncated": _mean([float(trajectory.finish_reason == "length") for trajectory in sampled]),
+        "completions/tokens": sum(lengths),
+    }
+
+
+def _guide_metrics(mixed: Sequence[Group]) -> dict[str, Any]:
+    injected = [(group.problem.problem_id, slot.guide_step) for group in mixed for slot in group.slots if slot.source == "guide"]
+    return {
+        "guide/injected": len(injected),
+        "guide/step": injected[0][1] if injected else None,
+        "guide/problem_ids": [problem_id for problem_id, _ in injected],
+    }
+
+
+def _policy_metrics(mixed: Sequence[Group], result: UpdateResult) -> dict[str, Any]:
+    """Entropy and trainer-engine gap over the tokens that the policy itself sampled."""
+    slots = [slot for group in mixed for slot in group.slots]
+    own = [i for i, slot in enumerate(slots) if slot.source == "on_policy"]
+    tokens = sum(len(slots[i].trajectory.response_token_ids) for i in own)
+    gaps = [
+        abs(trained - sampled)
+        for i in own
+        for trained, sampled in zip(result.measured.logprobs[i], slots[i].trajectory.behaviour_logprobs, strict=True)
+    ]
+    return {
+        "entropy": sum(result.measured.entropy[i] for i in own) / max(tokens, 1),
+        "logprob_gap/mean": _mean(gaps),
+        "logprob_gap/max": max(gaps, default=0.0),
+    }
+
+
+def _update_metrics(result: UpdateResult) -> dict[str, Any]:
+    tokens = max(result.tokens, 1)
+    return {
+        "loss": _mean(result.losses),
+        "grad_norm": _mean(result.grad_norms),
+        "clip_ratio/region_mean": result.clipped_tokens / tokens,
+        "kl": result.kl_sum / tokens,
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def _spread(values: Sequence[float]) -> float:
+    """Population standard deviation."""
+    mean = _mean(values)
+    return _mean([(value - mean) ** 2 for value in values]) ** 0.5

@@ -1,0 +1,92 @@
+"""One step of a run: sample groups, mix guides in, compute advantages, update, and say what happened."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from npo_pipeline.config import GrpoConfig
+from npo_pipeline.grpo.advantages import group_advantages
+from npo_pipeline.grpo.metrics import step_metrics
+from npo_pipeline.grpo.mixing import form_group
+from npo_pipeline.grpo.update import Updater, UpdateResult
+from npo_pipeline.policy.policy import Policy
+from npo_pipeline.records import Group, Problem, Trajectory
+from npo_pipeline.rollout.engine import Engine
+from npo_pipeline.rollout.order import problem_batch
+from npo_pipeline.rollout.sample import sample
+from npo_pipeline.storage.parquet import rollout_row
+from npo_pipeline.tasks.verify import Verifier
+
+Mixer = Callable[[int, Group], Group]  # what a guided run does to a group at a step; the probe leaves it alone
+
+
+@dataclass
+class Trainer:
+    """Everything that a step needs; the policy's weights are the only part that changes."""
+
+    policy: Policy
+    engine: Engine
+    verifier: Verifier
+    updater: Updater
+    problems: Sequence[Problem]  # the training problems
+    settings: GrpoConfig
+    seed: int
+    mixer: Mixer
+
+
+@dataclass
+class StepOutcome:
+    rows: list[dict[str, Any]]  # of the roll-out file
+    metrics: dict[str, Any]
+    timings: dict[str, float]
+
+
+def run_step(trainer: Trainer, step: int, policy_sha256: str) -> StepOutcome:
+    """Sample, mix, update. `policy_sha256` names the policy that the trajectories were sampled from."""
+    began = time.perf_counter()
+    batch = problem_batch(trainer.problems, trainer.seed, step, trainer.settings.prompts_per_step)
+    groups = [form_group(problem, trajectories) for problem, trajectories in _sample_groups(trainer, batch, step)]
+    mixed = [trainer.mixer(step, group) for group in groups]
+    sampled = time.perf_counter()
+    advantages = _advantages(mixed, trainer.settings)
+    slots = [slot for group in mixed for slot in group.slots]
+    result = trainer.updater.update(slots, advantages, trainer.seed, step)
+    updated = time.perf_counter()
+    metrics = step_metrics(groups, mixed, result) | {"learning_rate": trainer.updater.optimizer.learning_rate(step)}
+    tokens = metrics["completions/tokens"]
+    timings = {"seconds": updated - began, "seconds/sample": sampled - began, "seconds/update": updated - sampled}
+    return StepOutcome(
+        _rows(mixed, advantages, result, step, policy_sha256), metrics, timings | {"tokens_per_second": tokens / (updated - began)}
+    )
+
+
+def _sample_groups(trainer: Trainer, batch: Sequence[Problem], step: int) -> list[tuple[Problem, list[Trajectory]]]:
+    size = trainer.settings.group_size
+    draws = [(problem, slot) for problem in batch for slot in range(size)]
+    trajectories = sample(trainer.engine, trainer.policy, trainer.verifier, draws, "rollout", trainer.seed, step)
+    return [(problem, trajectories[i * size : (i + 1) * size]) for i, problem in enumerate(batch)]
+
+
+def _advantages(groups: Sequence[Group], settings: GrpoConfig) -> list[float]:
+    rewards_PG = torch.tensor([[slot.trajectory.reward for slot in group.slots] for group in groups])
+    return [float(a) for a in group_advantages(rewards_PG, settings.advantage, settings.advantage_eps).flatten()]
+
+
+def _rows(groups: Sequence[Group], advantages: Sequence[float], result: UpdateResult, step: int, policy_sha256: str) -> list[dict[str, Any]]:
+    rows = []
+    for group in groups:
+        for index, slot in enumerate(group.slots):
+            row = len(rows)
+            facts = {
+                "step": step,
+                "slot": index,
+                "advantage": advantages[row],
+                "group_accuracy": group.accuracy,
+                "trainer_logprobs": result.measured.logprobs[row],
+            }
+            sampler = None if slot.guide_step is not None else policy_sha256
+            rows.append(rollout_row(slot, facts, group.problem.prompt, sampler))
+    return rows

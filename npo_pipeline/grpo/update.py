@@ -1,0 +1,139 @@
+"""One GRPO update over a step's slots: ratios, losses, gradients, and the statistics that go into the log.
+
+The loss is a sum of token losses with fixed weights (`loss.token_weights`), so how rows are cut into micro-batches changes it
+by rounding only. Rows whose advantage is zero have no gradient (as long as there is no KL term): they are only measured.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from npo_pipeline.config import GrpoConfig, SamplingConfig
+from npo_pipeline.errors import NumericalError
+from npo_pipeline.grpo.loss import clipped_surrogate, kl_to_reference, token_weights
+from npo_pipeline.grpo.optimizer import PolicyOptimizer
+from npo_pipeline.policy.logprobs import TokenBatch, collate, micro_batches, response_logprobs, score
+from npo_pipeline.policy.policy import Policy
+from npo_pipeline.records import Slot
+
+
+@dataclass
+class Measured:
+    """What was seen of each row under the policy that sampled it, before the update. Lists run over rows."""
+
+    logprobs: list[list[float]]  # the trainer's log-probs per response token, nats
+    entropy: list[float]  # sum over response tokens, nats
+
+
+@dataclass
+class UpdateResult:
+    """`losses` and `grad_norms` hold one number per optimizer step."""
+
+    measured: Measured
+    losses: list[float] = field(default_factory=list)
+    grad_norms: list[float] = field(default_factory=list)
+    clipped_tokens: int = 0
+    tokens: int = 0
+    kl_sum: float = 0.0
+
+
+class Updater:
+    """Turns slots and advantages into optimizer steps. `reference` is the initial policy where kl_coef > 0, else None."""
+
+    def __init__(self, policy: Policy, settings: GrpoConfig, sampling: SamplingConfig, reference: PreTrainedModel | None = None) -> None:
+        self.policy, self.settings, self.sampling, self.reference = policy, settings, sampling, reference
+        self.optimizer = PolicyOptimizer(policy.model, settings)
+
+    def update(self, slots: Sequence[Slot], advantages: Sequence[float], seed: int, step: int) -> UpdateResult:
+        """Run epochs x minibatches optimizer steps. Raises NumericalError if a loss or gradient is not finite."""
+        result = UpdateResult(Measured([[] for _ in slots], [0.0] * len(slots)))
+        single = self.settings.epochs * self.settings.minibatches == 1
+        # With a single optimizer step the training forward itself measures the policy: the ratio is 1 by construction.
+        self._measure(slots, [i for i in range(len(slots)) if not (single and self._moves(advantages[i]))], result.measured)
+        reference = self._reference_logprobs(slots)
+        for rows in self._minibatches(len(slots), seed, step):
+            active = [i for i in rows if self._moves(advantages[i])]
+            loss = sum(self._backward(slots, advantages, batch, len(rows), result, reference) for batch in self._cut(slots, active))
+            self._step(loss, step, result)
+        return result
+
+    def _moves(self, advantage: float) -> bool:
+        return advantage != 0.0 or self.settings.kl_coef > 0.0
+
+    def _minibatches(self, rows: int, seed: int, step: int) -> Iterator[list[int]]:
+        for epoch in range(self.settings.epochs):
+            order = np.random.default_rng([seed, step, epoch]).permutation(rows)
+            for piece in np.array_split(order, self.settings.minibatches):
+                yield sorted(int(i) for i in piece)
+
+    def _cut(self, slots: Sequence[Slot], rows: Sequence[int]) -> Iterator[list[int]]:
+        lengths = [(len(slots[i].trajectory.prompt_token_ids), len(slots[i].trajectory.response_token_ids)) for i in rows]
+        for batch in micro_batches(lengths, self.settings.micro_batch_tokens):
+            yield [rows[i] for i in batch]
+
+    def _batch(self, slots: Sequence[Slot], rows: Sequence[int]) -> TokenBatch:
+        pairs = [(slots[i].trajectory.prompt_token_ids, slots[i].trajectory.response_token_ids) for i in rows]
+        return collate(pairs, self.policy.pad_id, self.policy.device)
+
+    @torch.no_grad()
+    def _measure(self, slots: Sequence[Slot], rows: Sequence[int], measured: Measured) -> None:
+        for batch in self._cut(slots, rows):
+            logprobs, entropy = response_logprobs(self.policy.model, self._batch(slots, batch), self.sampling.temperature)
+            _record(measured, slots, batch, logprobs, entropy)
+
+    def _reference_logprobs(self, slots: Sequence[Slot]) -> list[list[float]] | None:
+        if self.reference is None:
+            return None
+        pairs = [(slot.trajectory.prompt_token_ids, slot.trajectory.response_token_ids) for slot in slots]
+        return score(self.reference, pairs, self.policy.pad_id, self.sampling.temperature, self.settings.micro_batch_tokens)
+
+    def _backward(
+        self, slots: Sequence[Slot], advantages: Sequence[float], rows: Sequence[int], responses: int, result: UpdateResult, reference: list[list[float]] | None
+    ) -> float:
+        """Accumulate the gradient of one micro-batch; returns its share of the loss."""
+        batch = self._batch(slots, rows)
+        logprobs, entropy = response_logprobs(self.policy.model, batch, self.sampling.temperature)
+        unmeasured = [k for k, i in enumerate(rows) if not result.measured.logprobs[i]]
+        _record(result.measured, slots, [rows[k] for k in unmeasured], logprobs.detach()[unmeasured], entropy[unmeasured])
+        old = [slots[i].trajectory.behaviour_logprobs if slots[i].corrected else result.measured.logprobs[i] for i in rows]
+        advantage = torch.tensor([advantages[i] for i in rows], device=logprobs.device)
+        losses, clipped = clipped_surrogate(logprobs, _padded(old, logprobs), advantage, self.settings.clip_low, self.settings.clip_high)
+        if reference is not None:
+            kl = kl_to_reference(logprobs, _padded([reference[i] for i in rows], logprobs)) * batch.response_mask
+            losses = losses + self.settings.kl_coef * kl
+            result.kl_sum += kl.sum().item()
+        result.clipped_tokens += int((clipped & batch.response_mask).sum())
+        result.tokens += int(batch.response_mask.sum())
+        weights = token_weights(batch.response_mask, responses, self.settings.aggregation, self.sampling.max_new_tokens)
+        loss = (losses * weights).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.item()
+
+    def _step(self, loss: float, step: int, result: UpdateResult) -> None:
+        norm = self.optimizer.step(step)
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise NumericalError(
+                f"step {step}: loss {loss}, gradient norm {norm}; the weights were left as they were. "
+                "Lower grpo.learning_rate, or resume from the last saved state to look at this batch."
+            )
+        result.losses.append(loss)
+        result.grad_norms.append(norm)
+
+
+def _record(measured: Measured, slots: Sequence[Slot], rows: Sequence[int], logprobs: Tensor, entropy: Tensor) -> None:
+    for i, values, summed in zip(rows, logprobs.tolist(), entropy.sum(dim=1).tolist(), strict=True):
+        measured.logprobs[i] = values[: len(slots[i].trajectory.response_token_ids)]
+        measured.entropy[i] = summed
+
+
+def _padded(rows: Sequence[Sequence[float]], like: Tensor) -> Tensor:
+    """Rows of numbers as a tensor of the shape of `like`, 0 where padded."""
+    filled = torch.zeros_like(like, requires_grad=False)
+    for i, row in enumerate(rows):
+        filled[i, : len(row)] = torch.tensor(row, dtype=like.dtype, device=like.device)
+    return filled

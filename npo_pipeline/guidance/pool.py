@@ -1,0 +1,32 @@
+"""The mistake pool: the prompts that the probe failed, and when."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from npo_pipeline.records import Outcome
+from npo_pipeline.timeline import checkpoint_steps
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The steps [start, end) at which the policy checkpoint `current_step` acted, as far as a guide looks back."""
+
+    current_step: int
+    start: int
+    end: int
+
+
+def mistake_pool(outcomes: Iterable[Outcome], start: int, end: int, gate: float) -> list[str]:
+    """Problems with group accuracy <= gate at some step of [start, end), each once, in the order of their first failure."""
+    failed = sorted((o for o in outcomes if start <= o.step < end and o.accuracy <= gate), key=lambda o: o.step)
+    return list(dict.fromkeys(outcome.problem_id for outcome in failed))
+
+
+def segments(checkpoint_every: int, steps: int, guide_step: int, lookback: int) -> list[Segment]:
+    """The current policies that guide checkpoint `guide_step` may guide, oldest first.
+
+    Example: checkpoints every 5, guide 20, lookback 12: current steps 5 ([8, 10)), 10 ([10, 15)) and 15 ([15, 20)).
+    """
+    kept: Sequence[int] = [step for step in checkpoint_steps(checkpoint_every, steps) if step <= guide_step]
+    found = [Segment(a, max(a, guide_step - lookback), b) for a, b in zip(kept, [*kept[1:], guide_step], strict=True)]
+    return [segment for segment in found if segment.start < segment.end]

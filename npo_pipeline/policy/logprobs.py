@@ -1,0 +1,99 @@
+"""Log-probs and entropy that a policy gives to responses, in float32.
+
+A batch is prompts padded on the left and responses padded on the right, so that every response starts in the same column and
+logits are computed for response tokens only.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+Sequences = Sequence[tuple[Sequence[int], Sequence[int]]]  # (prompt ids, response ids) per row
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Padded rows: `input_ids`, `attention_mask`, `position_ids` [B, P+T]; `response_ids`, `response_mask` [B, T].
+
+    Example: prompts of 2 and 1 tokens, responses of 1 and 3: P=2, T=3; row 1 is [pad, p, r, r, r].
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    position_ids: Tensor
+    response_ids: Tensor
+    response_mask: Tensor
+
+
+def collate(rows: Sequences, pad_id: int, device: torch.device) -> TokenBatch:
+    """Pad rows into a batch. An empty response has an all-False row in `response_mask`."""
+    prompt = _pad([row[0] for row in rows], pad_id, left=True)
+    response = _pad([row[1] for row in rows], pad_id, left=False)
+    prompt_mask = _pad([[1] * len(row[0]) for row in rows], 0, left=True)
+    response_mask = _pad([[1] * len(row[1]) for row in rows], 0, left=False)
+    attention = torch.cat([prompt_mask, response_mask], dim=1)
+    positions = (attention.cumsum(dim=1) - 1).clamp(min=0)
+    parts = (torch.cat([prompt, response], dim=1), attention, positions, response, response_mask.bool())
+    return TokenBatch(*(part.to(device) for part in parts))
+
+
+def response_logprobs(model: PreTrainedModel, batch: TokenBatch, temperature: float) -> tuple[Tensor, Tensor]:
+    """Log-prob of each response token and entropy of its distribution, both [B, T] in nats, float32; 0 where padded.
+
+    Both are of the distribution softmax(logits / temperature). The entropy carries no gradient: it is logged, not optimised.
+    """
+    length = batch.response_ids.shape[1]
+    logits = model(
+        input_ids=batch.input_ids,
+        attention_mask=batch.attention_mask,
+        position_ids=batch.position_ids,
+        logits_to_keep=length + 1,
+        use_cache=False,
+    ).logits
+    scaled = logits[:, :-1].float() / temperature
+    normaliser = scaled.logsumexp(dim=-1)
+    chosen = scaled.gather(-1, batch.response_ids.unsqueeze(-1)).squeeze(-1)
+    with torch.no_grad():
+        probabilities = torch.exp(scaled - normaliser.unsqueeze(-1))
+        entropy = normaliser - (probabilities * scaled).sum(dim=-1)
+    padded = ~batch.response_mask
+    return (chosen - normaliser).masked_fill(padded, 0.0), entropy.masked_fill(padded, 0.0)
+
+
+def micro_batches(lengths: Sequence[tuple[int, int]], budget: int) -> Iterator[list[int]]:
+    """Cut rows of (prompt, response) lengths into batches of at most `budget` padded tokens; yields row indices.
+
+    Rows are taken in order of length, so that little is padding. A row longer than the budget is a batch of its own.
+    """
+    order = sorted(range(len(lengths)), key=lambda row: (lengths[row][0] + lengths[row][1], row))
+    batch: list[int] = []
+    width_prompt = width_response = 0
+    for row in order:
+        prompt, response = max(width_prompt, lengths[row][0]), max(width_response, lengths[row][1])
+        if batch and (prompt + response) * (len(batch) + 1) > budget:
+            yield batch
+            batch, prompt, response = [], *lengths[row]
+        batch.append(row)
+        width_prompt, width_response = prompt, response
+    if batch:
+        yield batch
+
+
+@torch.no_grad()
+def score(model: PreTrainedModel, rows: Sequences, pad_id: int, temperature: float, budget: int) -> list[list[float]]:
+    """Log-probs of every row's response tokens, in the order of `rows`."""
+    scored: list[list[float]] = [[] for _ in rows]
+    for batch in micro_batches([(len(prompt), len(response)) for prompt, response in rows], budget):
+        logprobs, _ = response_logprobs(model, collate([rows[i] for i in batch], pad_id, model.device), temperature)
+        for i, values in zip(batch, logprobs.tolist(), strict=True):
+            scored[i] = values[: len(rows[i][1])]
+    return scored
+
+
+def _pad(rows: Sequence[Sequence[int]], value: int, left: bool) -> Tensor:
+    width = max(len(row) for row in rows)
+    filled = [[value] * (width - len(row)) + list(row) if left else list(row) + [value] * (width - len(row)) for row in rows]
+    return torch.tensor(filled, dtype=torch.long).reshape(len(rows), width)

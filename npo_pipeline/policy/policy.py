@@ -1,0 +1,88 @@
+"""A policy: model, tokenizer, and what both agree on (end of sequence, padding).
+
+Directories are ordinary Hugging Face ones: `AutoModelForCausalLM.from_pretrained` reads every policy and checkpoint we write.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from npo_pipeline.errors import ArtifactError, ConfigError
+from npo_pipeline.storage.atomic import new_folder
+
+WEIGHTS = "model.safetensors"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass
+class Policy:
+    """A causal LM as a policy. `stop_ids` end a response; `pad_id` fills batches and is never attended to."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    stop_ids: tuple[int, ...]
+    pad_id: int
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+
+def as_policy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Policy:
+    """Wrap a model. Its own sampling defaults (temperature, penalties) are dropped: sampling is the configuration's matter.
+
+    Raises ConfigError if neither the model nor the tokenizer names an end of sequence.
+    """
+    known = model.generation_config.eos_token_id if model.generation_config else None
+    found = [known] if isinstance(known, int) else list(known or [])
+    stop_ids = sorted({*found, *([tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else [])})
+    if not stop_ids:
+        raise ConfigError("policy.path: the model names no end-of-sequence token; set eos_token_id in its generation_config.json")
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else stop_ids[0]
+    model.generation_config = GenerationConfig(eos_token_id=stop_ids, pad_token_id=pad_id)
+    model.eval()  # no dropout: the ratio of a policy to itself must be 1
+    return Policy(model, tokenizer, tuple(stop_ids), pad_id)
+
+
+def load_policy(source: str | Path, dtype: str, device: str = "cpu", revision: str | None = None) -> Policy:
+    """Load a model directory or hub name. Raises ConfigError if it is not a causal LM with safetensors weights."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+        model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=DTYPES[dtype], use_safetensors=True)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(f"policy.path={source}: could not be loaded as a causal LM with safetensors weights and a tokenizer: {reason}") from error
+    return as_policy(model.to(device), tokenizer)
+
+
+def save_policy(policy: Policy, folder: Path) -> None:
+    """Write an ordinary Hugging Face directory, atomically. Raises StorageError if the disk refuses."""
+    with new_folder(folder) as partial:
+        policy.model.save_pretrained(partial)
+        policy.tokenizer.save_pretrained(partial)
+
+
+def weights_sha256(policy: Policy) -> str:
+    """sha256 over names and bytes of all weights: the policy's identity in Parquet columns, whatever file it came from."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(policy.model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def load_weights(policy: Policy, folder: Path) -> None:
+    """Put another checkpoint's weights into the loaded model, in place. Raises ArtifactError if they do not fit or are damaged."""
+    try:
+        weights = {name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(file).items()}
+        missing, unexpected = policy.model.load_state_dict(weights, strict=False)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ArtifactError(f"{folder}: its weights could not be read ({error}). Run the stage that wrote it again.") from error
+    tied = set(policy.model.all_tied_weights_keys) if policy.model.config.tie_word_embeddings else set()
+    if unexpected or (absent := [name for name in missing if name not in tied]):
+        raise ArtifactError(f"{folder}: its weights are of another model (first difference: {(unexpected or absent)[0]}). Run its stage again.")

@@ -1,0 +1,23 @@
+"""All figures of a report, in the order in which it shows them."""
+
+from collections.abc import Sequence
+
+from npo_pipeline.report.curves import draw_curves
+from npo_pipeline.report.evaluation_figure import draw_difficulty, draw_evaluation
+from npo_pipeline.report.injection_figure import draw_injection
+from npo_pipeline.report.results import Results
+from npo_pipeline.report.signal_figure import draw_signal
+from npo_pipeline.report.style import Drawing
+from npo_pipeline.report.summary import PolicySummary
+
+
+def draw_figures(results: Results, summaries: Sequence[PolicySummary]) -> dict[str, Drawing]:
+    """The drawings by name: curves, signal, injection, evaluation and, where there are several difficulties, difficulty."""
+    drawings = (
+        draw_curves(results),
+        draw_signal(results),
+        draw_injection(results),
+        draw_evaluation(results, summaries),
+        draw_difficulty(results, summaries),
+    )
+    return {drawing.name: drawing for drawing in drawings if drawing}

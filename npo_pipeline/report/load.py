@@ -1,0 +1,132 @@
+"""Reads what a report needs from `results/<experiment>`. Everything that is missing or damaged is an ArtifactError that names the fix."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from npo_pipeline.config import ReportStage
+from npo_pipeline.errors import ArtifactError
+from npo_pipeline.guidance.schedule import SCHEMA as SCHEDULE_SCHEMA
+from npo_pipeline.guidance.schedule import Schedule, Window
+from npo_pipeline.report.results import Evaluation, Results, Run, SeedResults
+from npo_pipeline.storage.layout import Layout
+from npo_pipeline.storage.manifest import NAME
+from npo_pipeline.storage.parquet import GUIDE_SHARD, SIGNAL, read_problems, read_table
+from npo_pipeline.storage.run_files import METRICS, TIMINGS, read_jsonl
+
+SCHEMA = 1
+METRIC_KEYS = ("step", "reward/mean", "accuracy", "entropy", "groups/all_wrong", "guide/injected", "guide/step")
+EVALUATION_KEYS = ("samples", "ks", "temperature", "bootstrap", "correct")
+SAMPLE_COLUMNS = ("problem_id", "sample_index", "response_text", "verified", "finish_reason")
+
+
+def load_results(stage: ReportStage, layout: Layout) -> Results:
+    """Read every seed of the experiment. Raises ArtifactError naming the first file that is missing or damaged, and the fix."""
+    problems = read_problems(_existing(layout.problems, "prepare"))
+    return Results(
+        name=stage.name,
+        methods=tuple(stage.methods),
+        seeds=tuple(_load_seed(replace(layout, seed=seed), stage.methods) for seed in stage.seeds),
+        problems={problem.problem_id: problem for problem in problems},
+        configs=_load_configs(layout.root / "config", stage.methods),
+    )
+
+
+def _load_seed(layout: Layout, methods: Sequence[str]) -> SeedResults:
+    runs = {"probe": load_run(layout, "probe")} | {name: load_run(layout, name) for name in methods}
+    evaluations = {name: load_evaluation(layout, name) for name in ("initial", "probe", *methods)}
+    signal = read_table(_existing(layout.signal, "guide"), SIGNAL).to_pylist()
+    return SeedResults(layout.seed, runs, evaluations, tuple(signal))
+
+
+def load_run(layout: Layout, name: str) -> Run:
+    """Metrics, timings (where kept) and, of a guided run, its schedule. Raises ArtifactError."""
+    folder = layout.run(name)
+    metrics = _read_steps(_existing(folder / METRICS, "probe" if name == "probe" else "guided"), METRIC_KEYS)
+    timings = _read_steps(folder / TIMINGS, ("step",)) if (folder / TIMINGS).is_file() else ()
+    return Run(metrics, timings, None if name == "probe" else load_schedule(layout.schedule(name)))
+
+
+def _read_steps(path: Path, required: Sequence[str]) -> tuple[dict[str, Any], ...]:
+    """One object per line, each with the `required` keys, sorted by step. Raises ArtifactError naming file and line."""
+    fix = f"Delete {path.parent / NAME} and run its stage again."
+    rows = read_jsonl(path)
+    for number, row in enumerate(rows, 1):
+        missing = [key for key in required if not isinstance(row, dict) or key not in row]
+        if missing:
+            raise ArtifactError(f"{path}: line {number} has no {missing[0]!r}, expected {', '.join(required)}. {fix}")
+    if not rows:
+        raise ArtifactError(f"{path}: empty, expected one JSON object per step. {fix}")
+    return tuple(sorted(rows, key=lambda row: int(row["step"])))
+
+
+def load_schedule(path: Path) -> Schedule:
+    """Read what a run was guided by, as it is: whether it fits the run was the guided stage's question. Raises ArtifactError."""
+    try:
+        content = yaml.safe_load(_read_text(_existing(path, "plan")))
+        windows = [Window(**window) for window in content["windows"] or ()]
+        schedule = Schedule(str(content["method"]), windows, [dict(decision) for decision in content.get("decisions") or ()])
+        schema = content["schema"]
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        expected = "expected schema, method, windows and decisions"
+        raise ArtifactError(f"{path}: not a schedule ({message}); {expected}. Mend it, or delete it and run `plan` again.") from error
+    if schema != SCHEDULE_SCHEMA:
+        raise ArtifactError(f"{path}: schema {schema!r}, this code reads {SCHEDULE_SCHEMA}. Delete it and run `plan` again.")
+    return schedule
+
+
+def load_evaluation(layout: Layout, policy: str) -> Evaluation:
+    """Counts and samples of one policy. Raises ArtifactError."""
+    path = _existing(layout.evaluation(policy), "evaluate")
+    fix = f"Delete {path} and run `evaluate` again."
+    try:
+        content = json.loads(_read_text(path))
+    except ValueError as error:
+        raise ArtifactError(f"{path}: not JSON ({error}). {fix}") from error
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        found = content.get("schema") if isinstance(content, dict) else type(content).__name__
+        raise ArtifactError(f"{path}: schema {found!r}, this code reads {SCHEMA}. {fix}")
+    if missing := [key for key in EVALUATION_KEYS if key not in content]:
+        raise ArtifactError(f"{path}: no {missing[0]!r}, expected {', '.join(EVALUATION_KEYS)}. {fix}")
+    table = read_table(_existing(layout.evaluation_samples(policy), "evaluate"), GUIDE_SHARD).select(list(SAMPLE_COLUMNS))
+    return _evaluation(content, tuple(table.to_pylist()))
+
+
+def _evaluation(content: Mapping[str, Any], trajectories: tuple[Mapping[str, Any], ...]) -> Evaluation:
+    bootstrap = content["bootstrap"]
+    return Evaluation(
+        samples=int(content["samples"]),
+        ks=tuple(content["ks"]),
+        temperature=float(content["temperature"]),
+        resamples=int(bootstrap["resamples"]),
+        confidence=float(bootstrap["confidence"]),
+        bootstrap_seed=int(bootstrap["seed"]),
+        correct=dict(content["correct"]),
+        trajectories=trajectories,
+    )
+
+
+def _load_configs(folder: Path, methods: Sequence[str]) -> dict[str, str]:
+    """The resolved configuration of each stage that belongs to this report: the folder may hold methods of earlier ones."""
+    stages = ["prepare", "probe", "guide"]
+    stages += [f"{stage}-{method}" for method in methods for stage in ("plan", "guided")]
+    paths = [folder / f"{stage}.yaml" for stage in (*stages, "evaluate", "report")]
+    return {path.name: _read_text(path) for path in paths if path.is_file()}
+
+
+def _existing(path: Path, stage: str) -> Path:
+    if not path.is_file():
+        raise ArtifactError(f"{path}: not found, expected from the stage `{stage}`. Run that stage first: snakemake makes what is missing.")
+    return path
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path}: cannot be read as UTF-8 text ({error}). Delete it and run its stage again.") from error

@@ -1,0 +1,72 @@
+"""What a report is made of, as typed records: read by `load`, never changed afterwards."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from npo_pipeline.guidance.schedule import Schedule
+from npo_pipeline.records import Problem
+
+GRPO = "probe"  # the probe, run to its end, is the GRPO baseline
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run. `metrics` and `timings` hold one mapping per step, in the order of the steps; timings may be empty."""
+
+    metrics: tuple[Mapping[str, Any], ...]
+    timings: tuple[Mapping[str, Any], ...] = ()
+    schedule: Schedule | None = None  # None: the probe
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One policy's held-out results. `correct` counts the verified responses of each problem, out of `samples`."""
+
+    samples: int
+    ks: tuple[int, ...]
+    temperature: float
+    resamples: int
+    confidence: float
+    bootstrap_seed: int
+    correct: Mapping[str, int]
+    trajectories: tuple[Mapping[str, Any], ...] = ()  # problem_id, sample_index, response_text, verified, finish_reason
+
+
+@dataclass(frozen=True)
+class SeedResults:
+    """Everything of one training seed. `signal` holds the rows of signal.parquet."""
+
+    seed: int
+    runs: Mapping[str, Run]  # "probe" and each method
+    evaluations: Mapping[str, Evaluation]  # "initial", "probe" and each method
+    signal: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything of one experiment. `configs` maps a file name below config/ to its text."""
+
+    name: str
+    methods: tuple[str, ...]
+    seeds: tuple[SeedResults, ...]
+    problems: Mapping[str, Problem]
+    configs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        return ("initial", GRPO, *self.methods)
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        return (GRPO, *self.methods)
+
+    @property
+    def settings(self) -> Evaluation:
+        """The evaluation settings, which all policies share."""
+        return self.seeds[0].evaluations[GRPO]
+
+
+def policy_label(policy: str) -> str:
+    """How a policy is called in the report."""
+    return "GRPO" if policy == GRPO else policy

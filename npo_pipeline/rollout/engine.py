@@ -1,0 +1,44 @@
+"""What the pipeline asks of an engine: sample responses with the log-probs of the distribution that was sampled."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from npo_pipeline.config import EngineConfig, SamplingConfig
+from npo_pipeline.errors import ConfigError
+from npo_pipeline.policy.policy import Policy
+from npo_pipeline.records import FinishReason
+
+
+@dataclass(frozen=True)
+class Request:
+    """One response to sample. `seed` alone decides its randomness, whatever else is in the batch."""
+
+    prompt_token_ids: tuple[int, ...]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A sampled response: tokens (the end of sequence included when `finish_reason` is "stop") and their log-probs in nats."""
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finish_reason: FinishReason
+
+
+class Engine(Protocol):
+    """Samples from the policy it was made for, with the weights that policy holds at the time of the call."""
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        """One completion per request, in their order."""
+        ...
+
+
+def make_engine(settings: EngineConfig, sampling: SamplingConfig, policy: Policy) -> Engine:
+    """The engine that the configuration names. Raises ConfigError for one that this version does not serve."""
+    if settings.name == "transformers":
+        from npo_pipeline.rollout.hf import TransformersEngine
+
+        return TransformersEngine(policy, sampling, settings.max_batch)
+    raise ConfigError(f"engine.name={settings.name}: this version samples with engine=transformers only")

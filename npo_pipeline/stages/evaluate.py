@@ -1,0 +1,35 @@
+"""evaluate: held-out mean@k and pass@k of one policy, with intervals, per difficulty; and the samples behind them."""
+
+import json
+from pathlib import Path
+
+from npo_pipeline.config import EvaluateStage
+from npo_pipeline.stages.cli import Context, parser, run_stage
+from npo_pipeline.storage.atomic import write_text
+from npo_pipeline.storage.layout import Layout, checkpoint
+from npo_pipeline.storage.manifest import read_manifest, verify
+
+
+def run(context: Context[EvaluateStage]) -> None:
+    layout, name = context.layout, context.options.policy
+    verify(layout.prepare)
+    if name != "initial":
+        verify(layout.run(name), "checkpoints")
+
+    from npo_pipeline.stages.evaluation import evaluate_policy
+
+    result = evaluate_policy(context, name, policy_folder(layout, name))
+    write_text(layout.evaluation(name), json.dumps(result, indent=1) + "\n")
+
+
+def policy_folder(layout: Layout, name: str) -> Path:
+    """The initial policy, or the last checkpoint of the run that `name` stands for."""
+    if name == "initial":
+        return layout.initial_policy
+    return checkpoint(layout.run(name), read_manifest(layout.run(name))["steps"])
+
+
+if __name__ == "__main__":
+    arguments = parser("evaluate", __doc__)
+    arguments.add_argument("--policy", required=True, help="initial, probe, or the name of a method")
+    run_stage(arguments, EvaluateStage, run)

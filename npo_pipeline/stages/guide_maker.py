@@ -1,0 +1,113 @@
+"""One job of the guide stage: walk one loaded policy and engine over its guide checkpoints."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from npo_pipeline.config import GuideStage
+from npo_pipeline.errors import ArtifactError
+from npo_pipeline.guidance.generate import sample_until_verified
+from npo_pipeline.guidance.pool import mistake_pool, segments
+from npo_pipeline.policy.logprobs import score
+from npo_pipeline.policy.policy import Policy, load_policy, load_weights, weights_sha256
+from npo_pipeline.progress import Progress
+from npo_pipeline.records import Outcome, Problem, Trajectory
+from npo_pipeline.rollout.engine import Engine, make_engine
+from npo_pipeline.rollout.sample import sample
+from npo_pipeline.runtime import pick_device
+from npo_pipeline.stages.cli import Context
+from npo_pipeline.storage.guides import first_verified, read_outcomes, write_scores, write_shards
+from npo_pipeline.storage.layout import checkpoint
+from npo_pipeline.storage.manifest import NAME, read_manifest, sha256_file, write_manifest
+from npo_pipeline.storage.parquet import read_problems, trajectory_row
+from npo_pipeline.tasks.verify import Verifier
+
+SCORE_TOKENS = 8192  # padded tokens per forward when re-scoring
+
+
+@dataclass
+class Maker:
+    """The loaded parts that all guide checkpoints of a job share."""
+
+    context: Context[GuideStage]
+    policy: Policy
+    engine: Engine
+    verifier: Verifier
+    problems: dict[str, Problem]
+    steps: int  # of the probe
+
+
+def make_guides(context: Context[GuideStage], guide_steps: Sequence[int]) -> None:
+    """Make the guide checkpoints that are not finished yet."""
+    todo = [step for step in guide_steps if not finished(context, step)]
+    if not todo:
+        return
+    config, layout = context.config, context.layout
+    steps = read_manifest(layout.probe)["steps"]
+    policy = load_policy(checkpoint(layout.probe, todo[0]), config.dtype, pick_device(context.options.device))
+    problems = {problem.problem_id: problem for problem in read_problems(layout.problems)}
+    with Verifier(config.verifier, context.options.workers) as verifier:
+        maker = Maker(context, policy, make_engine(config.engine, config.sampling, policy), verifier, problems, steps)
+        progress = Progress("guide", len(todo))
+        for i in progress:
+            covered, tried = make_guide(maker, todo[i])
+            progress.note(f"checkpoint {todo[i]}: {covered} of {tried} prompts covered")
+
+
+def finished(context: Context[GuideStage], guide_step: int) -> bool:
+    """Whether this guide checkpoint was made from this very configuration and probe."""
+    try:
+        manifest = read_manifest(context.layout.guide_step(guide_step))
+    except ArtifactError:
+        return False
+    return (manifest["config_sha256"], manifest.get("probe_sha256")) == (context.config_sha256, probe_sha256(context))
+
+
+def probe_sha256(context: Context[GuideStage]) -> str:
+    return sha256_file(context.layout.probe / NAME)
+
+
+def make_guide(maker: Maker, guide_step: int) -> tuple[int, int]:
+    """Sample, re-score, write; returns how many prompts were covered, and of how many."""
+    context, config = maker.context, maker.context.config
+    folder = context.layout.guide_step(guide_step)
+    shutil.rmtree(folder, ignore_errors=True)  # what an interrupted job or another configuration left
+    outcomes = read_outcomes(context.layout.probe, max(0, guide_step - config.lookback), guide_step)
+    pool = [maker.problems[i] for i in mistake_pool(outcomes, 0, guide_step, config.gate)]
+    load_weights(maker.policy, checkpoint(context.layout.probe, guide_step))
+    digest = weights_sha256(maker.policy)
+    trajectories = sample_until_verified(
+        pool,
+        config.samples,
+        lambda draws: sample(maker.engine, maker.policy, maker.verifier, draws, "guide", context.layout.seed, guide_step),
+    )
+    rows = [trajectory_row(t, guide_step, maker.problems[t.problem_id].prompt, digest) for t in trajectories]
+    verified = first_verified(trajectories)
+    scores = list(rescore(maker, guide_step, outcomes, verified))
+    facts = {"guide_step": guide_step, "temperature": config.sampling.temperature, "top_p": config.sampling.top_p, "top_k": config.sampling.top_k}
+    files = write_shards(folder, rows, config.shard_rows, context.config_sha256, facts)
+    files.append(write_scores(folder, scores, context.config_sha256))
+    counts = {"n_pool": len(pool), "n_covered": len(verified), "n_samples": len(trajectories)}
+    write_manifest(folder, "guide", context.config_sha256, files, {"guide_step": guide_step, "probe_sha256": probe_sha256(context), **counts})
+    return len(verified), len(pool)
+
+
+def rescore(maker: Maker, guide_step: int, outcomes: Sequence[Outcome], verified: dict[str, Trajectory]) -> Iterator[dict[str, Any]]:
+    """Log-probs of each verified trajectory under the current policies whose prompts it answers; loads those policies in turn."""
+    config, layout = maker.context.config, maker.context.layout
+    for segment in segments(config.checkpoint_every, maker.steps, guide_step, config.lookback):
+        usable = [verified[i] for i in mistake_pool(outcomes, segment.start, segment.end, config.gate) if i in verified]
+        if not usable:
+            continue
+        load_weights(maker.policy, checkpoint(layout.probe, segment.current_step))
+        rows = [(t.prompt_token_ids, t.response_token_ids) for t in usable]
+        logprobs = score(maker.policy.model, rows, maker.policy.pad_id, config.sampling.temperature, SCORE_TOKENS)
+        for trajectory, values in zip(usable, logprobs, strict=True):
+            yield {
+                "problem_id": trajectory.problem_id,
+                "current_step": segment.current_step,
+                "guide_step": guide_step,
+                "sample_index": trajectory.sample_index,
+                "current_logprobs": values,
+            }

@@ -1,0 +1,59 @@
+"""Gathering of the guide stage: signal.parquet, one row of Q, V, S per (current step, guide step)."""
+
+import shutil
+from collections import Counter, defaultdict
+from typing import Any
+
+import numpy as np
+
+from npo_pipeline.config import GuideStage
+from npo_pipeline.guidance.pool import mistake_pool, segments
+from npo_pipeline.guidance.signal import signal
+from npo_pipeline.records import Trajectory
+from npo_pipeline.stages.cli import Context
+from npo_pipeline.storage.guides import SCORES_FILE, first_verified, read_outcomes, read_shards
+from npo_pipeline.storage.layout import step_name
+from npo_pipeline.storage.manifest import NAME, read_manifest, write_manifest
+from npo_pipeline.storage.parquet import SCORES, SIGNAL, read_rows, write_table
+
+
+def gather(context: Context[GuideStage]) -> None:
+    """Write signal.parquet and the guide folder's manifest. Raises ArtifactError if a guide checkpoint is missing or damaged."""
+    config, layout = context.config, context.layout
+    rows = [row for guide_step in config.guide_steps for row in signal_rows(context, guide_step)]
+    wanted = {step_name(step) for step in config.guide_steps}
+    for folder in layout.guide.glob("step-*"):
+        if folder.name not in wanted:  # of an earlier configuration
+            shutil.rmtree(folder)
+    write_table(layout.signal, rows, SIGNAL, context.config_sha256)
+    files = [layout.signal, *(layout.guide_step(step) / NAME for step in config.guide_steps)]
+    write_manifest(layout.guide, "guide", context.config_sha256, files, {"guide_steps": config.guide_steps, "lookback": config.lookback})
+
+
+def signal_rows(context: Context[GuideStage], guide_step: int) -> list[dict[str, Any]]:
+    """The rows of one guide checkpoint, one per current step that it may guide, the farthest first."""
+    config, layout = context.config, context.layout
+    steps = read_manifest(layout.probe)["steps"]
+    outcomes = read_outcomes(layout.probe, max(0, guide_step - config.lookback), guide_step)
+    trajectories = [trajectory for trajectory, _ in read_shards(layout.guide_step(guide_step))]
+    verified = first_verified(trajectories)
+    tries = Counter(trajectory.problem_id for trajectory in trajectories)
+    ratios = _log_ratios(context, guide_step, verified)
+    rows = []
+    for segment in segments(config.checkpoint_every, steps, guide_step, config.lookback):
+        failed = mistake_pool(outcomes, segment.start, segment.end, 0.0)
+        pool = mistake_pool(outcomes, segment.start, segment.end, config.gate)
+        counts = {"n_samples": sum(tries[i] for i in pool), "n_pool": len(pool), "n_scored": len(ratios[segment.current_step])}
+        place = {"current_step": segment.current_step, "guide_step": guide_step, "distance": guide_step - segment.current_step}
+        found = signal(failed, [i for i in failed if i in verified], ratios[segment.current_step], config.variance)
+        rows.append(place | found | counts)
+    return rows
+
+
+def _log_ratios(context: Context[GuideStage], guide_step: int, verified: dict[str, Trajectory]) -> dict[int, list[list[float]]]:
+    """log pi_t - log pi_g per token of each scored trajectory, by current step t."""
+    ratios: dict[int, list[list[float]]] = defaultdict(list)
+    for row in read_rows(context.layout.guide_step(guide_step) / SCORES_FILE, SCORES):
+        guide = verified[row["problem_id"]].behaviour_logprobs
+        ratios[row["current_step"]].append((np.array(row["current_logprobs"]) - np.array(guide)).tolist())
+    return ratios

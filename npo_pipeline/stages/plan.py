@@ -1,0 +1,24 @@
+"""plan: a schedule of interventions, by configured windows or by AutoNPO's walk along the probe's log."""
+
+from npo_pipeline.config import PlanStage
+from npo_pipeline.guidance.planner import plan_autonpo, plan_manual
+from npo_pipeline.guidance.schedule import write_schedule
+from npo_pipeline.stages.cli import Context, parser, run_stage
+from npo_pipeline.storage.manifest import verify
+from npo_pipeline.storage.parquet import SIGNAL, read_rows
+from npo_pipeline.storage.run_files import METRICS, read_jsonl
+
+
+def run(context: Context[PlanStage]) -> None:
+    config, layout = context.config, context.layout
+    if config.method.planner == "manual":
+        schedule = plan_manual(config.name, config.method)
+    else:
+        verify(layout.probe, METRICS)
+        verify(layout.guide)
+        schedule = plan_autonpo(config.name, config.method, read_jsonl(layout.probe / METRICS), read_rows(layout.signal, SIGNAL))
+    write_schedule(layout.schedule(config.name), schedule)
+
+
+if __name__ == "__main__":
+    run_stage(parser("plan", __doc__), PlanStage, run)

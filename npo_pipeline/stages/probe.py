@@ -1,0 +1,23 @@
+"""probe: baseline GRPO that keeps dense policy checkpoints and every roll-out. It is GRPO run to the end, and pass one."""
+
+from npo_pipeline.config import ProbeStage
+from npo_pipeline.records import Group
+from npo_pipeline.stages.cli import Context, add_save_every, parser, run_stage
+from npo_pipeline.storage.manifest import verify
+
+
+def run(context: Context[ProbeStage]) -> None:
+    verify(context.layout.prepare)
+
+    from npo_pipeline.stages.training import run_training
+
+    run_training(context, "probe", on_policy)
+
+
+def on_policy(step: int, group: Group) -> Group:
+    """The probe mixes nothing in."""
+    return group
+
+
+if __name__ == "__main__":
+    run_stage(add_save_every(parser("probe", __doc__)), ProbeStage, run)

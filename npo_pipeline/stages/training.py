@@ -1,0 +1,53 @@
+"""What the probe and the guided stage share: building a trainer from a configuration, and finishing a run."""
+
+from contextlib import contextmanager
+from collections.abc import Iterator
+
+from npo_pipeline.config import GuidedStage, ProbeStage
+from npo_pipeline.grpo.loop import RunLength, train
+from npo_pipeline.grpo.step import Mixer, Trainer
+from npo_pipeline.grpo.update import Updater
+from npo_pipeline.policy.policy import load_policy, save_policy
+from npo_pipeline.records import Problem
+from npo_pipeline.rollout.engine import make_engine
+from npo_pipeline.runtime import pick_device
+from npo_pipeline.stages.cli import Context
+from npo_pipeline.storage.layout import Layout
+from npo_pipeline.storage.manifest import read_manifest, sha256_text
+from npo_pipeline.storage.parquet import read_problems
+from npo_pipeline.storage.run_files import RunFiles
+from npo_pipeline.tasks.verify import Verifier
+
+
+def problems_of(layout: Layout, split: str) -> list[Problem]:
+    return [problem for problem in read_problems(layout.problems) if problem.split == split]
+
+
+def run_training(context: Context[ProbeStage] | Context[GuidedStage], name: str, mixer: Mixer, inputs: str = "") -> None:
+    """Train from the initial policy to the end and write the manifest. `inputs` names what else the run depends on."""
+    config, layout = context.config, context.layout
+    files = RunFiles(layout.run(name), context.config_sha256)
+    length = RunLength(config.steps, config.checkpoint_every, context.options.save_every)
+    with make_trainer(context, mixer) as trainer:
+        train(trainer, files, length, name, fingerprint(context, inputs))
+        if name != "probe":
+            save_policy(trainer.policy, layout.policy(name))
+    files.finish(name, {"steps": config.steps, "seed": layout.seed})
+
+
+@contextmanager
+def make_trainer(context: Context[ProbeStage] | Context[GuidedStage], mixer: Mixer) -> Iterator[Trainer]:
+    config, layout = context.config, context.layout
+    device = pick_device(context.options.device)
+    policy = load_policy(layout.initial_policy, config.dtype, device)
+    reference = load_policy(layout.initial_policy, config.dtype, device).model if config.grpo.kl_coef > 0 else None
+    updater = Updater(policy, config.grpo, config.sampling, reference)
+    with Verifier(config.verifier, context.options.workers) as verifier:
+        engine = make_engine(config.engine, config.sampling, policy)
+        yield Trainer(policy, engine, verifier, updater, problems_of(layout, "train"), config.grpo, layout.seed, mixer)
+
+
+def fingerprint(context: Context[ProbeStage] | Context[GuidedStage], inputs: str) -> str:
+    """What a saved state must share with this run to be resumed: configuration, seed, initial policy and problems, `inputs`."""
+    prepared = read_manifest(context.layout.prepare)["files"]
+    return sha256_text(f"{context.config_sha256} {context.layout.seed} {sorted((n, e['sha256']) for n, e in prepared.items())} {inputs}")

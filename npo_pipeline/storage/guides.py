@@ -1,0 +1,64 @@
+"""Guide shards on disk, and what the guide stage reads of the probe's roll-outs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from npo_pipeline.errors import ArtifactError
+from npo_pipeline.records import Outcome, Trajectory
+from npo_pipeline.storage.layout import rollouts
+from npo_pipeline.storage.manifest import verify
+from npo_pipeline.storage.parquet import GUIDE_SHARD, SCORES, read_rows, row_trajectory, write_table
+
+SCORES_FILE = "scores.parquet"
+OUTCOME = pa.schema([("step", pa.int32()), ("problem_id", pa.string()), ("group_accuracy", pa.float32())])
+
+
+def write_shards(folder: Path, rows: Sequence[dict[str, Any]], shard_rows: int, config_sha256: str, facts: dict[str, Any]) -> list[Path]:
+    """Write `trajectories-00000-of-00004.parquet` and so on; at least one file, even without rows."""
+    count = max(1, -(-len(rows) // shard_rows))
+    return [
+        write_table(
+            folder / f"trajectories-{i:05d}-of-{count:05d}.parquet", rows[i * shard_rows : (i + 1) * shard_rows], GUIDE_SHARD, config_sha256, facts
+        )
+        for i in range(count)
+    ]
+
+
+def write_scores(folder: Path, rows: Sequence[dict[str, Any]], config_sha256: str) -> Path:
+    """The verified trajectories' log-probs under each current policy that they may guide."""
+    return write_table(folder / SCORES_FILE, rows, SCORES, config_sha256)
+
+
+def read_shards(folder: Path) -> list[tuple[Trajectory, str]]:
+    """All trajectories of a guide checkpoint, each with the sha256 of the prompt it answers.
+
+    Raises ArtifactError if the manifest or one of its files is missing or damaged.
+    """
+    names = sorted(name for name in verify(folder)["files"] if name.startswith("trajectories-"))
+    return [(row_trajectory(row), row["prompt_sha256"]) for name in names for row in read_rows(folder / name, GUIDE_SHARD)]
+
+
+def first_verified(trajectories: Sequence[Trajectory]) -> dict[str, Trajectory]:
+    """The verified trajectory with the lowest sample index, by problem."""
+    found: dict[str, Trajectory] = {}
+    for trajectory in sorted(trajectories, key=lambda t: t.sample_index):
+        if trajectory.verified:
+            found.setdefault(trajectory.problem_id, trajectory)
+    return found
+
+
+def read_outcomes(run: Path, start: int, end: int) -> list[Outcome]:
+    """Group accuracies of the steps [start, end) of a run. Only three columns are read. Raises ArtifactError."""
+    outcomes: list[Outcome] = []
+    for step in range(start, end):
+        try:
+            table = pq.read_table(rollouts(run, step), columns=OUTCOME.names)
+        except (OSError, pa.ArrowException) as error:
+            raise ArtifactError(f"{rollouts(run, step)}: not readable ({error}); run the stage of {run} again") from error
+        groups = dict(zip(table["problem_id"].to_pylist(), table["group_accuracy"].to_pylist(), strict=True))
+        outcomes += [Outcome(step, problem_id, accuracy) for problem_id, accuracy in groups.items()]
+    return outcomes

@@ -1,0 +1,79 @@
+"""The files of a training run: metrics, timings and roll-outs, one entry per step; kept or cut back when a run resumes."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from npo_pipeline.errors import ArtifactError, StorageError
+from npo_pipeline.storage.layout import rollouts
+from npo_pipeline.storage.manifest import NAME, write_manifest
+from npo_pipeline.storage.parquet import ROLLOUT, write_table
+
+METRICS, TIMINGS = "metrics.jsonl", "timings.jsonl"
+OWNED = ("rollouts", "checkpoints", "policy", "state", METRICS, TIMINGS, NAME)
+
+
+class RunFiles:
+    """Writes below `folder`. Timings lie apart from metrics: equal runs have equal metrics, never equal timings."""
+
+    def __init__(self, folder: Path, config_sha256: str) -> None:
+        self.folder, self.config_sha256 = folder, config_sha256
+
+    def start(self, step: int) -> None:
+        """Make ready for `step`: 0 removes what an earlier run left, otherwise later entries are cut off."""
+        if step == 0:
+            for name in OWNED:
+                _remove(self.folder / name)
+        (self.folder / NAME).unlink(missing_ok=True)
+        for name in (METRICS, TIMINGS):
+            _keep_lines(self.folder / name, step)
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def write_step(self, step: int, rows: Sequence[dict[str, Any]], metrics: dict[str, Any]) -> None:
+        """Roll-outs first: a line in the metrics says that the step is whole."""
+        write_table(rollouts(self.folder, step), rows, ROLLOUT, self.config_sha256)
+        self._append(METRICS, {"step": step, **metrics})
+
+    def write_timings(self, step: int, timings: dict[str, Any]) -> None:
+        self._append(TIMINGS, {"step": step, **timings})
+
+    def finish(self, stage: str, facts: dict[str, Any]) -> None:
+        """Write the manifest over everything but timings, and drop the state that only a resume needs."""
+        files = [self.folder / METRICS, *(file for name in ("rollouts", "checkpoints", "policy") for file in (self.folder / name).rglob("*"))]
+        write_manifest(self.folder, stage, self.config_sha256, [file for file in files if file.is_file()], facts)
+        _remove(self.folder / "state")
+
+    def _append(self, name: str, values: dict[str, Any]) -> None:
+        try:
+            with open(self.folder / name, "a", encoding="utf-8") as stream:
+                stream.write(json.dumps(values) + "\n")
+        except OSError as error:
+            raise StorageError(f"{self.folder / name}: could not be written: {error.strerror}. Free space, then run the same command again.") from error
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSONL file. Raises ArtifactError naming the line that is damaged."""
+    if not path.is_file():
+        raise ArtifactError(f"{path}: not found; run the stage that writes it")
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            raise ArtifactError(f"{path}: line {number} is not JSON; delete the folder's {NAME} and run its stage again") from None
+    return rows
+
+
+def _keep_lines(path: Path, count: int) -> None:
+    if path.is_file():
+        kept = path.read_text(encoding="utf-8").splitlines(keepends=True)[:count]
+        path.write_text("".join(kept), encoding="utf-8")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,164 @@
+"""Problems from a dataset: which columns are question, answer and difficulty, and which rows train or evaluate.
+
+Splits are fixed by `task.seed`. A question is used once, and an evaluation question never trains.
+"""
+
+import logging
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from npo_pipeline.config import TaskConfig
+from npo_pipeline.errors import DataError
+from npo_pipeline.tasks.extract import demonstrate, extract_answer
+from npo_pipeline.tasks.fields import difficulty_label, shown_question
+from npo_pipeline.tasks.files import Row, read_rows, resolve_path
+from npo_pipeline.tasks.raw import RawProblem
+
+EVAL_SHARE = 5  # at most one row in five is split off for evaluation
+HASH = "####"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Row:
+    question: str
+    solution: str  # the answer column, whole
+    difficulty: str
+
+    @property
+    def answer(self) -> str:
+        return self.solution.rpartition(HASH)[2].strip()
+
+
+def load_problems(task: TaskConfig) -> tuple[list[RawProblem], list[RawProblem]]:
+    """Train and eval problems, in the order of their rows. Raises DataError naming file, row and column of what is wrong."""
+    train, evaluation = _split(task)
+    return _problems(train, "train"), _problems(evaluation, "eval")
+
+
+def load_cold_start(task: TaskConfig, count: int) -> list[RawProblem]:
+    """`count` demonstrations: the train rows, over again where they are fewer. Example: GSM8K's worked solutions, with their "#### 72".
+
+    A row's whole solution is imitated if the extractor finds the reference answer in it, else that answer alone.
+    """
+    train, _ = _split(task)
+    rows = [replace(row, solution=_demonstration(row, task.verifier.extract)) for row in train]
+    return [RawProblem(f"cold-{i:06d}", "cold", (row := rows[i % len(rows)]).question, row.solution, row.difficulty) for i in range(count)]
+
+
+def _demonstration(row: _Row, extract: str) -> str:
+    return row.solution if extract_answer(row.solution, extract) == row.answer else demonstrate(row.answer, extract)
+
+
+def _problems(rows: Sequence[_Row], split: str) -> list[RawProblem]:
+    return [RawProblem(f"{split}-{i:06d}", split, row.question, row.answer, row.difficulty) for i, row in enumerate(rows)]
+
+
+def _split(task: TaskConfig) -> tuple[list[_Row], list[_Row]]:
+    train = _unique(_read(task, str(task.train), task.train_split, "task.train"))
+    if task.eval is None:
+        train, evaluation = _split_off(train, task)
+    else:
+        evaluation = _unique(_read(task, task.eval, task.eval_split, "task.eval"))
+    evaluation = _sized(evaluation, task.eval_size, task, "eval")
+    held_out = {row.question for row in evaluation}
+    train = [row for row in train if row.question not in held_out]
+    if not train:
+        raise DataError(
+            f"task.train={task.train}: every question is an evaluation question too, expected others to train on; "
+            "name different files or splits"
+        )
+    return _sized(train, task.train_size, task, "train"), evaluation
+
+
+def _split_off(rows: list[_Row], task: TaskConfig) -> tuple[list[_Row], list[_Row]]:
+    """Train and eval rows, chosen by `task.seed`."""
+    if len(rows) < 2:
+        raise DataError(
+            f"task.train={task.train}: found 1 question, expected at least 2 since evaluation problems are split off; "
+            "add rows, or set task.eval"
+        )
+    share = max(1, len(rows) // EVAL_SHARE)
+    chosen = _chosen(len(rows), min(task.eval_size or share, share), task.seed, "eval")
+    return [row for i, row in enumerate(rows) if i not in chosen], [row for i, row in enumerate(rows) if i in chosen]
+
+
+def _sized(rows: list[_Row], size: int | None, task: TaskConfig, split: str) -> list[_Row]:
+    """`size` of the rows, chosen by `task.seed` (a file may be sorted by difficulty), in their order."""
+    if size is not None and size > len(rows):
+        log.warning(
+            "task.%s_size=%d: only %d different questions for it in task.train=%s, task.eval=%s",
+            split,
+            size,
+            len(rows),
+            task.train,
+            task.eval,
+        )
+    if size is None or size >= len(rows):
+        return rows
+    chosen = _chosen(len(rows), size, task.seed, split)
+    return [row for i, row in enumerate(rows) if i in chosen]
+
+
+def _chosen(rows: int, size: int, seed: int, purpose: str) -> set[int]:
+    return set(random.Random(f"{seed}/{purpose}").sample(range(rows), size))
+
+
+def _unique(rows: list[_Row]) -> list[_Row]:
+    first: dict[str, _Row] = {}
+    for row in rows:
+        first.setdefault(row.question, row)
+    return list(first.values())
+
+
+def _read(task: TaskConfig, name: str, split: str, key: str) -> list[_Row]:
+    return [_fields(task, row) for row in read_rows(name, split, task.revision, key)]
+
+
+def _fields(task: TaskConfig, row: Row) -> _Row:
+    place, _ = row
+    question = shown_question(_text(row, task.question_column, "task.question_column"), task.question_pattern, place)
+    fields = _Row(question, _text(row, task.answer_column, "task.answer_column"), _difficulty(task, row))
+    if not fields.answer:
+        raise DataError(
+            f"{place}: column {task.answer_column!r} holds nothing after the last {HASH}, expected the answer there; mend or remove the row"
+        )
+    return fields
+
+
+def _text(row: Row, column: str, key: str) -> str:
+    place, value = row[0], _column(row, column, key)
+    if isinstance(value, (dict, list)):
+        raise DataError(
+            f"{place}: column {column!r} holds a {type(value).__name__}, expected text or a number; set {key} to another column"
+        )
+    missing = value is None or value != value  # NaN is unequal to itself
+    if missing or not (text := str(value)).strip():
+        raise DataError(f"{place}: column {column!r} is empty, expected text or a number; fill it in or remove the row")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{place}: column {column!r} holds half a surrogate pair at character {error.start}, which is no text; mend or remove the row"
+        ) from None
+    return text
+
+
+def _difficulty(task: TaskConfig, row: Row) -> str:
+    return difficulty_label(_column(row, task.difficulty_key, "task.difficulty_key") if task.difficulty_key else None)
+
+
+def _column(row: Row, column: str, key: str) -> Any:
+    place, values = row
+    if column not in values:
+        raise DataError(
+            f"{place}: no column {column!r}, the row has {', '.join(map(repr, values)) or 'none'}; "
+            f"set {key} to one of them, or mend the row"
+        )
+    return values[column]
+
+
+__all__ = ["load_cold_start", "load_problems", "resolve_path"]

@@ -1,0 +1,36 @@
+"""The two fields that a task derives: the difficulty label and the question that is shown. Shared by all sources."""
+
+import re
+from typing import Any
+
+from npo_pipeline.errors import DataError
+
+ALL = "all"
+PREVIEW = 80  # characters of a question that an error message shows
+
+
+def difficulty_label(value: Any) -> str:
+    """A number labels itself, a list counts its items, a text counts its lines, null is "all".
+
+    Example: 3 -> "3", [5, 1, 2] -> "3", "one line\\nanother" -> "2".
+    """
+    if value is None:
+        return ALL
+    if isinstance(value, (list, tuple)):
+        return str(len(value))
+    if isinstance(value, str):
+        return str(max(1, len(value.splitlines())))
+    return str(value)
+
+
+def shown_question(question: str, pattern: str | None, where: str) -> str:
+    """The first group of `task.question_pattern` in the question, or all of it. `where` names the row in errors. Raises DataError."""
+    if pattern is None:
+        return question
+    match = re.search(pattern, question)
+    if match is None or not (match.group(1) or "").strip():
+        raise DataError(
+            f"{where}: task.question_pattern={pattern!r} finds no question in {question[:PREVIEW]!r}; "
+            "mend the pattern, or set it to null to show the question whole"
+        )
+    return str(match.group(1))

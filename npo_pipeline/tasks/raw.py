@@ -1,0 +1,19 @@
+"""A problem as its source gives it, before a tokenizer has seen it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class RawProblem:
+    """A question with a verifiable answer, not yet rendered as a prompt.
+
+    Example: `RawProblem("train-000007", "train", "5 - 3 + 4 =", "6", "3", {"dataset": "chain_sum", "index": 263, ...})`.
+    """
+
+    problem_id: str  # `<split>-<number>`: train-000007, eval-000003, cold-000000
+    split: str  # "train", "eval", or "cold" (the cold start's demonstrations)
+    question: str
+    answer: str  # the reference answer; of a "cold" problem: the response to imitate, in which the extractor finds that answer
+    difficulty: str  # a label to group results by; "all" where the task has none
+    metadata: dict[str, Any] = field(default_factory=dict)  # JSON: what the verifier needs beside the answer

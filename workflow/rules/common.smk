@@ -1,0 +1,97 @@
+# What the rules share: the composed configuration, the options of the command line, the folders.
+# Parsed again in every job on a cluster, so nothing heavy is imported here.
+import re
+import shlex
+import sys
+from pathlib import Path
+
+from npo_pipeline.compose import load_root, stage_configs, to_yaml
+from npo_pipeline.errors import ConfigError
+from npo_pipeline.tasks.dataset import resolve_path
+from snakemake.exceptions import WorkflowError
+
+OPTIONS = {"experiment": "default", "overrides": "", "guide_jobs": 1}
+BACKSLASH = r"Snakemake drops quotes and reads YAML: write a space within a value as '\ ', as in overrides='report.title=My\ title'"
+
+
+def option(key):
+    """The value of `--config key=...`: a text, or for guide_jobs a number. Raises ConfigError."""
+    value = OPTIONS[key] if config.get(key) is None else config[key]
+    if not isinstance(value, type(OPTIONS[key])):
+        raise ConfigError(f"--config {key}={value!r}: expected " + ("a whole number" if key == "guide_jobs" else f"a text. {BACKSLASH}"))
+    return value
+
+
+def override_words():
+    """The overrides, split as a shell would. Refused: quotes at either end, which Snakemake drops here or on the way to a cluster's jobs."""
+    text = option("overrides")
+    if not workflow.is_main_process:
+        text = text.replace(r"\\", "\\")  # Snakemake doubles them on the way to a cluster's jobs
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        words = None
+    if words is None or text != text.strip("'\""):
+        raise ConfigError(f"--config overrides={text!r}: a quote is missing, or at an end. {BACKSLASH}")
+    return words
+
+
+def compose():
+    """The configuration that --config asked for. Raises ConfigError naming the option or key that is wrong."""
+    if unknown := sorted(set(config) - set(OPTIONS)):
+        raise ConfigError(
+            f"--config {unknown[0]}=...: no such option; there are {', '.join(OPTIONS)}. Values go into overrides=\"key=value ...\""
+        )
+    if option("guide_jobs") < 1:
+        raise ConfigError(f"--config guide_jobs={option('guide_jobs')}: expected at least 1")
+    root = load_root(option("experiment"), override_words())
+    if workflow.is_main_process:  # once, not in every job: it may import a task's library
+        from npo_pipeline.tasks.checks import check_source
+
+        check_source(root.task)
+    return root, stage_configs(root)
+
+
+try:
+    ROOT, STAGES = compose()
+except ConfigError as error:
+    raise WorkflowError(str(error)) from None
+
+PYTHON = sys.executable
+METHODS = list(ROOT.method)
+POLICIES = ["initial", "probe", *METHODS]
+RESULTS = f"results/{ROOT.name}"
+
+
+pathvars:
+    results=RESULTS,
+    logs=f"{RESULTS}/logs",
+    benchmarks=f"{RESULTS}/benchmarks",
+
+
+wildcard_constraints:
+    seed=r"\d+",
+    job=r"\d+",
+    jobs=r"\d+",
+    stage="|".join(map(re.escape, STAGES)),
+    method="|".join(map(re.escape, METHODS)),
+    policy="|".join(map(re.escape, POLICIES)),
+
+
+def artifacts(wildcards):
+    """Every declared file of the experiment, so that whichever is deleted is made again."""
+    return [
+        f"{RESULTS}/report.html",
+        f"{RESULTS}/comparison/table.csv",
+        f"{RESULTS}/comparison/table.md",
+        f"{RESULTS}/prepare/manifest.json",
+        *expand(f"{RESULTS}/seed-{{seed}}/probe/manifest.json", seed=ROOT.seeds),
+        *expand(f"{RESULTS}/seed-{{seed}}/guide/{{file}}", seed=ROOT.seeds, file=["manifest.json", "signal.parquet"]),
+        *expand(f"{RESULTS}/seed-{{seed}}/{{method}}/{{file}}", seed=ROOT.seeds, method=METHODS, file=["schedule.yaml", "manifest.json"]),
+        *evaluations(wildcards),
+    ]
+
+
+def evaluations(wildcards):
+    """The held-out results of every policy and seed: what the report compares."""
+    return expand(f"{RESULTS}/seed-{{seed}}/evaluation/{{policy}}.json", seed=ROOT.seeds, policy=POLICIES)

@@ -1,0 +1,46 @@
+# Held-out results of every policy, and the report that compares them.
+def policy_manifest(wildcards):
+    """Of the stage that made the policy."""
+    folder = "prepare" if wildcards.policy == "initial" else f"seed-{wildcards.seed}/{wildcards.policy}"
+    return f"{RESULTS}/{folder}/manifest.json"
+
+
+rule evaluate:
+    input:
+        "<results>/prepare/manifest.json",
+        policy_manifest,
+        config="<results>/config/evaluate.yaml",
+    output:
+        "<results>/seed-{seed}/evaluation/{policy}.json",
+    log:
+        "<logs>/seed-{seed}/evaluate-{policy}.log",
+    benchmark:
+        "<benchmarks>/seed-{seed}/evaluate-{policy}.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+        gpu=1,
+    shell:
+        "{PYTHON:q} -m npo_pipeline.stages.evaluate --config {input.config:q} --seed {wildcards.seed}"
+        " --policy {wildcards.policy:q} 2>&1 | tee -i {log:q}"
+
+
+rule report:
+    input:
+        evaluations,
+        config="<results>/config/report.yaml",
+    output:
+        "<results>/report.html",
+        "<results>/comparison/table.csv",
+        "<results>/comparison/table.md",
+    log:
+        "<logs>/report.log",
+    benchmark:
+        "<benchmarks>/report.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    shell:
+        "{PYTHON:q} -m npo_pipeline.stages.report --config {input.config:q} 2>&1 | tee -i {log:q}"

@@ -1,0 +1,64 @@
+# Trajectories of the probe's checkpoints for the prompts that it failed before them: scattered over jobs, then gathered.
+def guide_job_files(wildcards):
+    """One file per job, for as many jobs as were asked for. A finished guide keeps the jobs that made it: guide_jobs=N redoes nothing."""
+    folder = Path(f"{RESULTS}/seed-{wildcards.seed}/guide")
+    asked = job_files(folder, option("guide_jobs"))
+    if all(map(Path.exists, asked)) or (workflow.is_main_process and not is_finished(folder)):
+        return [str(file) for file in asked]
+    return [str(file) for file in newest_jobs(folder) or asked]
+
+
+def job_files(folder, jobs):
+    return [folder / f"jobs/{job}-of-{jobs}.json" for job in range(jobs)]
+
+
+def is_finished(folder):
+    """There is a guide, and no configuration that it depends on has changed since."""
+    stages = [(Path(f"{RESULTS}/config/{stage}.yaml"), to_yaml(STAGES[stage])) for stage in ("prepare", "probe", "guide")]
+    return (folder / "manifest.json").exists() and all(file.is_file() and file.read_text() == text for file, text in stages)
+
+
+def newest_jobs(folder):
+    """The complete set of job files that was written last; empty where there is none."""
+    counts = {int(file.stem.split("-of-")[1]) for file in folder.glob("jobs/*-of-*.json")}
+    complete = [files for files in (job_files(folder, jobs) for jobs in counts) if all(map(Path.exists, files))]
+    return max(complete, key=lambda files: max(file.stat().st_mtime for file in files), default=[])
+
+
+rule guide_job:
+    input:
+        "<results>/seed-{seed}/probe/manifest.json",
+        config="<results>/config/guide.yaml",
+    output:
+        "<results>/seed-{seed}/guide/jobs/{job}-of-{jobs}.json",
+    log:
+        "<logs>/seed-{seed}/guide-{job}-of-{jobs}.log",
+    benchmark:
+        "<benchmarks>/seed-{seed}/guide-{job}-of-{jobs}.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=720,
+        gpu=1,
+    shell:
+        "{PYTHON:q} -m npo_pipeline.stages.guide --config {input.config:q} --seed {wildcards.seed}"
+        " --job {wildcards.job} --jobs {wildcards.jobs} 2>&1 | tee -i {log:q}"
+
+
+rule guide:
+    input:
+        guide_job_files,
+        config="<results>/config/guide.yaml",
+    output:
+        "<results>/seed-{seed}/guide/signal.parquet",
+        "<results>/seed-{seed}/guide/manifest.json",
+    log:
+        "<logs>/seed-{seed}/guide.log",
+    benchmark:
+        "<benchmarks>/seed-{seed}/guide.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    shell:
+        "{PYTHON:q} -m npo_pipeline.stages.guide --config {input.config:q} --seed {wildcards.seed} --gather 2>&1 | tee -i {log:q}"

@@ -1,0 +1,29 @@
+# Problems and the initial policy.
+def local_sources(wildcards):
+    """The dataset's files and the policy's, where they lie on this machine: a change in them makes everything anew."""
+    sources = [resolve_path(source) for source in (ROOT.task.train, ROOT.task.eval) if source]
+    if ROOT.policy.source == "pretrained":
+        sources.append(Path(ROOT.policy.path).expanduser())
+    return sorted({str(file) for source in sources if source for file in files_in(source)})
+
+
+def files_in(source):
+    return [source] if source.is_file() else [file for file in source.rglob("*") if file.is_file()]
+
+
+rule prepare:
+    input:
+        local_sources,
+        config="<results>/config/prepare.yaml",
+    output:
+        "<results>/prepare/manifest.json",
+    log:
+        "<logs>/prepare.log",
+    benchmark:
+        "<benchmarks>/prepare.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    shell:
+        "{PYTHON:q} -m npo_pipeline.stages.prepare --config {input.config:q} 2>&1 | tee -i {log:q}"

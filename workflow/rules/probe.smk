@@ -1,0 +1,18 @@
+# Pass 1: plain GRPO, with dense checkpoints and every roll-out kept.
+rule probe:
+    input:
+        "<results>/prepare/manifest.json",
+        config="<results>/config/probe.yaml",
+    output:
+        "<results>/seed-{seed}/probe/manifest.json",
+    log:
+        "<logs>/seed-{seed}/probe.log",
+    benchmark:
+        "<benchmarks>/seed-{seed}/probe.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=720,
+        gpu=1,
+    shell:
+        "{PYTHON:q} -m npo_pipeline.stages.probe --config {input.config:q} --seed {wildcards.seed} 2>&1 | tee -i {log:q}"
