@@ -44,7 +44,7 @@ class TaskConfig:
     eval_size: int | None
     seed: int
     question_pattern: str | None  # regular expression; its first group becomes the question
-    difficulty_key: str | None  # column or metadata key; a list counts its items, a text its lines
+    difficulty_key: str | None  # column or metadata key (npo_pipeline.tasks.fields.difficulty_label)
     prompt: PromptConfig
     verifier: VerifierConfig
 

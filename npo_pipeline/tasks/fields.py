@@ -6,20 +6,22 @@ from typing import Any
 from npo_pipeline.errors import DataError
 
 ALL = "all"
+LABEL = 24  # characters of a text that is a label itself
 PREVIEW = 80  # characters of a question that an error message shows
 
 
 def difficulty_label(value: Any) -> str:
-    """A number labels itself, a list counts its items, a text counts its lines, null is "all".
+    """A number labels itself, and so does a short text; a list counts its items, a longer text its lines; null is "all".
 
-    Example: 3 -> "3", [5, 1, 2] -> "3", "one line\\nanother" -> "2".
+    Example: 3 -> "3", "Level 5" -> "Level 5", [5, 1, 2] -> "3", "one line\\nanother" -> "2".
     """
     if value is None:
         return ALL
     if isinstance(value, (list, tuple)):
         return str(len(value))
     if isinstance(value, str):
-        return str(max(1, len(value.splitlines())))
+        lines = value.splitlines()
+        return value.strip() if len(lines) == 1 and len(value) <= LABEL else str(max(1, len(lines)))
     return str(value)
 
 

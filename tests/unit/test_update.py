@@ -9,7 +9,7 @@ from tiny import SAMPLING, grpo, random_slots, tiny_policy
 
 from npo_pipeline.errors import NumericalError
 from npo_pipeline.grpo.update import Updater
-from npo_pipeline.policy.logprobs import collate
+from npo_pipeline.policy.logprobs import collate, response_logprobs
 from npo_pipeline.policy.policy import Policy
 
 ADVANTAGES = [1.3, -0.4, -0.4, -0.5, 0.9, 0.0, -0.9, 0.7]
@@ -44,7 +44,7 @@ def trl_loss(policy: Policy, slots, settings, reference, tmp_path) -> torch.Tens
         loss_type={"response": "grpo", "constant": "dr_grpo"}[settings.aggregation],
         epsilon=settings.clip_low,
         epsilon_high=settings.clip_high,
-        beta=settings.kl_coef,
+        use_bias_correction_kl=False,  # the KL term of the GRPO paper
         max_completion_length=SAMPLING.max_new_tokens,
         num_generations=4,
         per_device_train_batch_size=8,
@@ -56,6 +56,7 @@ def trl_loss(policy: Policy, slots, settings, reference, tmp_path) -> torch.Tens
     trainer = GRPOTrainer(
         model=policy.model, reward_funcs=lambda **_: [0.0], args=arguments, train_dataset=Dataset.from_dict({"prompt": ["1"]}), processing_class=policy.tokenizer
     )
+    trainer.beta = settings.kl_coef  # not an argument: TRL would fetch a reference model by name
     trainer.current_gradient_accumulation_steps = 1
     batch = collate([(s.trajectory.prompt_token_ids, s.trajectory.response_token_ids) for s in slots], policy.pad_id, policy.device)
     prompt = batch.input_ids.shape[1] - batch.response_ids.shape[1]
@@ -72,9 +73,7 @@ def trl_loss(policy: Policy, slots, settings, reference, tmp_path) -> torch.Tens
     }
     if reference is not None:
         with torch.no_grad():
-            inputs["ref_per_token_logps"], _, _ = trainer._get_per_token_logps_and_entropies(
-                reference, batch.input_ids, batch.attention_mask, batch.response_ids.shape[1]
-            )
+            inputs["ref_per_token_logps"], _ = response_logprobs(reference, batch, 1.0)
     return trainer._compute_loss(policy.model, inputs)
 
 
