@@ -42,7 +42,12 @@ def check_root(root: c.RootConfig) -> None:
     check_evaluate(root.evaluate)
     size = root.task.train_size
     batch = root.grpo.prompts_per_step
-    require(size is None or size >= batch, "task.train_size", size, f"at least grpo.prompts_per_step={batch}, so that a step has different problems")
+    require(
+        size is None or size >= batch,
+        "task.train_size",
+        size,
+        f"at least grpo.prompts_per_step={batch}, so that a step has different problems",
+    )
 
 
 def check_task(task: c.TaskConfig) -> None:
@@ -59,7 +64,9 @@ def check_task(task: c.TaskConfig) -> None:
             require(size is not None, f"task.{key}", size, "a number of problems to generate")
     else:
         require(bool(task.train), "task.train", task.train, "a .jsonl or .parquet file, a saved datasets folder, or a hub name")
-        require(task.verifier.kind != "reasoning_gym", "task.verifier.kind", task.verifier.kind, "exact or math, since the task is a dataset")
+        require(
+            task.verifier.kind != "reasoning_gym", "task.verifier.kind", task.verifier.kind, "exact or math, since the task is a dataset"
+        )
 
 
 def check_policy(policy: c.PolicyConfig) -> None:
@@ -75,7 +82,12 @@ def check_model_directory(path: Path) -> None:
     """A Hugging Face model directory: config.json and safetensors weights. Raises ConfigError naming what is missing."""
     require(path.is_dir(), "policy.path", str(path), "a directory that exists")
     require((path / "config.json").is_file(), "policy.path", str(path), "a model directory, but it holds no config.json")
-    require(any(path.glob("*.safetensors")), "policy.path", str(path), "weights as *.safetensors, but the directory holds none (pickled weights are not read)")
+    require(
+        any(path.glob("*.safetensors")),
+        "policy.path",
+        str(path),
+        "weights as *.safetensors, but the directory holds none (pickled weights are not read)",
+    )
 
 
 def check_sampling(sampling: c.SamplingConfig) -> None:
@@ -86,7 +98,9 @@ def check_sampling(sampling: c.SamplingConfig) -> None:
 
 
 def check_grpo(grpo: c.GrpoConfig) -> None:
-    require(grpo.group_size >= 2, "grpo.group_size", grpo.group_size, "at least 2: the advantage of a response is measured against its group")
+    require(
+        grpo.group_size >= 2, "grpo.group_size", grpo.group_size, "at least 2: the advantage of a response is measured against its group"
+    )
     for key in ("prompts_per_step", "epochs", "minibatches", "micro_batch_tokens"):
         require(getattr(grpo, key) >= 1, f"grpo.{key}", getattr(grpo, key), "at least 1")
     rows = grpo.prompts_per_step * grpo.group_size
@@ -122,7 +136,12 @@ def check_method(name: str, method: c.MethodConfig) -> None:
 
 def check_evaluate(evaluate: c.EvaluateConfig) -> None:
     require(evaluate.samples >= 1, "evaluate.samples", evaluate.samples, "at least 1")
-    require(bool(evaluate.ks) and all(1 <= k <= evaluate.samples for k in evaluate.ks), "evaluate.ks", evaluate.ks, f"numbers from 1 to evaluate.samples={evaluate.samples}")
+    require(
+        bool(evaluate.ks) and all(1 <= k <= evaluate.samples for k in evaluate.ks),
+        "evaluate.ks",
+        evaluate.ks,
+        f"numbers from 1 to evaluate.samples={evaluate.samples}",
+    )
     require(evaluate.temperature > 0, "evaluate.temperature", evaluate.temperature, "more than 0")
     require(evaluate.bootstrap >= 100, "evaluate.bootstrap", evaluate.bootstrap, "at least 100")
     require(0 < evaluate.confidence < 1, "evaluate.confidence", evaluate.confidence, "in (0, 1)")

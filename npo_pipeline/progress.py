@@ -36,5 +36,9 @@ class Progress:
             now, done = time.monotonic(), i + 1
             if now - last >= HEARTBEAT_SECONDS or done == self.total:
                 left = (now - began) / (done - self.start) * (self.total - done)
-                print(f"{self.label}: {done}/{self.total}, {now - began:.0f} s, ETA {left:.0f} s {self.words}".rstrip(), file=sys.stderr, flush=True)
+                print(
+                    f"{self.label}: {done}/{self.total}, {now - began:.0f} s, ETA {left:.0f} s {self.words}".rstrip(),
+                    file=sys.stderr,
+                    flush=True,
+                )
                 last = now

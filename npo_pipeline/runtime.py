@@ -9,7 +9,7 @@ from npo_pipeline.errors import ConfigError
 
 
 def pick_device(name: str) -> str:
-    """"auto" is cuda where there is one. Also fixes the number of threads, since sums over threads round differently.
+    """ "auto" is cuda where there is one. Also fixes the number of threads, since sums over threads round differently.
 
     One thread unless OMP_NUM_THREADS says otherwise (Snakemake sets it): tiny models are many times faster with one.
     """

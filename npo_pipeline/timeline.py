@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from npo_pipeline.config import AutoNpoConfig, MethodConfig, RootConfig, StepLike, WindowConfig
 from npo_pipeline.errors import ConfigError
@@ -82,7 +83,7 @@ def check_windows(key: str, windows: list[WindowConfig], steps: int, guides: lis
     for i, window in enumerate(windows):
         _check_window(f"{key}.windows[{i}]", window, steps, guides, lookback)
     ordered = sorted(windows, key=lambda window: window.from_step)
-    for before, after in zip(ordered, ordered[1:], strict=False):
+    for before, after in pairwise(ordered):
         if after.from_step < before.to_step:
             raise ConfigError(
                 f"{key}.windows: [{before.from_step}, {before.to_step}) and [{after.from_step}, {after.to_step}) overlap; "
@@ -97,9 +98,13 @@ def _check_window(key: str, window: WindowConfig, steps: int, guides: list[int],
     if end > steps:
         raise ConfigError(f"{key}.to_step={end}: past the last checkpoint of the probe, {steps}; lower it or raise probe.steps")
     if guide not in guides:
-        raise ConfigError(f"{key}.guide_step={guide}: no such guide checkpoint; there are {', '.join(map(str, guides))}. Take one, or change guidance.every")
+        raise ConfigError(
+            f"{key}.guide_step={guide}: no such guide checkpoint; there are {', '.join(map(str, guides))}; or change guidance.every"
+        )
     if end > guide:
-        raise ConfigError(f"{key}.to_step={end}: guide checkpoint {guide} has trajectories for the steps before it only; end at {guide} or take a later guide")
+        raise ConfigError(
+            f"{key}.to_step={end}: guide checkpoint {guide} has trajectories for earlier steps only; end at {guide} or take a later guide"
+        )
     if start < guide - lookback:
         raise ConfigError(
             f"{key}.from_step={start}: guide checkpoint {guide} has trajectories from step {guide - lookback} on "

@@ -4,7 +4,9 @@ import torch
 from torch import Tensor
 
 
-def clipped_surrogate(logprobs_BT: Tensor, old_BT: Tensor, advantages_B: Tensor, clip_low: float, clip_high: float) -> tuple[Tensor, Tensor]:
+def clipped_surrogate(
+    logprobs_BT: Tensor, old_BT: Tensor, advantages_B: Tensor, clip_low: float, clip_high: float
+) -> tuple[Tensor, Tensor]:
     """Token losses -min(r A, clip(r, 1 - clip_low, 1 + clip_high) A) with r = pi / pi_old, and which tokens the clip decided.
 
     PAPER, Setting; separate low and high clip as in DAPO (arXiv 2503.14476, eq. 10).

@@ -10,7 +10,13 @@ from npo_pipeline.records import Group, Trajectory
 def step_metrics(groups: Sequence[Group], mixed: Sequence[Group], result: UpdateResult) -> dict[str, Any]:
     """`groups` as sampled, `mixed` as trained on: what was injected shows in guide/* and nowhere else."""
     sampled = [slot.trajectory for group in groups for slot in group.slots]
-    return _reward_metrics(groups) | _completion_metrics(sampled) | _guide_metrics(mixed) | _policy_metrics(mixed, result) | _update_metrics(result)
+    return (
+        _reward_metrics(groups)
+        | _completion_metrics(sampled)
+        | _guide_metrics(mixed)
+        | _policy_metrics(mixed, result)
+        | _update_metrics(result)
+    )
 
 
 def _reward_metrics(groups: Sequence[Group]) -> dict[str, Any]:

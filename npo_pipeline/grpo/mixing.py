@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from npo_pipeline.records import GuideTrajectory, Group, Problem, Slot, Trajectory
+from npo_pipeline.records import Group, GuideTrajectory, Problem, Slot, Trajectory
 
 
 def form_group(problem: Problem, sampled: Sequence[Trajectory]) -> Group:

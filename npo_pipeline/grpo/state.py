@@ -16,7 +16,9 @@ from npo_pipeline.storage.atomic import new_folder
 def save_state(folder: Path, optimizer: PolicyOptimizer, step: int, fingerprint: str) -> None:
     """Replace the saved state, atomically. `step` is the next step to run."""
     with new_folder(folder) as partial:
-        save_file({name: tensor.detach().contiguous() for name, tensor in optimizer.state_tensors().items()}, partial / "trainer.safetensors")
+        save_file(
+            {name: tensor.detach().contiguous() for name, tensor in optimizer.state_tensors().items()}, partial / "trainer.safetensors"
+        )
         (partial / "state.json").write_text(json.dumps({"step": step, "fingerprint": fingerprint}), encoding="utf-8")
 
 

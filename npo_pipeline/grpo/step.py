@@ -75,8 +75,10 @@ def _advantages(groups: Sequence[Group], settings: GrpoConfig) -> list[float]:
     return [float(a) for a in group_advantages(rewards_PG, settings.advantage, settings.advantage_eps).flatten()]
 
 
-def _rows(groups: Sequence[Group], advantages: Sequence[float], result: UpdateResult, step: int, policy_sha256: str) -> list[dict[str, Any]]:
-    rows = []
+def _rows(
+    groups: Sequence[Group], advantages: Sequence[float], result: UpdateResult, step: int, policy_sha256: str
+) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
     for group in groups:
         for index, slot in enumerate(group.slots):
             row = len(rows)

@@ -42,6 +42,19 @@ class UpdateResult:
     kl_sum: float = 0.0
 
 
+@dataclass(frozen=True)
+class Rows:
+    """What an update is made from; lists run over rows. `reference` holds the initial policy's log-probs where kl_coef > 0."""
+
+    slots: Sequence[Slot]
+    advantages: Sequence[float]
+    reference: list[list[float]] | None
+
+    def tokens(self, rows: Sequence[int]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        """(prompt, response) token ids of some rows."""
+        return [(self.slots[i].trajectory.prompt_token_ids, self.slots[i].trajectory.response_token_ids) for i in rows]
+
+
 class Updater:
     """Turns slots and advantages into optimizer steps. `reference` is the initial policy where kl_coef > 0, else None."""
 
@@ -51,14 +64,14 @@ class Updater:
 
     def update(self, slots: Sequence[Slot], advantages: Sequence[float], seed: int, step: int) -> UpdateResult:
         """Run epochs x minibatches optimizer steps. Raises NumericalError if a loss or gradient is not finite."""
+        rows = Rows(slots, advantages, self._reference_logprobs(slots))
         result = UpdateResult(Measured([[] for _ in slots], [0.0] * len(slots)))
         single = self.settings.epochs * self.settings.minibatches == 1
         # With a single optimizer step the training forward itself measures the policy: the ratio is 1 by construction.
-        self._measure(slots, [i for i in range(len(slots)) if not (single and self._moves(advantages[i]))], result.measured)
-        reference = self._reference_logprobs(slots)
-        for rows in self._minibatches(len(slots), seed, step):
-            active = [i for i in rows if self._moves(advantages[i])]
-            loss = sum(self._backward(slots, advantages, batch, len(rows), result, reference) for batch in self._cut(slots, active))
+        self._measure(rows, [i for i in range(len(slots)) if not (single and self._moves(advantages[i]))], result.measured)
+        for minibatch in self._minibatches(len(slots), seed, step):
+            active = [i for i in minibatch if self._moves(advantages[i])]
+            loss = sum(self._backward(rows, batch, len(minibatch), result) for batch in self._cut(rows, active))
             self._step(loss, step, result)
         return result
 
@@ -71,48 +84,54 @@ class Updater:
             for piece in np.array_split(order, self.settings.minibatches):
                 yield sorted(int(i) for i in piece)
 
-    def _cut(self, slots: Sequence[Slot], rows: Sequence[int]) -> Iterator[list[int]]:
-        lengths = [(len(slots[i].trajectory.prompt_token_ids), len(slots[i].trajectory.response_token_ids)) for i in rows]
+    def _cut(self, rows: Rows, picked: Sequence[int]) -> Iterator[list[int]]:
+        lengths = [(len(prompt), len(response)) for prompt, response in rows.tokens(picked)]
         for batch in micro_batches(lengths, self.settings.micro_batch_tokens):
-            yield [rows[i] for i in batch]
+            yield [picked[i] for i in batch]
 
-    def _batch(self, slots: Sequence[Slot], rows: Sequence[int]) -> TokenBatch:
-        pairs = [(slots[i].trajectory.prompt_token_ids, slots[i].trajectory.response_token_ids) for i in rows]
-        return collate(pairs, self.policy.pad_id, self.policy.device)
+    def _batch(self, rows: Rows, picked: Sequence[int]) -> TokenBatch:
+        return collate(rows.tokens(picked), self.policy.pad_id, self.policy.device)
 
     @torch.no_grad()
-    def _measure(self, slots: Sequence[Slot], rows: Sequence[int], measured: Measured) -> None:
-        for batch in self._cut(slots, rows):
-            logprobs, entropy = response_logprobs(self.policy.model, self._batch(slots, batch), self.sampling.temperature)
-            _record(measured, slots, batch, logprobs, entropy)
+    def _measure(self, rows: Rows, picked: Sequence[int], measured: Measured) -> None:
+        for batch in self._cut(rows, picked):
+            logprobs, entropy = response_logprobs(self.policy.model, self._batch(rows, batch), self.sampling.temperature)
+            _record(measured, rows, batch, logprobs, entropy)
 
     def _reference_logprobs(self, slots: Sequence[Slot]) -> list[list[float]] | None:
         if self.reference is None:
             return None
-        pairs = [(slot.trajectory.prompt_token_ids, slot.trajectory.response_token_ids) for slot in slots]
+        pairs = Rows(slots, [], None).tokens(range(len(slots)))
         return score(self.reference, pairs, self.policy.pad_id, self.sampling.temperature, self.settings.micro_batch_tokens)
 
-    def _backward(
-        self, slots: Sequence[Slot], advantages: Sequence[float], rows: Sequence[int], responses: int, result: UpdateResult, reference: list[list[float]] | None
-    ) -> float:
+    def _backward(self, rows: Rows, picked: Sequence[int], responses: int, result: UpdateResult) -> float:
         """Accumulate the gradient of one micro-batch; returns its share of the loss."""
-        batch = self._batch(slots, rows)
+        batch = self._batch(rows, picked)
         logprobs, entropy = response_logprobs(self.policy.model, batch, self.sampling.temperature)
-        unmeasured = [k for k, i in enumerate(rows) if not result.measured.logprobs[i]]
-        _record(result.measured, slots, [rows[k] for k in unmeasured], logprobs.detach()[unmeasured], entropy[unmeasured])
-        old = [slots[i].trajectory.behaviour_logprobs if slots[i].corrected else result.measured.logprobs[i] for i in rows]
-        advantage = torch.tensor([advantages[i] for i in rows], device=logprobs.device)
-        losses, clipped = clipped_surrogate(logprobs, _padded(old, logprobs), advantage, self.settings.clip_low, self.settings.clip_high)
-        if reference is not None:
-            kl = kl_to_reference(logprobs, _padded([reference[i] for i in rows], logprobs)) * batch.response_mask
-            losses = losses + self.settings.kl_coef * kl
-            result.kl_sum += kl.sum().item()
-        result.clipped_tokens += int((clipped & batch.response_mask).sum())
-        result.tokens += int(batch.response_mask.sum())
+        new = [k for k, i in enumerate(picked) if not result.measured.logprobs[i]]
+        _record(result.measured, rows, [picked[k] for k in new], logprobs.detach()[new], entropy[new])
         weights = token_weights(batch.response_mask, responses, self.settings.aggregation, self.sampling.max_new_tokens)
-        loss = (losses * weights).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = (self._token_losses(rows, picked, logprobs, batch.response_mask, result) * weights).sum()
+        loss.backward()
         return loss.item()
+
+    def _token_losses(self, rows: Rows, picked: Sequence[int], logprobs: Tensor, mask: Tensor, result: UpdateResult) -> Tensor:
+        """Surrogate, and KL where there is a reference, per token [B, T]; counts clipped tokens and KL into `result`."""
+        old = _padded([self._old_logprobs(rows.slots[i], result.measured.logprobs[i]) for i in picked], logprobs)
+        advantages = torch.tensor([rows.advantages[i] for i in picked], device=logprobs.device)
+        losses, clipped = clipped_surrogate(logprobs, old, advantages, self.settings.clip_low, self.settings.clip_high)
+        result.clipped_tokens += int((clipped & mask).sum())
+        result.tokens += int(mask.sum())
+        if rows.reference is None:
+            return losses
+        kl = kl_to_reference(logprobs, _padded([rows.reference[i] for i in picked], logprobs)) * mask
+        result.kl_sum += kl.sum().item()
+        return losses + self.settings.kl_coef * kl
+
+    @staticmethod
+    def _old_logprobs(slot: Slot, measured: Sequence[float]) -> Sequence[float]:
+        """The denominator of the ratio: the recorded guide where it is corrected for, else the policy before this update."""
+        return slot.trajectory.behaviour_logprobs if slot.corrected else measured
 
     def _step(self, loss: float, step: int, result: UpdateResult) -> None:
         norm = self.optimizer.step(step)
@@ -125,9 +144,9 @@ class Updater:
         result.grad_norms.append(norm)
 
 
-def _record(measured: Measured, slots: Sequence[Slot], rows: Sequence[int], logprobs: Tensor, entropy: Tensor) -> None:
-    for i, values, summed in zip(rows, logprobs.tolist(), entropy.sum(dim=1).tolist(), strict=True):
-        measured.logprobs[i] = values[: len(slots[i].trajectory.response_token_ids)]
+def _record(measured: Measured, rows: Rows, picked: Sequence[int], logprobs: Tensor, entropy: Tensor) -> None:
+    for i, values, summed in zip(picked, logprobs.tolist(), entropy.sum(dim=1).tolist(), strict=True):
+        measured.logprobs[i] = values[: len(rows.slots[i].trajectory.response_token_ids)]
         measured.entropy[i] = summed
 
 

@@ -53,14 +53,19 @@ def _decide(warned: Trend, guide: int, rows: Sequence[Row], settings: AutoNpoCon
     chosen = max(usable, key=lambda row: (row["s"], -row["distance"])) if confirmed else None
     keys = ("distance", "current_step", "guide_step", "q", "v", "s")
     return {
-        **asdict(warned),
+        **_rounded(asdict(warned)),
         "guide_step": guide,
         "confirmed": confirmed,
-        "coverage": coverage,
-        "candidates": [{key: row[key] for key in keys} for row in rows],
+        "coverage": round(coverage, 6),
+        "candidates": [_rounded({key: row[key] for key in keys}) for row in rows],
         "chosen": chosen["distance"] if chosen else None,
         "reason": _reason(warned, guide, coverage, chosen, settings),
     }
+
+
+def _rounded(row: Row) -> Row:
+    """For a person's eyes: signal.parquet keeps every digit."""
+    return {key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()}
 
 
 def _reason(warned: Trend, guide: int, coverage: float, chosen: Row | None, settings: AutoNpoConfig) -> str:

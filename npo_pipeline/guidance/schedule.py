@@ -57,7 +57,9 @@ def read_schedule(path: Path, steps: int, guides: list[int], lookback: int) -> S
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: not readable as YAML: {reason}. Mend it, or delete it to have the plan made again.") from None
     if not isinstance(values, dict) or values.get("schema") != SCHEMA or not isinstance(values.get("windows"), list):
-        raise DataError(f"{path}: expected a mapping with schema: {SCHEMA} and a list of windows. Mend it, or delete it to have the plan made again.")
+        raise DataError(
+            f"{path}: expected a mapping with schema: {SCHEMA} and a list of windows. Mend it, or delete it to have the plan made again."
+        )
     windows = [_window(path, i, entry) for i, entry in enumerate(values["windows"])]
     try:
         check_windows(str(path), [WindowConfig(w.from_step, w.to_step, w.guide_step) for w in windows], steps, guides, lookback)

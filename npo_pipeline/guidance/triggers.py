@@ -32,7 +32,10 @@ def trends(rewards: Sequence[float], entropies: Sequence[float], settings: AutoN
     A warning: the reward's average gained less than `min_gain` and the entropy's fell by more than the share `entropy_drop`.
     """
     reward, entropy = moving_average(rewards, settings.ema), moving_average(entropies, settings.ema)
-    return [_trend(reward[i - settings.patience : i + 1], entropy[i - settings.patience : i + 1], i + 1, settings) for i in range(settings.patience, len(reward))]
+    return [
+        _trend(reward[i - settings.patience : i + 1], entropy[i - settings.patience : i + 1], i + 1, settings)
+        for i in range(settings.patience, len(reward))
+    ]
 
 
 def _trend(reward: Sequence[float], entropy: Sequence[float], step: int, settings: AutoNpoConfig) -> Trend:

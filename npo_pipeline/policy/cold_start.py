@@ -38,7 +38,7 @@ def _accumulate(policy: Policy, rows: Sequences) -> float:
     for batch in micro_batches([(len(prompt), len(response)) for prompt, response in rows], MICRO_BATCH_TOKENS):
         logprobs, _ = response_logprobs(policy.model, collate([rows[i] for i in batch], policy.pad_id, policy.device), 1.0)
         loss = -logprobs.sum() / tokens
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         total += loss.item()
     return total
 

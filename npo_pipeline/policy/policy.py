@@ -56,7 +56,9 @@ def load_policy(source: str | Path, dtype: str, device: str = "cpu", revision: s
         model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=DTYPES[dtype], use_safetensors=True)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ConfigError(f"policy.path={source}: could not be loaded as a causal LM with safetensors weights and a tokenizer: {reason}") from error
+        raise ConfigError(
+            f"policy.path={source}: could not be loaded as a causal LM with safetensors weights and a tokenizer: {reason}"
+        ) from error
     return as_policy(model.to(device), tokenizer)
 
 
@@ -85,4 +87,6 @@ def load_weights(policy: Policy, folder: Path) -> None:
         raise ArtifactError(f"{folder}: its weights could not be read ({error}). Run the stage that wrote it again.") from error
     tied = set(policy.model.all_tied_weights_keys) if policy.model.config.tie_word_embeddings else set()
     if unexpected or (absent := [name for name in missing if name not in tied]):
-        raise ArtifactError(f"{folder}: its weights are of another model (first difference: {(unexpected or absent)[0]}). Run its stage again.")
+        raise ArtifactError(
+            f"{folder}: its weights are of another model (first difference: {(unexpected or absent)[0]}). Run its stage again."
+        )

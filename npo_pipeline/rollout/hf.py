@@ -17,7 +17,7 @@ from npo_pipeline.policy.policy import Policy
 from npo_pipeline.rollout.engine import Completion, Request
 
 
-class SeededSampler(LogitsProcessor):  # type: ignore[misc]
+class SeededSampler(LogitsProcessor):
     """Chooses the next token of row i at position t by the uniform number `uniforms[i, t]`; keeps tokens and log-probs."""
 
     def __init__(self, uniforms: Tensor) -> None:

@@ -22,7 +22,9 @@ def problem_batch(problems: Sequence[Item], seed: int, step: int, count: int) ->
     """
     per_epoch = len(problems) // count
     if per_epoch == 0:
-        raise DataError(f"prepare/problems.parquet: {len(problems)} training problems, but grpo.prompts_per_step={count}; lower it or give more")
+        raise DataError(
+            f"prepare/problems.parquet: {len(problems)} training problems, but grpo.prompts_per_step={count}; lower it or give more"
+        )
     epoch, position = divmod(step, per_epoch)
     order = _permutation(len(problems), seed, epoch)
     return [problems[i] for i in order[position * count : (position + 1) * count]]

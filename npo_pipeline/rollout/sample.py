@@ -11,7 +11,9 @@ from npo_pipeline.tasks.verify import Verifier
 Draw = tuple[Problem, int]  # a problem and the index of a sample of it
 
 
-def sample(engine: Engine, policy: Policy, verifier: Verifier, draws: Sequence[Draw], purpose: str, seed: int, step: int) -> list[Trajectory]:
+def sample(
+    engine: Engine, policy: Policy, verifier: Verifier, draws: Sequence[Draw], purpose: str, seed: int, step: int
+) -> list[Trajectory]:
     """One verified trajectory per draw, in their order. Seeds are of (purpose, seed, step, problem, index)."""
     requests = [Request(problem.prompt_token_ids, sample_seed(purpose, seed, step, problem.problem_id, i)) for problem, i in draws]
     completions = engine.generate(requests)

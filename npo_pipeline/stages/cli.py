@@ -30,7 +30,9 @@ class Context(Generic[Config]):
 
 def parser(stage: str, doc: str | None) -> argparse.ArgumentParser:
     """The options of every stage."""
-    parser = argparse.ArgumentParser(prog=f"python -m npo_pipeline.stages.{stage}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog=f"python -m npo_pipeline.stages.{stage}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--config", type=Path, required=True, help="resolved configuration, results/<experiment>/config/<stage>.yaml")
     parser.add_argument("--root", type=Path, help="results/<experiment>; default: the folder above the configuration's")
     parser.add_argument("--seed", type=int, default=0, help="which of the experiment's seeds (default 0)")

@@ -85,11 +85,18 @@ def make_guide(maker: Maker, guide_step: int) -> tuple[int, int]:
     rows = [trajectory_row(t, guide_step, maker.problems[t.problem_id].prompt, digest) for t in trajectories]
     verified = first_verified(trajectories)
     scores = list(rescore(maker, guide_step, outcomes, verified))
-    facts = {"guide_step": guide_step, "temperature": config.sampling.temperature, "top_p": config.sampling.top_p, "top_k": config.sampling.top_k}
+    facts = {
+        "guide_step": guide_step,
+        "temperature": config.sampling.temperature,
+        "top_p": config.sampling.top_p,
+        "top_k": config.sampling.top_k,
+    }
     files = write_shards(folder, rows, config.shard_rows, context.config_sha256, facts)
     files.append(write_scores(folder, scores, context.config_sha256))
     counts = {"n_pool": len(pool), "n_covered": len(verified), "n_samples": len(trajectories)}
-    write_manifest(folder, "guide", context.config_sha256, files, {"guide_step": guide_step, "probe_sha256": probe_sha256(context), **counts})
+    write_manifest(
+        folder, "guide", context.config_sha256, files, {"guide_step": guide_step, "probe_sha256": probe_sha256(context), **counts}
+    )
     return len(verified), len(pool)
 
 

@@ -8,7 +8,7 @@ from npo_pipeline.records import GuideTrajectory, Problem
 from npo_pipeline.stages.cli import Context, add_save_every, parser, run_stage
 from npo_pipeline.storage.guides import first_verified, read_shards
 from npo_pipeline.storage.layout import Layout
-from npo_pipeline.storage.manifest import NAME, read_manifest, sha256_file, sha256_text, verify
+from npo_pipeline.storage.manifest import NAME, sha256_file, sha256_text, verify
 from npo_pipeline.storage.parquet import read_problems
 
 

@@ -1,7 +1,7 @@
 """What the probe and the guided stage share: building a trainer from a configuration, and finishing a run."""
 
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from npo_pipeline.config import GuidedStage, ProbeStage
 from npo_pipeline.grpo.loop import RunLength, train

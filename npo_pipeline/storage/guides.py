@@ -22,7 +22,11 @@ def write_shards(folder: Path, rows: Sequence[dict[str, Any]], shard_rows: int, 
     count = max(1, -(-len(rows) // shard_rows))
     return [
         write_table(
-            folder / f"trajectories-{i:05d}-of-{count:05d}.parquet", rows[i * shard_rows : (i + 1) * shard_rows], GUIDE_SHARD, config_sha256, facts
+            folder / f"trajectories-{i:05d}-of-{count:05d}.parquet",
+            rows[i * shard_rows : (i + 1) * shard_rows],
+            GUIDE_SHARD,
+            config_sha256,
+            facts,
         )
         for i in range(count)
     ]

@@ -29,7 +29,14 @@ def sha256_text(text: str) -> str:
 def write_manifest(folder: Path, stage: str, config_sha256: str, files: Iterable[Path], facts: dict[str, Any] | None = None) -> None:
     """List `files` (below `folder`) in `folder/manifest.json`. Holds no time of day: equal runs give equal manifests."""
     entries = [{"path": str(file.relative_to(folder)), "size": file.stat().st_size, "sha256": sha256_file(file)} for file in sorted(files)]
-    manifest = {"schema": SCHEMA, "stage": stage, "code_version": __version__, "config_sha256": config_sha256, **(facts or {}), "files": entries}
+    manifest = {
+        "schema": SCHEMA,
+        "stage": stage,
+        "code_version": __version__,
+        "config_sha256": config_sha256,
+        **(facts or {}),
+        "files": entries,
+    }
     write_text(folder / NAME, json.dumps(manifest, indent=1) + "\n")
 
 
@@ -41,7 +48,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if manifest["schema"] != SCHEMA:
-            raise ArtifactError(f"{path}: schema {manifest['schema']}, this code reads schema {SCHEMA}. Delete {folder} and run its stage again.")
+            raise ArtifactError(
+                f"{path}: schema {manifest['schema']}, this code reads schema {SCHEMA}. Delete {folder} and run its stage again."
+            )
         manifest["files"] = {entry["path"]: entry for entry in manifest["files"]}
         return manifest
     except (ValueError, KeyError, TypeError) as error:

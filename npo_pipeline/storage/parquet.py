@@ -90,7 +90,9 @@ SIGNAL = pa.schema(
 )
 
 
-def write_table(path: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema, config_sha256: str, facts: dict[str, Any] | None = None) -> Path:
+def write_table(
+    path: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema, config_sha256: str, facts: dict[str, Any] | None = None
+) -> Path:
     """Write rows (one dict each) as a Parquet file, atomically. Raises StorageError if the disk refuses."""
     provenance = {"schema_version": SCHEMA_VERSION, "config_sha256": config_sha256, "code_version": __version__, **(facts or {})}
     metadata = {f"npo.{key}": value if isinstance(value, str) else json.dumps(value) for key, value in provenance.items()}
@@ -105,7 +107,9 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         table = pq.read_table(path)
         version = json.loads((table.schema.metadata or {}).get(b"npo.schema_version", b"null"))
     except (OSError, pa.ArrowException, ValueError) as error:
-        raise ArtifactError(f"{path}: not a readable Parquet file ({error}). Delete it with its manifest and run its stage again.") from error
+        raise ArtifactError(
+            f"{path}: not a readable Parquet file ({error}). Delete it with its manifest and run its stage again."
+        ) from error
     if version != SCHEMA_VERSION:
         raise ArtifactError(f"{path}: schema version {version}, this code reads {SCHEMA_VERSION}. Delete it and run its stage again.")
     if missing := [name for name in schema.names if name not in table.column_names]:

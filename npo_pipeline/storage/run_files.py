@@ -41,7 +41,10 @@ class RunFiles:
 
     def finish(self, stage: str, facts: dict[str, Any]) -> None:
         """Write the manifest over everything but timings, and drop the state that only a resume needs."""
-        files = [self.folder / METRICS, *(file for name in ("rollouts", "checkpoints", "policy") for file in (self.folder / name).rglob("*"))]
+        files = [
+            self.folder / METRICS,
+            *(file for name in ("rollouts", "checkpoints", "policy") for file in (self.folder / name).rglob("*")),
+        ]
         write_manifest(self.folder, stage, self.config_sha256, [file for file in files if file.is_file()], facts)
         _remove(self.folder / "state")
 
@@ -50,7 +53,9 @@ class RunFiles:
             with open(self.folder / name, "a", encoding="utf-8") as stream:
                 stream.write(json.dumps(values) + "\n")
         except OSError as error:
-            raise StorageError(f"{self.folder / name}: could not be written: {error.strerror}. Free space, then run the same command again.") from error
+            raise StorageError(
+                f"{self.folder / name}: could not be written: {error.strerror}. Free space, then run the same command again."
+            ) from error
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

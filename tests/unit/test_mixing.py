@@ -1,10 +1,11 @@
 """What a guide changes in a group, and what it does not."""
 
 import pytest
+import torch
+
 from npo_pipeline.grpo.advantages import group_advantages
 from npo_pipeline.grpo.mixing import form_group, mix
 from npo_pipeline.records import GuideTrajectory, Problem, Trajectory
-import torch
 
 PROBLEM = Problem("train-000000", "train", "2+2", "4", "all", "2+2=", (5, 6))
 

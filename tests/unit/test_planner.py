@@ -21,7 +21,16 @@ def metrics(rewards: list[float], entropies: list[float]) -> list[dict]:
 def signal(guides: list[int], coverage: float = 0.5) -> list[dict]:
     """S is highest at distance 10."""
     return [
-        {"guide_step": g, "current_step": g - d, "distance": d, "n_failed": 100, "n_covered": int(100 * coverage), "q": coverage, "v": 1.0, "s": coverage - abs(d - 10) / 100}
+        {
+            "guide_step": g,
+            "current_step": g - d,
+            "distance": d,
+            "n_failed": 100,
+            "n_covered": int(100 * coverage),
+            "q": coverage,
+            "v": 1.0,
+            "s": coverage - abs(d - 10) / 100,
+        }
         for g in guides
         for d in (5, 10, 20)
     ]

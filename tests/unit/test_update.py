@@ -54,7 +54,11 @@ def trl_loss(policy: Policy, slots, settings, reference, tmp_path) -> torch.Tens
         temperature=1.0,
     )
     trainer = GRPOTrainer(
-        model=policy.model, reward_funcs=lambda **_: [0.0], args=arguments, train_dataset=Dataset.from_dict({"prompt": ["1"]}), processing_class=policy.tokenizer
+        model=policy.model,
+        reward_funcs=lambda **_: [0.0],
+        args=arguments,
+        train_dataset=Dataset.from_dict({"prompt": ["1"]}),
+        processing_class=policy.tokenizer,
     )
     trainer.beta = settings.kl_coef  # not an argument: TRL would fetch a reference model by name
     trainer.current_gradient_accumulation_steps = 1
