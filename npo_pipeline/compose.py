@@ -67,7 +67,7 @@ def stage_configs(root: c.RootConfig) -> dict[str, dict[str, Any]]:
     }
     for name, method in time.methods.items():
         stages[f"plan-{name}"] = c.PlanStage(VERSIONS["plan"], name, method, time.steps, time.guide_steps, time.lookback)
-        stages[f"guided-{name}"] = c.GuidedStage(VERSIONS["guided"], name, checkpoint_every=time.guided_checkpoint_every, **run)
+        stages[f"guided-{name}"] = c.GuidedStage(VERSIONS["guided"], name=name, checkpoint_every=time.guided_checkpoint_every, **run)
     return {name: asdict(stage) for name, stage in stages.items()}
 
 

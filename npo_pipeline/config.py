@@ -211,7 +211,9 @@ class PrepareStage:
 
 
 @dataclass
-class ProbeStage:
+class RunStage:
+    """What the probe and a guided run share."""
+
     version: int
     steps: int
     checkpoint_every: int
@@ -220,6 +222,16 @@ class ProbeStage:
     engine: EngineConfig
     verifier: VerifierConfig
     dtype: str
+
+
+@dataclass
+class ProbeStage(RunStage):
+    pass
+
+
+@dataclass
+class GuidedStage(RunStage):
+    name: str  # the method's
 
 
 @dataclass
@@ -246,19 +258,6 @@ class PlanStage:
     steps: int
     guide_steps: list[int]
     lookback: int
-
-
-@dataclass
-class GuidedStage:
-    version: int
-    name: str
-    steps: int
-    checkpoint_every: int
-    grpo: GrpoConfig
-    sampling: SamplingConfig
-    engine: EngineConfig
-    verifier: VerifierConfig
-    dtype: str
 
 
 @dataclass

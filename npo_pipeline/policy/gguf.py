@@ -7,7 +7,7 @@ a clean model of the same architecture.
 from importlib.util import find_spec
 from pathlib import Path
 
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.policy.policy import DTYPES, Policy, as_policy
@@ -17,10 +17,11 @@ def load_gguf(source: str, dtype: str) -> Policy:
     """Load "package:file.gguf". Raises ConfigError if the package or the file is missing."""
     file = find_gguf(source)
     tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-    quantised = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=DTYPES[dtype])
-    settings = quantised.config.__class__(**{k: v for k, v in quantised.config.to_dict().items() if k != "quantization_config"})
+    unpack = GgufConfig(dequantize=True)
+    unpacked = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=DTYPES[dtype], quantization_config=unpack)
+    settings = unpacked.config.__class__(**{k: v for k, v in unpacked.config.to_dict().items() if k != "quantization_config"})
     model = AutoModelForCausalLM.from_config(settings, dtype=DTYPES[dtype])
-    model.load_state_dict(quantised.state_dict())
+    model.load_state_dict(unpacked.state_dict())
     return as_policy(model, tokenizer)
 
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
-from npo_pipeline.config import GuidedStage, ProbeStage
+from npo_pipeline.config import RunStage
 from npo_pipeline.grpo.loop import RunLength, train
 from npo_pipeline.grpo.step import Mixer, Trainer
 from npo_pipeline.grpo.update import Updater
@@ -18,12 +19,14 @@ from npo_pipeline.storage.parquet import read_problems
 from npo_pipeline.storage.run_files import RunFiles
 from npo_pipeline.tasks.verify import Verifier
 
+Run = TypeVar("Run", bound=RunStage)
+
 
 def problems_of(layout: Layout, split: str) -> list[Problem]:
     return [problem for problem in read_problems(layout.problems) if problem.split == split]
 
 
-def run_training(context: Context[ProbeStage] | Context[GuidedStage], name: str, mixer: Mixer, inputs: str = "") -> None:
+def run_training(context: Context[Run], name: str, mixer: Mixer, inputs: str = "") -> None:
     """Train from the initial policy to the end and write the manifest. `inputs` names what else the run depends on."""
     config, layout = context.config, context.layout
     files = RunFiles(layout.run(name), context.config_sha256)
@@ -36,7 +39,7 @@ def run_training(context: Context[ProbeStage] | Context[GuidedStage], name: str,
 
 
 @contextmanager
-def make_trainer(context: Context[ProbeStage] | Context[GuidedStage], mixer: Mixer) -> Iterator[Trainer]:
+def make_trainer(context: Context[Run], mixer: Mixer) -> Iterator[Trainer]:
     config, layout = context.config, context.layout
     device = pick_device(context.options.device)
     policy = load_policy(layout.initial_policy, config.dtype, device)
@@ -47,7 +50,7 @@ def make_trainer(context: Context[ProbeStage] | Context[GuidedStage], mixer: Mix
         yield Trainer(policy, engine, verifier, updater, problems_of(layout, "train"), config.grpo, layout.seed, mixer)
 
 
-def fingerprint(context: Context[ProbeStage] | Context[GuidedStage], inputs: str) -> str:
+def fingerprint(context: Context[Run], inputs: str) -> str:
     """What a saved state must share with this run to be resumed: configuration, seed, initial policy and problems, `inputs`."""
     prepared = read_manifest(context.layout.prepare)["files"]
     return sha256_text(f"{context.config_sha256} {context.layout.seed} {sorted((n, e['sha256']) for n, e in prepared.items())} {inputs}")

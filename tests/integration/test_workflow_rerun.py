@@ -28,7 +28,7 @@ def test_every_declared_file_is_there(template: Workflow) -> None:
     files = template.digests()
     seed = ["probe/manifest.json", "guide/manifest.json", "guide/signal.parquet", "npo/schedule.yaml", "npo/manifest.json"]
     expected = [f"seed-0/{file}" for file in seed] + [f"seed-0/evaluation/{name}.json" for name in ("initial", "probe", "npo")]
-    assert files.keys() >= {*expected, "prepare/manifest.json", "report.html", "comparison/table.csv", "comparison/table.md"}
+    assert files.keys() >= {*expected, "prepare/manifest.json", "comparison/table.csv", "comparison/table.md"}
     assert {file.stem for file in (template.results / "config").iterdir()} == {
         "prepare", "probe", "guide", "plan-npo", "guided-npo", "evaluate", "report",
     }  # fmt: skip

@@ -19,8 +19,8 @@ TINY = (
     " guidance.every=2 guidance.samples=4 guidance.lookback=4 method=[npo]"
     " evaluate.samples=2 evaluate.ks=[1,2] evaluate.bootstrap=100"
 )
-# What differs between two equal runs: when and how fast, never what.
-VOLATILE = re.compile(r"/(logs|benchmarks)/|/timings\.jsonl$")
+# What differs between two equal runs: when and how fast (the report tells it too), never what.
+VOLATILE = re.compile(r"/(logs|benchmarks)/|/timings\.jsonl$|/report\.html$")
 
 
 @dataclass

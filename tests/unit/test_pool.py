@@ -1,0 +1,46 @@
+"""The mistake pool, the segments of a guide's reach, and sampling until verified."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from npo_pipeline.guidance.generate import sample_until_verified
+from npo_pipeline.guidance.pool import mistake_pool, segments
+from npo_pipeline.records import Outcome, Problem, Trajectory
+from npo_pipeline.timeline import checkpoint_steps
+
+OUTCOMES = [Outcome(3, "a", 0.0), Outcome(1, "b", 0.5), Outcome(2, "c", 0.75), Outcome(5, "a", 0.0), Outcome(4, "d", 0.6)]
+
+
+def problem(name: str) -> Problem:
+    return Problem(name, "train", name, name, "all", name, (1,))
+
+
+def test_pool_is_gated_windowed_and_ordered_by_first_failure():
+    assert mistake_pool(OUTCOMES, 0, 6, 0.6) == ["b", "a", "d"]
+    assert mistake_pool(OUTCOMES, 2, 5, 0.6) == ["a", "d"]
+    assert mistake_pool(OUTCOMES, 0, 6, 0.0) == ["a"]
+
+
+@given(st.integers(1, 7), st.integers(1, 60), st.integers(1, 60), st.integers(1, 60))
+def test_segments_tile_the_lookback(every: int, steps: int, guide: int, lookback: int):
+    guide = max(g for g in checkpoint_steps(every, steps) if g <= max(guide, every) or g == 0) or steps
+    found = segments(every, steps, guide, lookback)
+    covered = [step for segment in found for step in range(segment.start, segment.end)]
+    assert covered == list(range(max(0, guide - lookback), guide))
+    assert all(segment.current_step <= segment.start and segment.current_step in checkpoint_steps(every, steps) for segment in found)
+
+
+def test_a_problem_stops_at_its_first_verified_trajectory():
+    asked: list[list[tuple[str, int]]] = []
+
+    def draw(draws):
+        asked.append([(p.problem_id, j) for p, j in draws])
+        right = {("a", 0), ("b", 1)}
+        return [
+            Trajectory(p.problem_id, j, (1,), (2,), (0.0,), float((p.problem_id, j) in right), (p.problem_id, j) in right, "stop", "")
+            for p, j in draws
+        ]
+
+    found = sample_until_verified([problem("b"), problem("a"), problem("c")], 3, draw)
+    assert asked == [[("b", 0), ("a", 0), ("c", 0)], [("b", 1), ("c", 1)], [("c", 2)]]
+    assert [(t.problem_id, t.sample_index) for t in found] == [("b", 0), ("b", 1), ("a", 0), ("c", 0), ("c", 1), ("c", 2)]
