@@ -3,12 +3,15 @@
 Each check names the key, what was found and what is expected. Nothing heavy is imported.
 """
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from npo_pipeline import config as c
 from npo_pipeline.errors import ConfigError
 
+TOKENIZER_FILES = ("tokenizer.json", "*.model", "vocab.json", "vocab.txt", "*.tiktoken", "tekken.json")
 METHOD_NAME_RESERVED = {"probe", "guide", "evaluation", "initial"}
 
 
@@ -28,8 +31,7 @@ def check_root(root: c.RootConfig) -> None:
     require(min(root.seeds) >= 0, "seeds", root.seeds, "numbers from 0 up")
     check_task(root.task)
     check_policy(root.policy)
-    one_of("engine.name", root.engine.name, ("transformers", "vllm"))
-    require(root.engine.max_batch >= 1, "engine.max_batch", root.engine.max_batch, "at least 1")
+    check_engine(root.engine)
     check_sampling(root.sampling)
     check_grpo(root.grpo)
     require(root.probe.steps >= 1, "probe.steps", root.probe.steps, "at least 1")
@@ -54,9 +56,7 @@ def check_task(task: c.TaskConfig) -> None:
     one_of("task.source", task.source, ("reasoning_gym", "dataset"))
     one_of("task.prompt.style", task.prompt.style, ("auto", "chat", "plain"))
     require("{question}" in task.prompt.template, "task.prompt.template", task.prompt.template, "a template that holds {question}")
-    one_of("task.verifier.kind", task.verifier.kind, ("exact", "math", "reasoning_gym"))
-    one_of("task.verifier.extract", task.verifier.extract, c.EXTRACTORS)
-    require(task.verifier.timeout_seconds > 0, "task.verifier.timeout_seconds", task.verifier.timeout_seconds, "more than 0")
+    check_verifier(task.verifier, "task.verifier")
     for key, size in (("train_size", task.train_size), ("eval_size", task.eval_size)):
         require(size is None or size >= 1, f"task.{key}", size, "at least 1, or null for all")
     if task.source == "reasoning_gym":
@@ -67,6 +67,12 @@ def check_task(task: c.TaskConfig) -> None:
         require(
             task.verifier.kind != "reasoning_gym", "task.verifier.kind", task.verifier.kind, "exact or math, since the task is a dataset"
         )
+
+
+def check_verifier(verifier: c.VerifierConfig, key: str = "verifier") -> None:
+    one_of(f"{key}.kind", verifier.kind, ("exact", "math", "reasoning_gym"))
+    one_of(f"{key}.extract", verifier.extract, c.EXTRACTORS)
+    require(verifier.timeout_seconds > 0, f"{key}.timeout_seconds", verifier.timeout_seconds, "more than 0")
 
 
 def check_policy(policy: c.PolicyConfig) -> None:
@@ -82,12 +88,27 @@ def check_model_directory(path: Path) -> None:
     """A Hugging Face model directory: config.json and safetensors weights. Raises ConfigError naming what is missing."""
     require(path.is_dir(), "policy.path", str(path), "a directory that exists")
     require((path / "config.json").is_file(), "policy.path", str(path), "a model directory, but it holds no config.json")
+    require(_is_json_object(path / "config.json"), "policy.path", str(path), "a model directory, but its config.json is not a JSON object")
+    found = any(next(path.glob(pattern), None) for pattern in TOKENIZER_FILES)
+    require(found, "policy.path", str(path), "a tokenizer beside the weights, but the directory holds none (tokenizer.json)")
     require(
         any(path.glob("*.safetensors")),
         "policy.path",
         str(path),
         "weights as *.safetensors, but the directory holds none (pickled weights are not read)",
     )
+
+
+def _is_json_object(path: Path) -> bool:
+    try:
+        return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
+    except (OSError, ValueError):
+        return False
+
+
+def check_engine(engine: c.EngineConfig) -> None:
+    one_of("engine.name", engine.name, ("transformers",))
+    require(engine.max_batch >= 1, "engine.max_batch", engine.max_batch, "at least 1")
 
 
 def check_sampling(sampling: c.SamplingConfig) -> None:
@@ -119,8 +140,12 @@ def check_guidance(guidance: c.GuidanceConfig) -> None:
     require(0 <= guidance.gate < 1, "guidance.gate", guidance.gate, "in [0, 1)")
     require(guidance.samples >= 1, "guidance.samples", guidance.samples, "at least 1")
     require(guidance.shard_rows >= 1, "guidance.shard_rows", guidance.shard_rows, "at least 1")
-    one_of("guidance.variance.estimator", guidance.variance.estimator, ("exp_kl", "chi2", "ess"))
-    require(guidance.variance.beta > 0, "guidance.variance.beta", guidance.variance.beta, "more than 0")
+    check_variance(guidance.variance, "guidance.variance")
+
+
+def check_variance(variance: c.VarianceConfig, key: str = "variance") -> None:
+    one_of(f"{key}.estimator", variance.estimator, ("exp_kl", "chi2", "ess"))
+    require(variance.beta > 0, f"{key}.beta", variance.beta, "more than 0")
 
 
 def check_method(name: str, method: c.MethodConfig) -> None:
@@ -145,3 +170,37 @@ def check_evaluate(evaluate: c.EvaluateConfig) -> None:
     require(evaluate.temperature > 0, "evaluate.temperature", evaluate.temperature, "more than 0")
     require(evaluate.bootstrap >= 100, "evaluate.bootstrap", evaluate.bootstrap, "at least 100")
     require(0 < evaluate.confidence < 1, "evaluate.confidence", evaluate.confidence, "in (0, 1)")
+
+
+# What a stage's own file holds whole, and its plain numbers: the same checks as for the configuration it was resolved from.
+PARTS: dict[type, Callable[[Any], None]] = {
+    c.TaskConfig: check_task,
+    c.PolicyConfig: check_policy,
+    c.EngineConfig: check_engine,
+    c.SamplingConfig: check_sampling,
+    c.GrpoConfig: check_grpo,
+    c.VerifierConfig: check_verifier,
+    c.VarianceConfig: check_variance,
+    c.EvaluateConfig: check_evaluate,
+}
+COUNTS = ("steps", "checkpoint_every", "lookback", "samples", "shard_rows")
+
+
+def check_stage(stage: Any) -> None:
+    """Check a stage's resolved configuration, which a person may have edited. Raises ConfigError."""
+    for key, value in vars(stage).items():
+        if check := PARTS.get(type(value)):
+            check(value)
+        elif key in COUNTS:
+            require(value >= 1, key, value, "at least 1")
+        elif key == "dtype":
+            one_of(key, value, ("float32", "bfloat16"))
+        elif key in ("seeds", "methods", "guide_steps"):
+            require(bool(value), key, value, "at least one")
+    if isinstance(stage, c.GuideStage):
+        require(0 <= stage.gate < 1, "gate", stage.gate, "in [0, 1)")
+    if isinstance(stage, c.PlanStage):
+        check_method(stage.name, stage.method)
+        for i, window in enumerate(stage.method.windows):
+            for key, step in vars(window).items():
+                require(type(step) is int, f"method.windows[{i}].{key}", step, "a whole number of steps")

@@ -8,7 +8,7 @@ import difflib
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,13 +18,13 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from npo_pipeline import config as c
-from npo_pipeline.checks import check_root
+from npo_pipeline.checks import check_root, check_stage
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.storage.manifest import sha256_text
-from npo_pipeline.timeline import resolve_timeline
+from npo_pipeline.timeline import check_windows, resolve_timeline
 
 PROJECT = Path(__file__).resolve().parent.parent
 CONF = PROJECT / "conf"
@@ -45,7 +45,7 @@ def load_root(experiment: str = "default", overrides: str | Sequence[str] = (), 
     try:
         root = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(c.RootConfig), composed))
     except OmegaConfBaseException as error:
-        raise ConfigError(_one_line(str(error), composed, getattr(error, "full_key", None))) from None
+        raise ConfigError(_key_error(error)) from None
     assert isinstance(root, c.RootConfig)
     check_root(root)
     return root
@@ -76,29 +76,58 @@ def to_yaml(values: dict[str, Any]) -> str:
 
 
 def load_stage(path: Path, schema: type[Stage]) -> tuple[Stage, str]:
-    """Read a stage's resolved YAML into its dataclass; also its sha256. Raises ConfigError naming file and key."""
+    """Read a stage's resolved YAML into its dataclass and check it; also its sha256. Raises ConfigError naming file and key."""
+    text, values = _read_mapping(path)
     try:
-        text = path.read_text(encoding="utf-8")
-        values = OmegaConf.create(text)
         stage = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: not found; snakemake writes it, or give another file with --config") from None
-    except (OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-        raise ConfigError(f"{path}: {_first_line(str(error))}") from None
+        check_stage(stage)
+        if isinstance(stage, c.PlanStage):
+            check_windows("method.windows", stage.method.windows, stage.steps, stage.guide_steps, stage.lookback)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{path}: {_key_error(error)}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
     assert isinstance(stage, schema)
     return stage, sha256_text(text)
 
 
+def _read_mapping(path: Path) -> tuple[str, DictConfig]:
+    fix = "Give the file that snakemake writes, results/<experiment>/config/<stage>.yaml, with --config."
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = OmegaConf.create(text)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}. {fix}") from None
+    except (OmegaConfBaseException, yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not readable as YAML: {' '.join(str(error).split())}. {fix}") from None
+    if not isinstance(values, DictConfig):
+        raise ConfigError(f"{path}: expected a mapping of keys to values. {fix}")
+    return text, values
+
+
+def _key_error(error: OmegaConfBaseException) -> str:
+    """One line with the key; of a misspelt one also the nearest that its dataclass has."""
+    key, line = error.full_key or "", _first_line(str(error))
+    if isinstance(error, MissingMandatoryValue):
+        return f"{key}: missing, expected a value"
+    if not isinstance(error, ConfigKeyError) or not is_dataclass(error.object_type):
+        return f"{key}: {line}"
+    place, dot, name = key.rpartition(".")
+    known = [field.name for field in fields(error.object_type)]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"{key}: no such key; " + (f"did you mean {place}{dot}{near[0]}?" if near else f"there are {', '.join(known)}")
+
+
 def _compose(experiment: str, overrides: list[str], conf: Path) -> DictConfig:
-    if experiment not in (known := sorted(file.stem for file in (conf / "experiment").glob("*.yaml"))):
-        raise ConfigError(f"experiment={experiment}: no such file in {conf / 'experiment'}; there are {', '.join(known)}")
+    if experiment not in _names(conf / "experiment"):
+        raise ConfigError(_no_such_file("experiment", experiment, conf))
     try:
         with initialize_config_dir(str(conf), version_base="1.3"):
             return hydra_compose("config", [f"experiment={experiment}", *overrides])
     except (HydraException, OmegaConfBaseException, RecognitionException) as error:
         with initialize_config_dir(str(conf), version_base="1.3"):
             plain = hydra_compose("config", [f"experiment={experiment}"])
-        raise ConfigError(_one_line(str(error) or f"overrides={' '.join(overrides)!r}: not readable as key=value", plain, None)) from None
+        raise ConfigError(_one_line(str(error) or f"overrides={' '.join(overrides)!r}: not readable as key=value", plain, conf)) from None
 
 
 def _words(overrides: str) -> list[str]:
@@ -112,16 +141,26 @@ def _open(override: str) -> str:
     return f"++{override}" if override.startswith(OPEN_KEYS) else override
 
 
-def _one_line(message: str, known: DictConfig, key: str | None) -> str:
+def _one_line(message: str, known: DictConfig, conf: Path) -> str:
     """The error's first line, with the nearest known key where a key was misspelt."""
     line = _first_line(message)
+    if group := re.search(r"Could not (?:find|load) '(.+)/(.+)'", line):
+        return _no_such_file(group[1], group[2], conf)
     misspelt = re.search(r"Could not override '([^']+)'|Key '([^']+)' (?:is )?not in", message)
-    wrong = key or (misspelt and (misspelt[1] or misspelt[2]))
-    if not misspelt or not wrong:
-        return f"{wrong}: {line}" if wrong and wrong not in line else line
+    if not misspelt:
+        return line
+    wrong = misspelt[1] or misspelt[2]
     keys = list(_dotted(OmegaConf.to_container(known)))
     near = difflib.get_close_matches(wrong, [key for key in keys if key != wrong], n=1, cutoff=0.5)
     return f"{wrong}: no such key" + (f"; did you mean {near[0]}?" if near else "; conf/ and npo_pipeline/config.py list them")
+
+
+def _no_such_file(group: str, name: str, conf: Path) -> str:
+    return f"{group}={name}: no such file in {conf / group}; there are {', '.join(_names(conf / group))}"
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(file.stem for file in folder.glob("*.yaml"))
 
 
 def _first_line(message: str) -> str:

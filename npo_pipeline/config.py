@@ -83,7 +83,7 @@ class PolicyConfig:
 
 @dataclass
 class EngineConfig:
-    name: str  # "transformers" or "vllm"
+    name: str  # "transformers"
     max_batch: int  # sequences sampled at a time
 
 

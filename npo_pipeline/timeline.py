@@ -58,7 +58,7 @@ def checkpoint_steps(every: int, steps: int) -> list[int]:
 
 def _resolve_method(key: str, method: MethodConfig, steps: int, guides: list[int], lookback: int) -> MethodConfig:
     windows = [_resolve_window(f"{key}.windows[{i}]", window, steps, guides, lookback) for i, window in enumerate(method.windows)]
-    check_windows(key, windows, steps, guides, lookback)
+    check_windows(f"{key}.windows", windows, steps, guides, lookback)
     return replace(method, windows=windows, autonpo=method.autonpo and _resolve_autonpo(f"{key}.autonpo", method.autonpo, steps))
 
 
@@ -79,14 +79,14 @@ def _resolve_autonpo(key: str, settings: AutoNpoConfig, steps: int) -> AutoNpoCo
 
 
 def check_windows(key: str, windows: list[WindowConfig], steps: int, guides: list[int], lookback: int) -> None:
-    """Refuse windows that the guides cannot serve. Also used on a schedule that a person edited. Raises ConfigError."""
+    """Refuse windows that the guides cannot serve; `key` names their list. Also for a schedule that a person edited. Raises ConfigError."""
     for i, window in enumerate(windows):
-        _check_window(f"{key}.windows[{i}]", window, steps, guides, lookback)
+        _check_window(f"{key}[{i}]", window, steps, guides, lookback)
     ordered = sorted(windows, key=lambda window: window.from_step)
     for before, after in pairwise(ordered):
         if after.from_step < before.to_step:
             raise ConfigError(
-                f"{key}.windows: [{before.from_step}, {before.to_step}) and [{after.from_step}, {after.to_step}) overlap; "
+                f"{key}: [{before.from_step}, {before.to_step}) and [{after.from_step}, {after.to_step}) overlap; "
                 "a step can have one guide. Move one of them."
             )
 

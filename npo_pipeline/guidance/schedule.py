@@ -17,11 +17,13 @@ from typing import Any
 import yaml
 
 from npo_pipeline.config import WindowConfig
-from npo_pipeline.errors import ConfigError, DataError
+from npo_pipeline.errors import ArtifactError, ConfigError, DataError
 from npo_pipeline.storage.atomic import write_text
 from npo_pipeline.timeline import check_windows
 
 SCHEMA = 1
+KEYS = ("schema", "method", "windows", "decisions")
+FIX = "Mend it, or delete it to have the plan made again."
 
 
 @dataclass(frozen=True)
@@ -50,29 +52,51 @@ def write_schedule(path: Path, schedule: Schedule) -> None:
 
 
 def read_schedule(path: Path, steps: int, guides: list[int], lookback: int) -> Schedule:
-    """Read and check a schedule, perhaps edited by hand. Raises DataError naming the file, the window and the key."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path}: not readable as YAML: {reason}. Mend it, or delete it to have the plan made again.") from None
-    if not isinstance(values, dict) or values.get("schema") != SCHEMA or not isinstance(values.get("windows"), list):
-        raise DataError(
-            f"{path}: expected a mapping with schema: {SCHEMA} and a list of windows. Mend it, or delete it to have the plan made again."
-        )
+    """Read and check a schedule, perhaps edited by hand. Raises DataError naming the file, the window and the key.
+
+    Raises ArtifactError if there is no such file.
+    """
+    values = _mapping(path)
     windows = [_window(path, i, entry) for i, entry in enumerate(values["windows"])]
     try:
-        check_windows(str(path), [WindowConfig(w.from_step, w.to_step, w.guide_step) for w in windows], steps, guides, lookback)
+        check_windows(f"{path}: windows", [WindowConfig(w.from_step, w.to_step, w.guide_step) for w in windows], steps, guides, lookback)
     except ConfigError as error:
         raise DataError(str(error)) from None
-    return Schedule(str(values.get("method", "")), windows, list(values.get("decisions") or []))
+    return Schedule(values["method"], windows, values.get("decisions") or [])
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    """The file's keys and the kinds of their values."""
+    values = _yaml(path)
+    if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+        raise DataError(f"{path}: expected a mapping with schema: {SCHEMA}. {FIX}")
+    if unknown := [key for key in values if key not in KEYS]:
+        raise DataError(f"{path}: {unknown[0]}: no such key; there are {', '.join(KEYS)}. {FIX}")
+    if not isinstance(values.get("method"), str):
+        raise DataError(f"{path}: method: found {values.get('method')!r}, expected the method's name. {FIX}")
+    if not isinstance(values.get("windows"), list):
+        raise DataError(f"{path}: windows: found {values.get('windows')!r}, expected a list of windows, [] for none. {FIX}")
+    decisions = values.get("decisions") or []
+    if not isinstance(decisions, list) or not all(isinstance(decision, dict) for decision in decisions):
+        raise DataError(f"{path}: decisions: expected a list of mappings, [] for none. {FIX}")
+    return values
+
+
+def _yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: not found, expected from the stage `plan`. Run that stage first.") from None
+    except Exception as error:  # beside its own errors, PyYAML lets many kinds through: `!!timestamp x` is an AttributeError
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: not readable as YAML: {reason}. {FIX}") from None
 
 
 def _window(path: Path, index: int, entry: Any) -> Window:
     where = f"{path}: windows[{index}]"
     if not isinstance(entry, dict):
         raise DataError(f"{where}: {entry!r} is not a mapping; expected from_step, to_step, guide_step, gate, correction")
-    if unknown := sorted(set(entry) - set(Window.__dataclass_fields__)):
+    if unknown := [key for key in entry if key not in Window.__dataclass_fields__]:
         raise DataError(f"{where}.{unknown[0]}: no such key; there are {', '.join(Window.__dataclass_fields__)}")
     for key in ("from_step", "to_step", "guide_step"):
         if not isinstance(entry.get(key), int) or isinstance(entry.get(key), bool):
@@ -82,4 +106,6 @@ def _window(path: Path, index: int, entry: Any) -> Window:
         raise DataError(f"{where}.gate: found {gate!r}, expected a number in [0, 1)")
     if not isinstance(correction, bool):
         raise DataError(f"{where}.correction: found {correction!r}, expected true or false")
-    return Window(entry["from_step"], entry["to_step"], entry["guide_step"], float(gate), correction, str(entry.get("reason", "")))
+    if not isinstance(reason := entry.get("reason", ""), str):
+        raise DataError(f"{where}.reason: found {reason!r}, expected a text")
+    return Window(entry["from_step"], entry["to_step"], entry["guide_step"], float(gate), correction, reason)

@@ -53,12 +53,22 @@ def load_policy(source: str | Path, dtype: str, device: str = "cpu", revision: s
     """Load a model directory or hub name. Raises ConfigError if it is not a causal LM with safetensors weights."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-        model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=DTYPES[dtype], use_safetensors=True)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            source, revision=revision, dtype=DTYPES[dtype], use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(
             f"policy.path={source}: could not be loaded as a causal LM with safetensors weights and a tokenizer: {reason}"
         ) from error
+    if missing := sorted(report["missing_keys"]):
+        raise ConfigError(
+            f"policy.path={source}: its weights lack {missing[0]}, expected all that its config.json asks for; export the model again"
+        )
+    if len(tokenizer) < 2:
+        raise ConfigError(
+            f"policy.path={source}: its tokenizer has no vocabulary, expected tokenizer.json beside the weights; save it there"
+        )
     return as_policy(model.to(device), tokenizer)
 
 

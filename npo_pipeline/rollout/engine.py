@@ -4,9 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from npo_pipeline.config import EngineConfig, SamplingConfig
-from npo_pipeline.errors import ConfigError
-from npo_pipeline.policy.policy import Policy
 from npo_pipeline.records import FinishReason
 
 
@@ -33,12 +30,3 @@ class Engine(Protocol):
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """One completion per request, in their order."""
         ...
-
-
-def make_engine(settings: EngineConfig, sampling: SamplingConfig, policy: Policy) -> Engine:
-    """The engine that the configuration names. Raises ConfigError for one that this version does not serve."""
-    if settings.name == "transformers":
-        from npo_pipeline.rollout.hf import TransformersEngine
-
-        return TransformersEngine(policy, sampling, settings.max_batch)
-    raise ConfigError(f"engine.name={settings.name}: this version samples with engine=transformers only")

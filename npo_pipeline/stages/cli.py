@@ -4,18 +4,23 @@ A wrong input is one line on stderr and an exit code of its own (npo_pipeline.er
 """
 
 import argparse
+import errno
 import logging
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 from npo_pipeline.compose import load_stage
-from npo_pipeline.errors import NpoError
+from npo_pipeline.errors import NpoError, StorageError
 from npo_pipeline.storage.layout import Layout
 
 Config = TypeVar("Config")
+
+# What a disk that is full, read-only, failing or somebody else's says, wherever a file is touched.
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
 
 
 @dataclass(frozen=True)
@@ -35,15 +40,38 @@ def parser(stage: str, doc: str | None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--config", type=Path, required=True, help="resolved configuration, results/<experiment>/config/<stage>.yaml")
     parser.add_argument("--root", type=Path, help="results/<experiment>; default: the folder above the configuration's")
-    parser.add_argument("--seed", type=int, default=0, help="which of the experiment's seeds (default 0)")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
-    parser.add_argument("--workers", type=int, default=1, help="verifier processes (default 1)")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="which of the experiment's seeds (default 0)")
+    parser.add_argument("--device", type=device_name, default="auto", help="cpu, cuda, or auto: cuda where there is one")
+    parser.add_argument("--workers", type=at_least(1), default=1, help="verifier processes (default 1)")
     return parser
 
 
 def add_save_every(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    parser.add_argument("--save-every", type=int, default=10, help="steps between saved trainer states, for a resume (default 10)")
+    parser.add_argument("--save-every", type=at_least(1), default=10, help="steps between saved trainer states, for a resume (default 10)")
     return parser
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """The type of an option that is a whole number, `least` or more."""
+
+    def whole_number(text: str) -> int:
+        if int(text) < least:
+            raise argparse.ArgumentTypeError(f"found {text}, expected at least {least}")
+        return int(text)
+
+    return whole_number
+
+
+def device_name(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected auto, cpu, cuda or cuda:N")
+    return text
+
+
+def plain_name(text: str) -> str:
+    if not text or "/" in text or text.startswith("."):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a name, not a path")
+    return text
 
 
 def run_stage(options: argparse.ArgumentParser, schema: type[Config], run: Callable[[Context[Config]], None]) -> None:
@@ -55,5 +83,13 @@ def run_stage(options: argparse.ArgumentParser, schema: type[Config], run: Calla
         root = arguments.root or arguments.config.resolve().parent.parent
         run(Context(config, digest, Layout(root, arguments.seed), arguments))
     except NpoError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _stop(error)
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        _stop(StorageError(f"{error.filename}: {error.strerror}. Free space or mend the permissions, then run the same command again."))
+
+
+def _stop(error: NpoError) -> NoReturn:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from npo_pipeline.config import EvaluateStage
-from npo_pipeline.stages.cli import Context, parser, run_stage
+from npo_pipeline.stages.cli import Context, parser, plain_name, run_stage
 from npo_pipeline.storage.atomic import write_text
 from npo_pipeline.storage.layout import Layout, checkpoint
 from npo_pipeline.storage.manifest import read_manifest, verify
@@ -31,5 +31,5 @@ def policy_folder(layout: Layout, name: str) -> Path:
 
 if __name__ == "__main__":
     arguments = parser("evaluate", __doc__)
-    arguments.add_argument("--policy", required=True, help="initial, probe, or the name of a method")
+    arguments.add_argument("--policy", type=plain_name, required=True, help="initial, probe, or the name of a method")
     run_stage(arguments, EvaluateStage, run)

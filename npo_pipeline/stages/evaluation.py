@@ -10,7 +10,7 @@ from npo_pipeline.policy.policy import Policy, load_policy, weights_sha256
 from npo_pipeline.progress import Progress
 from npo_pipeline.records import Problem, Trajectory
 from npo_pipeline.report.statistics import summarise
-from npo_pipeline.rollout.engine import make_engine
+from npo_pipeline.rollout.engines import make_engine
 from npo_pipeline.rollout.sample import sample
 from npo_pipeline.runtime import pick_device
 from npo_pipeline.stages.cli import Context

@@ -11,18 +11,29 @@ from npo_pipeline.errors import ConfigError
 from npo_pipeline.stages.cli import Context, parser, run_stage
 from npo_pipeline.storage.atomic import write_text
 from npo_pipeline.storage.manifest import verify
+from npo_pipeline.timeline import checkpoint_steps
 
 
 def run(context: Context[GuideStage]) -> None:
     options = context.options
     verify(context.layout.prepare)
-    verify(context.layout.probe)
+    check_guide_steps(context, verify(context.layout.probe)["steps"])
     if not options.gather:
         make_share(context, options.job or 0, options.jobs)
     if options.gather or options.job is None:
         from npo_pipeline.stages.guide_signal import gather
 
         gather(context)
+
+
+def check_guide_steps(context: Context[GuideStage], steps: int) -> None:
+    """Raises ConfigError for a guide checkpoint that a probe of `steps` steps does not have."""
+    there = checkpoint_steps(context.config.checkpoint_every, steps)
+    if missing := [step for step in context.config.guide_steps if step not in there]:
+        raise ConfigError(
+            f"{context.options.config}: guide_steps={context.config.guide_steps}: the probe has no checkpoint {missing[0]}; "
+            f"there are {', '.join(map(str, there))}. Take from these, or run the probe again"
+        )
 
 
 def make_share(context: Context[GuideStage], job: int, jobs: int) -> None:

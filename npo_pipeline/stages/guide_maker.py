@@ -13,13 +13,14 @@ from npo_pipeline.policy.logprobs import score
 from npo_pipeline.policy.policy import Policy, load_policy, load_weights, weights_sha256
 from npo_pipeline.progress import Progress
 from npo_pipeline.records import Outcome, Problem, Trajectory
-from npo_pipeline.rollout.engine import Engine, make_engine
+from npo_pipeline.rollout.engine import Engine
+from npo_pipeline.rollout.engines import make_engine
 from npo_pipeline.rollout.sample import sample
 from npo_pipeline.runtime import pick_device
 from npo_pipeline.stages.cli import Context
 from npo_pipeline.storage.guides import first_verified, read_outcomes, write_scores, write_shards
 from npo_pipeline.storage.layout import checkpoint
-from npo_pipeline.storage.manifest import NAME, read_manifest, sha256_file, write_manifest
+from npo_pipeline.storage.manifest import NAME, read_manifest, sha256_file, verify, write_manifest
 from npo_pipeline.storage.parquet import read_problems, trajectory_row
 from npo_pipeline.tasks.verify import Verifier
 
@@ -56,12 +57,12 @@ def make_guides(context: Context[GuideStage], guide_steps: Sequence[int]) -> Non
 
 
 def finished(context: Context[GuideStage], guide_step: int) -> bool:
-    """Whether this guide checkpoint was made from this very configuration and probe."""
+    """Whether this guide checkpoint is whole, and was made from this very configuration and probe."""
     try:
-        manifest = read_manifest(context.layout.guide_step(guide_step))
+        manifest = verify(context.layout.guide_step(guide_step))
+        return (manifest["config_sha256"], manifest["probe_sha256"]) == (context.config_sha256, probe_sha256(context))
     except ArtifactError:
         return False
-    return (manifest["config_sha256"], manifest.get("probe_sha256")) == (context.config_sha256, probe_sha256(context))
 
 
 def probe_sha256(context: Context[GuideStage]) -> str:

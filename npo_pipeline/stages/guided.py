@@ -6,7 +6,7 @@ from npo_pipeline.guidance.schedule import Schedule, read_schedule
 from npo_pipeline.guidance.supply import ScheduledMixer, Supply
 from npo_pipeline.records import GuideTrajectory, Problem
 from npo_pipeline.stages.cli import Context, add_save_every, parser, run_stage
-from npo_pipeline.storage.guides import first_verified, read_shards
+from npo_pipeline.storage.guides import first_verified, read_shards, verify_guide
 from npo_pipeline.storage.layout import Layout
 from npo_pipeline.storage.manifest import NAME, sha256_file, sha256_text, verify
 from npo_pipeline.storage.parquet import read_problems
@@ -15,7 +15,7 @@ from npo_pipeline.storage.parquet import read_problems
 def run(context: Context[GuidedStage]) -> None:
     config, layout = context.config, context.layout
     verify(layout.prepare)
-    guide = verify(layout.guide)
+    guide = verify_guide(layout.guide, layout.guide)
     path = layout.schedule(config.name)
     schedule = read_schedule(path, config.steps, guide["guide_steps"], guide["lookback"])
     supply = load_supply(layout, schedule)

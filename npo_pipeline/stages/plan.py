@@ -4,6 +4,7 @@ from npo_pipeline.config import PlanStage
 from npo_pipeline.guidance.planner import plan_autonpo, plan_manual
 from npo_pipeline.guidance.schedule import write_schedule
 from npo_pipeline.stages.cli import Context, parser, run_stage
+from npo_pipeline.storage.guides import verify_guide
 from npo_pipeline.storage.manifest import verify
 from npo_pipeline.storage.parquet import SIGNAL, read_rows
 from npo_pipeline.storage.run_files import METRICS, read_jsonl
@@ -15,7 +16,7 @@ def run(context: Context[PlanStage]) -> None:
         schedule = plan_manual(config.name, config.method)
     else:
         verify(layout.probe, METRICS)
-        verify(layout.guide)
+        verify_guide(layout.guide, layout.guide)
         schedule = plan_autonpo(config.name, config.method, read_jsonl(layout.probe / METRICS), read_rows(layout.signal, SIGNAL))
     write_schedule(layout.schedule(config.name), schedule)
 

@@ -10,7 +10,7 @@ from npo_pipeline.grpo.step import Mixer, Trainer
 from npo_pipeline.grpo.update import Updater
 from npo_pipeline.policy.policy import load_policy, save_policy
 from npo_pipeline.records import Problem
-from npo_pipeline.rollout.engine import make_engine
+from npo_pipeline.rollout.engines import make_engine
 from npo_pipeline.runtime import pick_device
 from npo_pipeline.stages.cli import Context
 from npo_pipeline.storage.layout import Layout

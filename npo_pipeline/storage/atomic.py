@@ -5,14 +5,16 @@ kill leaves no file that a later call takes for whole.
 """
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from npo_pipeline.errors import StorageError
 
 PARTIAL = ".partial"
+RUST_OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how safetensors and tokenizers, written in Rust, report the system's no
 
 
 def write_file(path: Path, write: Callable[[Path], None]) -> None:
@@ -50,15 +52,23 @@ def new_folder(path: Path) -> Iterator[Path]:
 def _storage_errors(path: Path, partial: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        _remove(partial)
-        raise StorageError(
-            f"{path}: could not be written: {error.strerror or error}. Nothing half-written was left; "
-            "free space or mend the permissions, then run the same command again."
-        ) from error
-    except BaseException:
-        _remove(partial)
+    except BaseException as error:
+        with suppress(OSError):
+            _remove(partial)
+        if reason := _refusal(error):
+            raise StorageError(
+                f"{path}: could not be written: {reason}. Nothing half-written was left; "
+                "free space or mend the permissions, then run the same command again."
+            ) from error
         raise
+
+
+def _refusal(error: BaseException) -> str | None:
+    """Why the disk refused, as the system says it, whichever library wrote; None for an error of another kind."""
+    if isinstance(error, OSError):
+        return error.strerror or " ".join(str(error).split())
+    found = RUST_OS_ERROR.search(str(error))
+    return os.strerror(int(found[1])) if found else None
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from npo_pipeline.errors import ArtifactError
 from npo_pipeline.records import Outcome, Trajectory
 from npo_pipeline.storage.layout import rollouts
-from npo_pipeline.storage.manifest import verify
+from npo_pipeline.storage.manifest import NAME, Manifest, verify
 from npo_pipeline.storage.parquet import GUIDE_SHARD, SCORES, read_rows, row_trajectory, write_table
 
 SCORES_FILE = "scores.parquet"
@@ -37,12 +37,18 @@ def write_scores(folder: Path, rows: Sequence[dict[str, Any]], config_sha256: st
     return write_table(folder / SCORES_FILE, rows, SCORES, config_sha256)
 
 
+def verify_guide(guide: Path, folder: Path) -> Manifest:
+    """Verify the guide stage's folder, or one of the guide checkpoints in it. Raises ArtifactError."""
+    fix = f"Delete {guide / 'jobs'} and {guide / NAME}, then run snakemake again: whole guide checkpoints are kept."
+    return verify(folder, fix=fix)
+
+
 def read_shards(folder: Path) -> list[tuple[Trajectory, str]]:
     """All trajectories of a guide checkpoint, each with the sha256 of the prompt it answers.
 
     Raises ArtifactError if the manifest or one of its files is missing or damaged.
     """
-    names = sorted(name for name in verify(folder)["files"] if name.startswith("trajectories-"))
+    names = sorted(name for name in verify_guide(folder.parent, folder)["files"] if name.startswith("trajectories-"))
     return [(row_trajectory(row), row["prompt_sha256"]) for name in names for row in read_rows(folder / name, GUIDE_SHARD)]
 
 

@@ -17,6 +17,19 @@ SCHEMA = 1
 NAME = "manifest.json"
 
 
+class Manifest(dict[str, Any]):
+    """What a manifest says, with `files` by their path. Asking for a fact that it does not hold raises ArtifactError."""
+
+    def __init__(self, path: Path, values: dict[str, Any]) -> None:
+        super().__init__(values)
+        self.path = path
+
+    def __missing__(self, key: str) -> Any:
+        raise ArtifactError(
+            f"{self.path}: holds no {key!r}, expected one from the stage that writes it. Delete it and run snakemake again."
+        )
+
+
 def sha256_file(path: Path) -> str:
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -40,38 +53,41 @@ def write_manifest(folder: Path, stage: str, config_sha256: str, files: Iterable
     write_text(folder / NAME, json.dumps(manifest, indent=1) + "\n")
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> Manifest:
     """The manifest of a finished stage. Raises ArtifactError if there is none or it cannot be read."""
     path = folder / NAME
     if not path.is_file():
-        raise ArtifactError(f"{path}: not found, so the stage that writes {folder} has not finished. Run it first: snakemake {path}")
+        raise ArtifactError(
+            f"{path}: not found, so the stage that writes {folder} has not finished. Run it first: snakemake makes what is missing."
+        )
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if manifest["schema"] != SCHEMA:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if values["schema"] != SCHEMA:
             raise ArtifactError(
-                f"{path}: schema {manifest['schema']}, this code reads schema {SCHEMA}. Delete {folder} and run its stage again."
+                f"{path}: schema {values['schema']}, this code reads schema {SCHEMA}. Delete {folder} and run snakemake again."
             )
-        manifest["files"] = {entry["path"]: entry for entry in manifest["files"]}
-        return manifest
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{path}: damaged ({error!r}). Delete it and run its stage again.") from error
+        return Manifest(path, values | {"files": {entry["path"]: _entry(entry) for entry in values["files"]}})
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ArtifactError(f"{path}: damaged ({type(error).__name__}: {error}). Delete it and run snakemake again.") from error
 
 
-def verify(folder: Path, prefix: str = "") -> dict[str, Any]:
+def _entry(entry: dict[str, Any]) -> dict[str, Any]:
+    return {"path": str(entry["path"]), "size": int(entry["size"]), "sha256": str(entry["sha256"])}
+
+
+def verify(folder: Path, prefix: str = "", fix: str = "") -> Manifest:
     """Check that the files listed under `prefix` are there, with their size and sha256; return the manifest.
 
-    Raises ArtifactError naming the first file that is missing or differs.
+    Raises ArtifactError naming the first file that is missing or differs, and `fix`, where deleting the manifest is not enough.
     """
     manifest = read_manifest(folder)
     for name, entry in manifest["files"].items():
         if name.startswith(prefix):
-            _verify_file(folder, name, entry)
+            _verify_file(folder / name, entry, fix or f"Delete {folder / NAME} and run snakemake again: it makes this stage anew.")
     return manifest
 
 
-def _verify_file(folder: Path, name: str, entry: dict[str, Any]) -> None:
-    path = folder / name
-    fix = f"Delete {folder / NAME} and run snakemake again: it makes this stage anew from what is cached."
+def _verify_file(path: Path, entry: dict[str, Any], fix: str) -> None:
     if not path.is_file():
         raise ArtifactError(f"{path}: listed in the manifest but not found. {fix}")
     if (size := path.stat().st_size) != entry["size"]:

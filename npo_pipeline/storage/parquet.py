@@ -97,8 +97,15 @@ def write_table(
     provenance = {"schema_version": SCHEMA_VERSION, "config_sha256": config_sha256, "code_version": __version__, **(facts or {})}
     metadata = {f"npo.{key}": value if isinstance(value, str) else json.dumps(value) for key, value in provenance.items()}
     table = pa.Table.from_pylist(list(rows), schema=schema.with_metadata(metadata))
-    write_file(path, lambda partial: pq.write_table(table, partial, compression="zstd"))
+    write_file(path, lambda partial: _write_parquet(partial, table))
     return path
+
+
+def _write_parquet(path: Path, table: pa.Table) -> None:
+    """A table without rows becomes a file without row groups: `datasets` cannot read an empty row group."""
+    with pq.ParquetWriter(path, table.schema, compression="zstd") as writer:
+        if table.num_rows:
+            writer.write_table(table)
 
 
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from npo_pipeline.errors import ArtifactError, StorageError
+from npo_pipeline.storage.atomic import write_text
 from npo_pipeline.storage.layout import rollouts
 from npo_pipeline.storage.manifest import NAME, write_manifest
 from npo_pipeline.storage.parquet import ROLLOUT, write_table
@@ -26,6 +27,11 @@ class RunFiles:
         if step == 0:
             for name in OWNED:
                 _remove(self.folder / name)
+        elif (found := len(_lines(self.folder / METRICS))) < step:
+            raise ArtifactError(
+                f"{self.folder / METRICS}: {found} lines, expected the {step} of the saved state. "
+                f"Delete {self.folder / 'state'} and run again: the run starts anew."
+            )
         (self.folder / NAME).unlink(missing_ok=True)
         for name in (METRICS, TIMINGS):
             _keep_lines(self.folder / name, step)
@@ -71,10 +77,13 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+
+
 def _keep_lines(path: Path, count: int) -> None:
     if path.is_file():
-        kept = path.read_text(encoding="utf-8").splitlines(keepends=True)[:count]
-        path.write_text("".join(kept), encoding="utf-8")
+        write_text(path, "".join(_lines(path)[:count]))
 
 
 def _remove(path: Path) -> None:

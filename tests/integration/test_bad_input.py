@@ -1,0 +1,282 @@
+"""Bad input, as a user meets it: one line that says what is wrong and how to mend it, an exit code of its own, nothing half-written.
+
+The values and texts that can be wrong are listed in tests/unit (compose, schedule, storage, tasks_dataset); here the real stages run.
+"""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from workflow_runner import PROJECT, Workflow
+
+pytestmark = pytest.mark.slow
+
+CONFIG, DATA, ARTIFACT, STORAGE, USAGE = 78, 65, 66, 74, 2  # exit codes; 1 is a crash
+SMALL = "policy.cold_start.steps=5 policy.cold_start.examples=64"
+SHARD = "seed-0/guide/step-000002/trajectories-00000-of-00001.parquet"
+Mend = Callable[[Path], object]
+
+
+@dataclass
+class Ran:
+    code: int
+    said: str
+
+
+def stage(root: Path, name: str, *options: str, config: str = "") -> Ran:
+    """A stage by hand, on the experiment in `root`."""
+    file = root / "config" / f"{config or name}.yaml"
+    command = [sys.executable, "-m", f"npo_pipeline.stages.{name}", "--config", str(file), *options]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
+    return Ran(done.returncode, done.stderr.strip())
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """An experiment as far as its schedule: prepare, probe, guide, plan."""
+    workflow = Workflow(tmp_path_factory.mktemp("planned"))
+    targets = ("seed-0/npo/schedule.yaml", "config/guided-npo.yaml", "config/evaluate.yaml")
+    workflow.run(*(f"results/default/{target}" for target in targets), overrides=SMALL)
+    return workflow
+
+
+@pytest.fixture
+def copy(planned: Workflow, tmp_path: Path) -> Workflow:
+    shutil.copytree(planned.folder, tmp_path / "copy")
+    return Workflow(tmp_path / "copy")
+
+
+def listing(folder: Path) -> set[Path]:
+    return {file for file in folder.rglob("*") if file.is_file()}
+
+
+def edit(name: str, **values: object) -> Mend:
+    """Set keys of a YAML file; `a__b` is key b of mapping a."""
+
+    def change(root: Path) -> None:
+        content = yaml.safe_load((root / name).read_text())
+        for key, value in values.items():
+            *parents, last = key.split("__")
+            place = content
+            for parent in parents:
+                place = place[int(parent)] if isinstance(place, list) else place[parent]
+            place[last] = value
+        (root / name).write_text(yaml.safe_dump(content))
+
+    return change
+
+
+def cut(name: str) -> Mend:
+    return lambda root: os.truncate(root / name, (root / name).stat().st_size // 2)
+
+
+def remove(name: str) -> Mend:
+    return lambda root: (root / name).unlink()
+
+
+def write(name: str, text: str) -> Mend:
+    return lambda root: (root / name).write_text(text)
+
+
+def nothing(root: Path) -> None:
+    """The command line itself is wrong."""
+
+
+BY_HAND: list[tuple[Mend, str, list[str], int, str]] = [
+    (edit("config/probe.yaml", grpo__learning_rat=1), "probe", [], CONFIG, "probe.yaml: grpo.learning_rat: no such key; did you mean"),
+    (edit("config/probe.yaml", grpo__group_size=1), "probe", [], CONFIG, "probe.yaml: grpo.group_size=1: expected at least 2"),
+    (
+        edit("config/prepare.yaml", task__name="chain_summ"),
+        "prepare",
+        [],
+        CONFIG,
+        "task.name=chain_summ: no such reasoning-gym dataset; did",
+    ),
+    (edit("config/guide.yaml", guide_steps=[3]), "guide", [], CONFIG, "guide_steps=[3]: the probe has no checkpoint 3; there are 0, 2, 4"),
+    (remove("config/probe.yaml"), "probe", [], CONFIG, "config/probe.yaml: No such file or directory. Give the file"),
+    (remove("prepare/manifest.json"), "probe", [], ARTIFACT, "prepare/manifest.json: not found"),
+    (write("prepare/manifest.json", "{"), "probe", [], ARTIFACT, "prepare/manifest.json: damaged (JSONDecodeError"),
+    (remove("prepare/policy/model.safetensors"), "probe", [], ARTIFACT, "model.safetensors: listed in the manifest but not found"),
+    (cut("seed-0/probe/rollouts/step-000001.parquet"), "guide", [], ARTIFACT, "rollouts/step-000001.parquet: damaged"),
+    (cut(SHARD), "guided", [], ARTIFACT, f"{SHARD}: damaged"),
+    (edit("seed-0/npo/schedule.yaml", windows__0__guide_step=3), "guided", [], DATA, "windows[0].guide_step=3: no such guide checkpoint"),
+    (edit("seed-0/npo/schedule.yaml", windows__1__to_step=9), "guided", [], DATA, "windows[1].to_step=9: past the last checkpoint"),
+    (remove("seed-0/npo/schedule.yaml"), "guided", [], ARTIFACT, "schedule.yaml: not found, expected from the stage `plan`"),
+    (nothing, "guide", ["--seed", "7"], ARTIFACT, "seed-7/probe/manifest.json: not found"),
+    (nothing, "evaluate", ["--policy", "npoo"], ARTIFACT, "seed-0/npoo/manifest.json: not found"),
+    (nothing, "guide", ["--job", "2", "--jobs", "2"], CONFIG, "--job 2 --jobs 2: expected 0 <= job < jobs"),
+]
+
+
+@pytest.mark.parametrize(("damage", "name", "options", "code", "line"), BY_HAND, ids=lambda value: str(value)[:40])
+def test_a_stage_by_hand_says_it_in_one_line(copy: Workflow, damage: Mend, name: str, options: list[str], code: int, line: str) -> None:
+    damage(copy.results)
+    before = listing(copy.results)
+    ran = stage(copy.results, name, *options, config="guided-npo" if name == "guided" else "")
+    assert ran.code == code, ran.said
+    assert ran.said.startswith("error: ")
+    assert line in ran.said
+    assert "\n" not in ran.said
+    assert listing(copy.results) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--seed", "-1"], "argument --seed: found -1, expected at least 0"),
+        (["--workers", "0"], "argument --workers: found 0, expected at least 1"),
+        (["--device", "gpu"], "argument --device: found 'gpu', expected auto, cpu, cuda or cuda:N"),
+        (["--policy", "../x"], "argument --policy: found '../x', expected a name, not a path"),
+    ],
+)
+def test_a_wrong_option_is_named(planned: Workflow, options: list[str], line: str) -> None:
+    ran = stage(planned.results, "evaluate", "--policy", "initial", *options)
+    assert (ran.code, ran.said.splitlines()[-1]) == (USAGE, f"python -m npo_pipeline.stages.evaluate: error: {line}")
+
+
+def test_bad_input_is_refused_before_torch_is_imported(copy: Workflow) -> None:
+    cut(SHARD)(copy.results)
+    command = [sys.executable, "-X", "importtime", "-m", "npo_pipeline.stages.guided", "--config", copy.results / "config/guided-npo.yaml"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120)
+    imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert done.returncode == ARTIFACT
+    assert "npo_pipeline.compose" in imported
+    assert not imported & {"torch", "transformers", "vllm"}
+
+
+def test_a_damaged_shard_is_made_again_as_its_error_says(copy: Workflow) -> None:
+    before = copy.digests("seed-0/guide")
+    whole = copy.results / "seed-0/guide/step-000004/manifest.json"
+    kept = whole.stat().st_mtime_ns
+    cut(SHARD)(copy.results)
+    said = stage(copy.results, "guided", config="guided-npo").said
+    guide = copy.results / "seed-0/guide"
+    assert f"Delete {guide}/jobs and {guide}/manifest.json, then run snakemake again" in said
+    shutil.rmtree(guide / "jobs")
+    (guide / "manifest.json").unlink()
+    copy.run("--until", "plan", overrides=SMALL)
+    assert copy.digests("seed-0/guide") == before
+    assert whole.stat().st_mtime_ns == kept
+
+
+GOOD_ROWS = [{"question": f"{i} + {i} =", "answer": str(2 * i)} for i in range(12)]
+BAD_ROWS = [
+    (json.dumps({"question": "q"}).encode(), "line 13: no column 'answer'"),
+    ('{"question": "café", "answer": "1"}'.encode("latin-1"), "is not UTF-8; convert the file"),
+]
+
+
+@pytest.mark.parametrize(("row", "line"), BAD_ROWS)
+def test_a_bad_row_stops_the_workflow_and_once_mended_it_goes_on(empty: Workflow, row: bytes, line: str) -> None:
+    data = empty.folder / "rows.jsonl"
+    data.write_bytes("".join(json.dumps(row) + "\n" for row in GOOD_ROWS).encode() + row + b"\n")
+    overrides = f"task=dataset task.train={data} grpo.prompts_per_step=2 task.train_size=null {SMALL}"
+    failed = empty.call("--until", "prepare", overrides=overrides)
+    assert failed.returncode == 1
+    assert f"error: {data}, line 13: " in failed.stdout
+    assert line in failed.stdout
+    assert f"non-zero exit status {DATA}." in failed.stdout
+    assert "Traceback" not in failed.stdout
+    assert not (empty.results / "prepare").exists() or not listing(empty.results / "prepare")
+    if line.startswith("line"):  # once is enough
+        data.write_bytes(data.read_bytes().replace(row, json.dumps({"question": "q", "answer": "1"}).encode()))
+        assert empty.run("--until", "prepare", overrides=overrides) == {"prepare"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        ("task=nope", "task=nope: no such file in "),
+        ("method.npo.windows=[{from_step:0,to_step:9,guide_step:4}]", "method.npo.windows[0].to_step=9: past the last checkpoint"),
+        ("policy=hf policy.path={folder}", "policy.path='{folder}': expected a model directory, but it holds no config.json"),
+    ],
+)
+def test_the_workflow_says_it_before_any_job(empty: Workflow, overrides: str, line: str) -> None:
+    failed = empty.call("-n", overrides=overrides.replace("{folder}", str(empty.folder)))
+    assert failed.returncode == 1
+    assert "\n" + line.replace("{folder}", str(empty.folder)) in failed.stdout
+    assert "Traceback" not in failed.stdout
+    assert not empty.results.exists()
+
+
+@dataclass
+class Disk:
+    """A disk of our own, with the planned experiment on it."""
+
+    mount: Path
+    root: Path
+
+    def fill(self, free: int) -> None:
+        """Leave `free` bytes."""
+        state = os.statvfs(self.mount)
+        with open(self.mount / "ballast", "wb") as ballast:
+            ballast.write(b"\0" * (state.f_bavail * state.f_bsize - free))
+
+    def empty(self) -> None:
+        (self.mount / "ballast").unlink()
+
+
+@pytest.fixture
+def disk(planned: Workflow, tmp_path: Path) -> Iterator[Disk]:
+    mount = tmp_path / "disk"
+    mount.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", mount], capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"needs the right to mount a small disk: {made.stderr.strip()}")
+    try:
+        shutil.copytree(planned.results, mount / "results")
+        yield Disk(mount, mount / "results")
+    finally:
+        subprocess.run(["umount", mount], check=True)
+
+
+FULL = [
+    ("guide", "seed-0/guide", 0, f"{SHARD}: could not be written: "),
+    ("guide", "seed-0/guide", 20_000, "manifest.json: could not be written: "),
+    ("probe", "seed-0/probe", 100_000, "seed-0/probe/checkpoints/step-000000: could not be written: "),
+    ("probe", "seed-0/probe", 450_000, "seed-0/probe/checkpoints/step-000002: could not be written: "),
+]
+
+
+@pytest.mark.parametrize(("name", "below", "free", "line"), FULL)
+def test_a_full_disk_is_said_and_with_space_the_stage_completes(disk: Disk, name: str, below: str, free: int, line: str) -> None:
+    before = disk_digests(disk.root / below)
+    shutil.rmtree(disk.root / below)
+    disk.fill(free)
+    ran = stage(disk.root, name)
+    assert ran.code == STORAGE, ran.said
+    error = ran.said.splitlines()[-1]
+    assert error.startswith(f"error: {disk.root}/")
+    assert line in error
+    assert os.strerror(errno.ENOSPC) in error
+    assert "Traceback" not in ran.said
+    assert not list(disk.root.rglob("*.partial*"))
+    assert not (disk.root / below / "manifest.json").exists()
+    disk.empty()
+    assert stage(disk.root, name).code == 0
+    assert disk_digests(disk.root / below) == before
+
+
+def disk_digests(folder: Path) -> dict[str, bytes]:
+    skipped = ("timings.jsonl",)
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(listing(folder)) if file.name not in skipped}
+
+
+@pytest.mark.parametrize(("name", "config"), [("plan", "plan-npo"), ("probe", "probe")])
+def test_a_read_only_folder_is_said(disk: Disk, name: str, config: str) -> None:
+    before = listing(disk.root)
+    subprocess.run(["mount", "-o", "remount,ro", disk.mount], check=True)
+    ran = stage(disk.root, name, config=config)
+    assert ran.code == STORAGE, ran.said
+    assert os.strerror(errno.EROFS) in ran.said
+    assert ran.said.startswith(f"error: {disk.root}/seed-0/")
+    assert "\n" not in ran.said
+    assert listing(disk.root) == before

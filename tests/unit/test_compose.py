@@ -1,0 +1,217 @@
+"""Every shipped configuration composes, and every wrong one is one line that names the key."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from npo_pipeline import config as c
+from npo_pipeline.compose import CONF, load_root, load_stage, stage_configs, to_yaml
+from npo_pipeline.errors import ConfigError
+
+SCHEMAS = {
+    "prepare": c.PrepareStage,
+    "probe": c.ProbeStage,
+    "guide": c.GuideStage,
+    "plan": c.PlanStage,
+    "guided": c.GuidedStage,
+    "evaluate": c.EvaluateStage,
+    "report": c.ReportStage,
+}
+# What a shipped file leaves to the user, because only they know it.
+LEFT_OPEN = {"task=dataset": "task.train=data/gsm8k/train.jsonl", "policy=hf": "policy.path=nobody/nothing"}
+
+
+def shipped(group: str) -> list[str]:
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+
+
+def choices() -> list[str]:
+    groups = [folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name not in ("experiment", "method")]
+    return sorted(f"{group}={name}" for group in groups for name in shipped(group))
+
+
+def check_stages(root: c.RootConfig, folder: Path) -> None:
+    """Each stage's file reads back as what was written, and passes the checks that a stage makes."""
+    for name, values in stage_configs(root).items():
+        path = folder / f"{name}.yaml"
+        path.write_text(to_yaml(values), encoding="utf-8")
+        assert vars(load_stage(path, SCHEMAS[name.split("-")[0]])[0]).keys() == values.keys()
+        assert load_stage(path, SCHEMAS[name.split("-")[0]])[0].version == values["version"]
+
+
+@pytest.mark.parametrize("experiment", shipped("experiment"))
+def test_every_experiment_composes(tmp_path: Path, experiment: str) -> None:
+    root = load_root(experiment)
+    assert root.name == experiment
+    check_stages(root, tmp_path)
+
+
+@pytest.mark.parametrize("method", shipped("method"))
+def test_every_method_composes_under_its_own_name(tmp_path: Path, method: str) -> None:
+    root = load_root(overrides=[f"method=[{method}]"])
+    assert list(root.method) == [method]
+    check_stages(root, tmp_path)
+
+
+@pytest.mark.parametrize("choice", choices())
+def test_every_other_shipped_choice_composes(tmp_path: Path, choice: str) -> None:
+    check_stages(load_root(overrides=[choice, *LEFT_OPEN.get(choice, "").split()]), tmp_path)
+
+
+WRONG = [
+    ("grpo.group_size=1", "grpo.group_size=1: expected at least 2"),
+    ("grpo.learning_rat=1", "grpo.learning_rat: no such key; did you mean grpo.learning_rate?"),
+    ("+grpo.learning_rat=1", "grpo.learning_rat: no such key; did you mean grpo.learning_rate?"),
+    ("probe.steps=many", "probe.steps: Value 'many'"),
+    ("probe.steps=0", "probe.steps=0: expected at least 1"),
+    ("probe.steps=null", "probe.steps: "),
+    ("task=nope", "task=nope: no such file in .*; there are chain_sum, "),
+    ("policy=nope", "policy=nope: no such file in .*; there are .*tiny"),
+    ("method=[nope]", "method=nope: no such file in .*; there are autonpo"),
+    ("method=[]", "method: missing, expected a value"),
+    ("task=dataset", "task.train=None: expected a .jsonl"),
+    ("task=dataset task.train=a.jsonl task.verifier.kind=reasoning_gym", "task.verifier.kind='reasoning_gym': expected exact or math"),
+    ("task.prompt.template=hello", "task.prompt.template='hello': expected a template that holds {question}"),
+    ("task.train_size=8", "task.train_size=8: expected at least grpo.prompts_per_step=32"),
+    ("task.eval_size=0", "task.eval_size=0: expected at least 1"),
+    ("task.verifier.extract=guess", "task.verifier.extract='guess': expected one of auto"),
+    ("policy=hf", "policy.path=None: expected a model directory or hub name"),
+    ("policy=hf policy.path=./missing", "policy.path='missing': expected a directory that exists"),
+    ("policy.dtype=int8", "policy.dtype='int8': expected one of float32, bfloat16"),
+    ("engine.name=sglang", "engine.name='sglang': expected one of transformers"),
+    ("sampling.temperature=0", "sampling.temperature=0.0: expected more than 0"),
+    ("sampling.top_p=1.5", r"sampling.top_p=1.5: expected in \(0, 1\]"),
+    ("seeds=[]", r"seeds=\[\]: expected a list"),
+    ("seeds=[1,1]", r"seeds=\[1, 1\]: expected a list of different"),
+    ("seeds=[-1]", r"seeds=\[-1\]: expected numbers from 0"),
+    ("seeds=[a]", r"seeds\[0\]: Value 'a'"),
+    ("name=../x", "name='../x': expected a plain folder name"),
+    ("evaluate.ks=[99]", r"evaluate.ks=\[99\]: expected numbers from 1 to evaluate.samples"),
+    ("guidance.every=7", "guidance.every=7: expected a multiple of probe.checkpoint_every=5"),
+    ("guidance.every=1.5", "guidance.every=1.5: a fraction of the run must lie between 0.0 and 1.0"),
+    ("guidance.lookback=soon", "guidance.lookback='soon': expected a whole number of steps"),
+    ("guidance.gate=1", r"guidance.gate=1.0: expected in \[0, 1\)"),
+    ("guidance.variance.estimator=x", "guidance.variance.estimator='x': expected one of exp_kl"),
+    ("method.npo.gate=2", r"method.npo.gate=2.0: expected in \[0, 1\)"),
+    ("method.npo.planner=x", "method.npo.planner='x': expected one of manual"),
+    ("method.npo.windows=[]", r"method.npo.windows=\[\]: expected at least one window"),
+    ("method.npo.windows=[{from_step:0,guide_step:30}]", r"method.npo.windows\[0\].to_step: missing"),
+    ("method.npo.windows=[{from_step:0,to_stp:9,guide_step:30}]", "to_stp: no such key; did you mean to_step?"),
+    ("method.npo.windows=[{from_step:0,to_step:999,guide_step:999}]", r"method.npo.windows\[0\].to_step=999: past the last checkpoint"),
+    ("method.npo.windows=[{from_step:0,to_step:30,guide_step:31}]", r"method.npo.windows\[0\].guide_step=31: no such guide checkpoint"),
+    ("method.autonpo.autonpo=null", "method.autonpo.autonpo=None: expected the settings of the trigger"),
+    ("report.title='a", "overrides=.*No closing quotation; every quote needs its partner"),
+    ("a b c", "overrides|Error parsing override 'a'"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "message"), WRONG)
+def test_a_wrong_override_is_one_line_that_names_the_key(overrides: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{message}") as caught:
+        stage_configs(load_root(overrides=overrides))
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 78
+
+
+def test_an_unknown_experiment_lists_the_known() -> None:
+    with pytest.raises(ConfigError, match=r"^experiment=defualt: no such file in .*; there are chain_sum, default"):
+        load_root("defualt")
+
+
+MODEL = {"config.json": "{}", "model.safetensors": "", "tokenizer.json": "{}"}
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"config.json": None}, "a model directory, but it holds no config.json"),
+        ({"config.json": "{"}, "a model directory, but its config.json is not a JSON object"),
+        ({"model.safetensors": None}, r"weights as \*.safetensors, but the directory holds none"),
+        ({"model.safetensors": None, "pytorch_model.bin": ""}, r"weights as \*.safetensors, .* \(pickled weights are not read\)"),
+        ({"tokenizer.json": None}, "a tokenizer beside the weights"),
+    ],
+)
+def test_a_model_directory_that_lacks_something_is_refused(tmp_path: Path, files: dict[str, str | None], message: str) -> None:
+    for name, text in (MODEL | files).items():
+        if text is not None:
+            (tmp_path / name).write_text(text)
+    overrides = ["policy=hf", f"policy.path={tmp_path}"]
+    with pytest.raises(ConfigError, match=rf"^policy.path='{tmp_path}': expected {message}"):
+        load_root(overrides=overrides)
+    for name, text in MODEL.items():
+        (tmp_path / name).write_text(text)
+    assert load_root(overrides=overrides).policy.path == str(tmp_path)
+
+
+def edited(values: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """A copy with the dotted key set, or without it where the value is `...`."""
+    copy: dict[str, Any] = json.loads(json.dumps(values))
+    *parents, last = key.split(".")
+    place: Any = copy
+    for parent in parents:
+        place = place[int(parent)] if isinstance(place, list) else place[parent]
+    if value is ...:
+        del place[last]
+    else:
+        place[last] = value
+    return copy
+
+
+WRONG_IN_A_STAGE = [
+    ("probe", "grpo.learning_rat", 1, "grpo.learning_rat: no such key; did you mean grpo.learning_rate?"),
+    ("probe", "zzz", 1, "zzz: no such key; there are version, steps"),
+    ("probe", "grpo.learning_rate", ..., "grpo.learning_rate: missing, expected a value"),
+    ("probe", "sampling", ..., "sampling: missing, expected a value"),
+    ("probe", "grpo.group_size", "many", "grpo.group_size: Value 'many'"),
+    ("probe", "grpo.group_size", 1, "grpo.group_size=1: expected at least 2"),
+    ("probe", "steps", 0, "steps=0: expected at least 1"),
+    ("probe", "dtype", "int8", "dtype='int8': expected one of"),
+    ("probe", "engine.max_batch", 0, "engine.max_batch=0: expected at least 1"),
+    ("probe", "verifier.kind", "x", "verifier.kind='x': expected one of exact"),
+    ("prepare", "task.source", "x", "task.source='x': expected one of"),
+    ("prepare", "policy.dtype", "x", "policy.dtype='x': expected one of"),
+    ("guide", "guide_steps", [], r"guide_steps=\[\]: expected at least one"),
+    ("guide", "gate", 1.0, r"gate=1.0: expected in \[0, 1\)"),
+    ("guide", "variance.beta", 0, "variance.beta=0.0: expected more than 0"),
+    ("plan-npo", "method.planner", "x", "method.npo.planner='x': expected one of"),
+    ("plan-npo", "method.windows.0.from_step", 0.5, r"method.windows\[0\].from_step=0.5: expected a whole number"),
+    ("plan-npo", "method.windows.1.to_step", 999, r"method.windows\[1\].to_step=999: past the last checkpoint"),
+    ("plan-npo", "method.windows.0.guide_step", 31, r"method.windows\[0\].guide_step=31: no such guide checkpoint"),
+    ("plan-npo", "method.windows.0.to_stp", 1, "to_stp: no such key; did you mean to_step?"),
+    ("evaluate", "evaluate.ks", [0], r"evaluate.ks=\[0\]: expected numbers from 1"),
+    ("report", "methods", [], r"methods=\[\]: expected at least one"),
+]
+
+
+@pytest.fixture(scope="module")
+def stages() -> dict[str, dict[str, Any]]:
+    return stage_configs(load_root(overrides=["method=[npo]"]))
+
+
+@pytest.mark.parametrize(("stage", "key", "value", "message"), WRONG_IN_A_STAGE)
+def test_a_stages_file_edited_by_hand_is_checked(
+    tmp_path: Path, stages: dict[str, dict[str, Any]], stage: str, key: str, value: Any, message: str
+) -> None:
+    path = tmp_path / f"{stage}.yaml"
+    path.write_text(yaml.safe_dump(edited(stages[stage], key, value)))
+    with pytest.raises(ConfigError, match=rf"^{path}: {message}") as caught:
+        load_stage(path, SCHEMAS[stage.split("-")[0]])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"text", b"a: [1\nb: 2", b"a:\n\tb: 1", b"a: \xe9", b"a: \x00", b"[" * 5000])
+def test_a_stages_file_that_is_no_configuration_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "probe.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"^{path}: ") as caught:
+        load_stage(path, c.ProbeStage)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_stages_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    for path, reason in ((tmp_path / "probe.yaml", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(ConfigError, match=rf"^{path}: {reason}.*--config"):
+            load_stage(path, c.ProbeStage)
