@@ -78,16 +78,17 @@ def run_stage(options: argparse.ArgumentParser, schema: type[Config], run: Calla
     """Parse, load the configuration, run; exit with the error's own code where the input was wrong."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     arguments = options.parse_args()
+    root = arguments.root or arguments.config.resolve().parent.parent
     try:
         config, digest = load_stage(arguments.config, schema)
-        root = arguments.root or arguments.config.resolve().parent.parent
         run(Context(config, digest, Layout(root, arguments.seed), arguments))
     except NpoError as error:
         _stop(error)
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
-        _stop(StorageError(f"{error.filename}: {error.strerror}. Free space or mend the permissions, then run the same command again."))
+        reason = f"{root}: the disk refused {error.filename}: {error.strerror}"
+        _stop(StorageError(f"{reason}. Free space or mend the permissions, then run the same command again."))
 
 
 def _stop(error: NpoError) -> NoReturn:

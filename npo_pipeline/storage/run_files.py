@@ -24,6 +24,7 @@ class RunFiles:
 
     def start(self, step: int) -> None:
         """Make ready for `step`: 0 removes what an earlier run left, otherwise later entries are cut off."""
+        (self.folder / NAME).unlink(missing_ok=True)  # first: what is left of a start that fails is no finished run
         if step == 0:
             for name in OWNED:
                 _remove(self.folder / name)
@@ -32,7 +33,6 @@ class RunFiles:
                 f"{self.folder / METRICS}: {found} lines, expected the {step} of the saved state. "
                 f"Delete {self.folder / 'state'} and run again: the run starts anew."
             )
-        (self.folder / NAME).unlink(missing_ok=True)
         for name in (METRICS, TIMINGS):
             _keep_lines(self.folder / name, step)
         self.folder.mkdir(parents=True, exist_ok=True)
