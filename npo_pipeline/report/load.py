@@ -93,7 +93,10 @@ def load_evaluation(layout: Layout, policy: str) -> Evaluation:
         raise ArtifactError(f"{path}: schema {found!r}, this code reads {SCHEMA}. {fix}")
     if missing := [key for key in EVALUATION_KEYS if key not in content]:
         raise ArtifactError(f"{path}: no {missing[0]!r}, expected {', '.join(EVALUATION_KEYS)}. {fix}")
-    table = read_table(_existing(layout.evaluation_samples(policy), "evaluate"), GUIDE_SHARD).select(list(SAMPLE_COLUMNS))
+    try:
+        table = read_table(_existing(layout.evaluation_samples(policy), "evaluate"), GUIDE_SHARD).select(list(SAMPLE_COLUMNS))
+    except ArtifactError as error:
+        raise ArtifactError(f"{error} Delete {path} too: snakemake then evaluates again.") from error
     return _evaluation(content, tuple(table.to_pylist()))
 
 
