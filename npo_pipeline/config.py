@@ -277,3 +277,16 @@ class ReportStage:
     seeds: list[int]
     methods: list[str]
     report: ReportConfig
+
+
+@dataclass
+class ComparisonStage:
+    """The methods over all seeds, in the layout of the paper's table. GRPO is the probe, so `methods` does not name it."""
+
+    version: int
+    name: str  # the experiment's
+    seeds: list[int]
+    methods: list[str]
+    resamples: int  # behind each bootstrap interval
+    confidence: float
+    seed: int  # of the resampling
