@@ -26,7 +26,7 @@ SAMPLE_COLUMNS = ("problem_id", "sample_index", "response_text", "verified", "fi
 
 def load_results(stage: ReportStage, layout: Layout) -> Results:
     """Read every seed of the experiment. Raises ArtifactError naming the first file that is missing or damaged, and the fix."""
-    problems = read_problems(_existing(layout.problems, "prepare"))
+    problems = read_problems(existing(layout.problems, "prepare"))
     return Results(
         name=stage.name,
         methods=tuple(stage.methods),
@@ -39,16 +39,22 @@ def load_results(stage: ReportStage, layout: Layout) -> Results:
 def _load_seed(layout: Layout, methods: Sequence[str]) -> SeedResults:
     runs = {"probe": load_run(layout, "probe")} | {name: load_run(layout, name) for name in methods}
     evaluations = {name: load_evaluation(layout, name) for name in ("initial", "probe", *methods)}
-    signal = read_table(_existing(layout.signal, "guide"), SIGNAL).to_pylist()
+    signal = read_table(existing(layout.signal, "guide"), SIGNAL).to_pylist()
     return SeedResults(layout.seed, runs, evaluations, tuple(signal))
 
 
 def load_run(layout: Layout, name: str) -> Run:
     """Metrics, timings (where kept) and, of a guided run, its schedule. Raises ArtifactError."""
+    run = load_steps(layout, name)
+    return run if name == "probe" else replace(run, schedule=load_schedule(layout.schedule(name)))
+
+
+def load_steps(layout: Layout, name: str) -> Run:
+    """Metrics and timings (where kept) of a run, whatever guided it. Raises ArtifactError."""
     folder = layout.run(name)
-    metrics = _read_steps(_existing(folder / METRICS, "probe" if name == "probe" else "guided"), METRIC_KEYS)
+    metrics = _read_steps(existing(folder / METRICS, "probe" if name == "probe" else "guided"), METRIC_KEYS)
     timings = _read_steps(folder / TIMINGS, ("step",)) if (folder / TIMINGS).is_file() else ()
-    return Run(metrics, timings, None if name == "probe" else load_schedule(layout.schedule(name)))
+    return Run(metrics, timings)
 
 
 def _read_steps(path: Path, required: Sequence[str]) -> tuple[dict[str, Any], ...]:
@@ -67,7 +73,7 @@ def _read_steps(path: Path, required: Sequence[str]) -> tuple[dict[str, Any], ..
 def load_schedule(path: Path) -> Schedule:
     """Read what a run was guided by, as it is: whether it fits the run was the guided stage's question. Raises ArtifactError."""
     try:
-        content = yaml.safe_load(_read_text(_existing(path, "plan")))
+        content = yaml.safe_load(_read_text(existing(path, "plan")))
         windows = [Window(**window) for window in content["windows"] or ()]
         schedule = Schedule(str(content["method"]), windows, [dict(decision) for decision in content.get("decisions") or ()])
         schema = content["schema"]
@@ -82,7 +88,17 @@ def load_schedule(path: Path) -> Schedule:
 
 def load_evaluation(layout: Layout, policy: str) -> Evaluation:
     """Counts and samples of one policy. Raises ArtifactError."""
-    path = _existing(layout.evaluation(policy), "evaluate")
+    counts = load_counts(layout, policy)
+    try:
+        table = read_table(existing(layout.evaluation_samples(policy), "evaluate"), GUIDE_SHARD).select(list(SAMPLE_COLUMNS))
+    except ArtifactError as error:
+        raise ArtifactError(f"{error} Delete {layout.evaluation(policy)} too: snakemake then evaluates again.") from error
+    return replace(counts, trajectories=tuple(table.to_pylist()))
+
+
+def load_counts(layout: Layout, policy: str) -> Evaluation:
+    """How many responses to each held-out problem were right. Raises ArtifactError."""
+    path = existing(layout.evaluation(policy), "evaluate")
     fix = f"Delete {path} and run `evaluate` again."
     try:
         content = json.loads(_read_text(path))
@@ -93,14 +109,10 @@ def load_evaluation(layout: Layout, policy: str) -> Evaluation:
         raise ArtifactError(f"{path}: schema {found!r}, this code reads {SCHEMA}. {fix}")
     if missing := [key for key in EVALUATION_KEYS if key not in content]:
         raise ArtifactError(f"{path}: no {missing[0]!r}, expected {', '.join(EVALUATION_KEYS)}. {fix}")
-    try:
-        table = read_table(_existing(layout.evaluation_samples(policy), "evaluate"), GUIDE_SHARD).select(list(SAMPLE_COLUMNS))
-    except ArtifactError as error:
-        raise ArtifactError(f"{error} Delete {path} too: snakemake then evaluates again.") from error
-    return _evaluation(content, tuple(table.to_pylist()))
+    return _evaluation(content)
 
 
-def _evaluation(content: Mapping[str, Any], trajectories: tuple[Mapping[str, Any], ...]) -> Evaluation:
+def _evaluation(content: Mapping[str, Any]) -> Evaluation:
     bootstrap = content["bootstrap"]
     return Evaluation(
         samples=int(content["samples"]),
@@ -110,7 +122,6 @@ def _evaluation(content: Mapping[str, Any], trajectories: tuple[Mapping[str, Any
         confidence=float(bootstrap["confidence"]),
         bootstrap_seed=int(bootstrap["seed"]),
         correct=dict(content["correct"]),
-        trajectories=trajectories,
     )
 
 
@@ -122,7 +133,7 @@ def _load_configs(folder: Path, methods: Sequence[str]) -> dict[str, str]:
     return {path.name: _read_text(path) for path in paths if path.is_file()}
 
 
-def _existing(path: Path, stage: str) -> Path:
+def existing(path: Path, stage: str) -> Path:
     if not path.is_file():
         raise ArtifactError(f"{path}: not found, expected from the stage `{stage}`. Run that stage first: snakemake makes what is missing.")
     return path

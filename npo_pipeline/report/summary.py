@@ -76,13 +76,14 @@ def _seed_mean_scores(results: Results, policy: str) -> Scores:
     gathered: dict[str, list[dict[str, float]]] = {}
     for seed in results.seeds:
         evaluation = seed.evaluations[policy]
-        _check_settings(results, evaluation, f"seed-{seed.seed}/evaluation/{policy}.json")
+        check_settings(results, evaluation, f"seed-{seed.seed}/evaluation/{policy}.json")
         for problem_id, correct in evaluation.correct.items():
             gathered.setdefault(problem_id, []).append(problem_scores(correct, evaluation.samples, evaluation.ks))
     return {key: {name: fmean(row[name] for row in rows) for name in rows[0]} for key, rows in sorted(gathered.items())}
 
 
-def _check_settings(results: Results, evaluation: Evaluation, name: str) -> None:
+def check_settings(results: Results, evaluation: Evaluation, name: str) -> None:
+    """Raise ArtifactError unless the evaluation was made as the others were, on the same problems."""
     found, expected = ((e.samples, e.ks, e.temperature, len(e.correct)) for e in (evaluation, results.settings))
     if found != expected or evaluation.correct.keys() != results.settings.correct.keys():
         raise ArtifactError(
@@ -103,7 +104,7 @@ def _difference(results: Results, scores: Mapping[str, Scores], policy: str, bas
 
 def _training(seeds: Sequence[SeedResults], policy: str) -> Training:
     runs = [seed.runs[policy] for seed in seeds]
-    marks = [_mark(seed, policy) for seed in seeds]
+    marks = [steps_to_grpo(seed, policy) for seed in seeds]
     return Training(
         steps=max(len(run.metrics) for run in runs),
         reward=fmean(series.last(series.ema(series.values(run, "reward/mean"))) for run in runs),
@@ -111,17 +112,19 @@ def _training(seeds: Sequence[SeedResults], policy: str) -> Training:
         steps_to_grpo=_mean_if_all(marks),
         injected=fmean(sum(row["guide/injected"] or 0 for row in run.metrics) for run in runs),
         windows=fmean(len(run.schedule.windows) if run.schedule else 0 for run in runs),
-        tokens=_mean_if_all([_total(run.metrics, "completions/tokens") for run in runs]),
-        seconds=_mean_if_all([_total(run.timings, "seconds") for run in runs]),
+        tokens=_mean_if_all([total(run.metrics, "completions/tokens") for run in runs]),
+        seconds=_mean_if_all([total(run.timings, "seconds") for run in runs]),
     )
 
 
-def _mark(seed: SeedResults, policy: str) -> int | None:
+def steps_to_grpo(seed: SeedResults, policy: str) -> int | None:
+    """The first step at which the run's smoothed reward reaches what GRPO of the same seed ends at; None if it never does."""
     target = series.last(series.ema(series.values(seed.runs[GRPO], "reward/mean")))
     return series.first_reaching(seed.runs[policy], "reward/mean", target)
 
 
-def _total(rows: Sequence[Mapping[str, float | None]], key: str) -> float | None:
+def total(rows: Sequence[Mapping[str, float | None]], key: str) -> float | None:
+    """Sum of a logged figure; None where a step lacks it."""
     found = [row.get(key) for row in rows]
     return sum(value for value in found if value is not None) if found and None not in found else None
 
