@@ -1,8 +1,9 @@
-"""The embedded default engine: transformers' own `generate`, with a sampler whose randomness belongs to each row.
+"""The embedded default engine: a decoding loop on the model's own forward, with randomness that belongs to each row.
 
-`generate` samples from one global random stream, so a row's outcome would hang on its neighbours. Here the last logits
-processor draws the token itself, by inverse transform of one uniform number per (row, position), and leaves `generate` nothing
-to choose but that token. What it draws from is what came through temperature, top-k and top-p: so are the recorded log-probs.
+transformers' `generate` samples from one global random stream, so a row's outcome would hang on its neighbours, and it forwards
+every row until the last one ends. Here a token is drawn by inverse transform of one uniform number per (row, position), from what
+came through temperature, top-k and top-p: so are the recorded log-probs. Samples of one prompt share its prefill, and a row that
+has ended leaves the batch.
 """
 
 from collections.abc import Sequence
@@ -10,30 +11,44 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor, LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+from transformers import (
+    DynamicCache,
+    LogitsProcessorList,
+    PreTrainedModel,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
 from npo_pipeline.config import SamplingConfig
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.rollout.engine import Completion, Request
 
 
-class SeededSampler(LogitsProcessor):
-    """Chooses the next token of row i at position t by the uniform number `uniforms[i, t]`; keeps tokens and log-probs."""
+class Context:
+    """What the model has read of each row that goes on: a mask [B, P+t] over left-padded prompts and their responses, and a cache."""
 
-    def __init__(self, uniforms: Tensor) -> None:
-        self.uniforms = uniforms
-        self.tokens: list[Tensor] = []  # one [B] per position
-        self.logprobs: list[Tensor] = []
+    def __init__(self, model: PreTrainedModel, mask: Tensor) -> None:
+        self.model, self.mask = model, mask
+        self.cache = DynamicCache(config=model.config)
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        logprobs = scores.float().log_softmax(dim=-1)
-        cumulative = logprobs.double().exp().cumsum(dim=-1)
-        # Scaling by the total keeps the draw below the last cumulative value, whatever the rounding.
-        drawn = self.uniforms[:, len(self.tokens), None] * cumulative[:, -1:]
-        token = torch.searchsorted(cumulative, drawn, right=True).clamp(max=scores.shape[-1] - 1)
-        self.tokens.append(token.squeeze(1))
-        self.logprobs.append(logprobs.gather(1, token).squeeze(1))
-        return torch.full_like(scores, -torch.inf).scatter(1, token, 0.0)
+    def read(self, ids: Tensor) -> Tensor:
+        """Read the last tokens `ids` [B, t] of the mask; returns the logits of the token after them, [B, V] in float32."""
+        positions = (self.mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        output = self.model(
+            input_ids=ids, attention_mask=self.mask, position_ids=positions, past_key_values=self.cache, use_cache=True, logits_to_keep=1
+        )
+        return output.logits[:, -1].float()
+
+    def read_next(self, tokens: Tensor) -> Tensor:
+        """Read one more token of every row, `tokens` [B]."""
+        self.mask = torch.cat([self.mask, self.mask.new_ones(len(tokens), 1)], dim=1)
+        return self.read(tokens[:, None])
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with `rows` only; a row that is named twice is doubled."""
+        self.mask = self.mask[rows]
+        self.cache.reorder_cache(rows)
 
 
 class TransformersEngine:
@@ -42,10 +57,11 @@ class TransformersEngine:
     def __init__(self, policy: Policy, sampling: SamplingConfig, max_batch: int) -> None:
         self.policy, self.sampling, self.max_batch = policy, sampling, max_batch
         self._warpers = _warpers(sampling)
+        self._stop_ids = torch.tensor(policy.stop_ids, device=policy.device)
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        # Prompts of like length go together: less padding.
-        order = sorted(range(len(requests)), key=lambda i: (len(requests[i].prompt_token_ids), i))
+        # Prompts of like length go together (less padding), equal ones side by side (one prefill).
+        order = sorted(range(len(requests)), key=lambda i: (len(requests[i].prompt_token_ids), requests[i].prompt_token_ids))
         completions: dict[int, Completion] = {}
         for start in range(0, len(order), self.max_batch):
             batch = order[start : start + self.max_batch]
@@ -54,30 +70,50 @@ class TransformersEngine:
 
     @torch.inference_mode()
     def _generate_batch(self, requests: Sequence[Request]) -> list[Completion]:
-        width = max(len(request.prompt_token_ids) for request in requests)
-        pads = [width - len(request.prompt_token_ids) for request in requests]
-        ids = [[self.policy.pad_id] * pad + list(request.prompt_token_ids) for pad, request in zip(pads, requests, strict=True)]
-        mask = [[0] * pad + [1] * (width - pad) for pad in pads]
-        sampler = SeededSampler(_uniforms(requests, self.sampling.max_new_tokens).to(self.policy.device))
-        self.policy.model.generate(
-            torch.tensor(ids, device=self.policy.device),
-            attention_mask=torch.tensor(mask, device=self.policy.device),
-            do_sample=False,
-            max_new_tokens=self.sampling.max_new_tokens,
-            logits_processor=LogitsProcessorList([*self._warpers, sampler]),
-        )
-        return self._completions(sampler)
+        uniforms = _uniforms(requests, self.sampling.max_new_tokens).to(self.policy.device)
+        tokens, logprobs = torch.zeros_like(uniforms, dtype=torch.long), torch.zeros_like(uniforms, dtype=torch.float32)
+        rows = torch.arange(len(requests), device=self.policy.device)  # those that go on
+        context, logits = self._prefill(requests)
+        for t in range(self.sampling.max_new_tokens):
+            if t > 0:
+                logits = context.read_next(tokens[rows, t - 1])
+            tokens[rows, t], logprobs[rows, t] = _draw(self._warpers(tokens[rows, :t], logits), uniforms[rows, t])
+            going = torch.isin(tokens[rows, t], self._stop_ids, invert=True).nonzero().squeeze(1)
+            if len(going) == 0:
+                break
+            if len(going) < len(rows):
+                context.keep(going)
+                rows = rows[going]
+        return [self._cut(*row) for row in zip(tokens.tolist(), logprobs.tolist(), strict=True)]
 
-    def _completions(self, sampler: SeededSampler) -> list[Completion]:
-        tokens_BT = torch.stack(sampler.tokens, dim=1).tolist()
-        logprobs_BT = torch.stack(sampler.logprobs, dim=1).tolist()
-        return [self._cut(tokens, logprobs) for tokens, logprobs in zip(tokens_BT, logprobs_BT, strict=True)]
+    def _prefill(self, requests: Sequence[Request]) -> tuple[Context, Tensor]:
+        """Read every distinct prompt once; returns the context and logits of one row per request."""
+        prompts = list(dict.fromkeys(request.prompt_token_ids for request in requests))
+        width = max(len(prompt) for prompt in prompts)
+        ids = [[self.policy.pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts]
+        mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+        context = Context(self.policy.model, torch.tensor(mask, device=self.policy.device))
+        logits = context.read(torch.tensor(ids, device=self.policy.device))
+        index = {prompt: i for i, prompt in enumerate(prompts)}
+        owner = torch.tensor([index[request.prompt_token_ids] for request in requests], device=self.policy.device)
+        context.keep(owner)
+        return context, logits[owner]
 
     def _cut(self, tokens: list[int], logprobs: list[float]) -> Completion:
-        """End at the first stop token, which belongs to the response; what a finished row drew later is nobody's."""
+        """End at the first stop token, which belongs to the response."""
         end = next((i for i, token in enumerate(tokens) if token in self.policy.stop_ids), None)
         length = len(tokens) if end is None else end + 1
         return Completion(tuple(tokens[:length]), tuple(logprobs[:length]), "length" if end is None else "stop")
+
+
+def _draw(scores: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """The token of each row that its uniform number chooses from softmax(scores), and its log-prob: [B, V], [B] -> [B], [B]."""
+    logprobs = scores.log_softmax(dim=-1)
+    cumulative = logprobs.double().exp().cumsum(dim=-1)
+    # Scaling by the total keeps the draw below the last cumulative value, whatever the rounding.
+    drawn = uniforms[:, None] * cumulative[:, -1:]
+    token = torch.searchsorted(cumulative, drawn, right=True).clamp(max=scores.shape[-1] - 1)
+    return token.squeeze(1), logprobs.gather(1, token).squeeze(1)
 
 
 def _uniforms(requests: Sequence[Request], length: int) -> Tensor:
@@ -86,8 +122,8 @@ def _uniforms(requests: Sequence[Request], length: int) -> Tensor:
     return torch.from_numpy(np.stack(rows))
 
 
-def _warpers(sampling: SamplingConfig) -> list[LogitsProcessor]:
-    warpers: list[LogitsProcessor] = []
+def _warpers(sampling: SamplingConfig) -> LogitsProcessorList:
+    warpers = LogitsProcessorList()
     if sampling.temperature != 1.0:
         warpers.append(TemperatureLogitsWarper(sampling.temperature))
     if sampling.top_k > 0:

@@ -1,10 +1,13 @@
 """The transformers engine: log-probs against a plain forward, seeds, stopping, and the distribution it samples."""
 
+import numpy as np
+import pytest
 import torch
 from tiny import tiny_policy
 
 from npo_pipeline.config import SamplingConfig
 from npo_pipeline.policy.logprobs import score
+from npo_pipeline.policy.policy import Policy
 from npo_pipeline.rollout.engine import Request
 from npo_pipeline.rollout.hf import TransformersEngine
 from npo_pipeline.rollout.order import sample_seed
@@ -75,3 +78,44 @@ def test_stop_and_length():
         assert stop not in completion.token_ids[:-1]
         assert len(completion.token_ids) <= 200
         assert len(completion.token_ids) == len(completion.logprobs)
+
+
+def alone(policy: Policy, request: Request, length: int) -> tuple[list[int], list[float]]:
+    """Tokens and log-probs of a request, sampled the slow way: every token from a plain forward over all that came before."""
+    ids, logprobs = list(request.prompt_token_ids), []
+    for uniform in np.random.Generator(np.random.Philox(key=request.seed)).random(length):
+        with torch.no_grad():
+            scores = policy.model(torch.tensor([ids])).logits[0, -1].float().log_softmax(-1)
+        cumulative = scores.double().exp().cumsum(-1)
+        ids.append(int(torch.searchsorted(cumulative, uniform * cumulative[-1], right=True)))
+        logprobs.append(scores[ids[-1]].item())
+        if ids[-1] in policy.stop_ids:
+            break
+    return ids[len(request.prompt_token_ids) :], logprobs
+
+
+@pytest.mark.parametrize("max_batch", [1, 5, 64])
+def test_rows_that_leave_the_batch_change_no_other(max_batch: int):
+    requests = [Request(prompt, i) for i, prompt in enumerate(PROMPTS * 6)]
+    stopping = stopping_policy()
+    found = TransformersEngine(stopping, SamplingConfig(1.0, 1.0, 0, 10), max_batch).generate(requests)
+    assert len({len(completion.token_ids) for completion in found}) > 4  # they end at different lengths
+    assert {completion.finish_reason for completion in found} == {"stop", "length"}
+    for request, completion in zip(requests, found, strict=True):
+        tokens, logprobs = alone(stopping, request, 10)
+        assert list(completion.token_ids) == tokens
+        torch.testing.assert_close(torch.tensor(completion.logprobs), torch.tensor(logprobs), atol=1e-5, rtol=1e-5)
+
+
+def test_a_row_that_has_ended_is_forwarded_no_more():
+    stopping, rows = stopping_policy(), []
+    hook = stopping.model.register_forward_pre_hook(lambda *call: rows.append(len(call[2]["input_ids"])), with_kwargs=True)
+    found = TransformersEngine(stopping, SamplingConfig(1.0, 1.0, 0, 10), 64).generate([Request(PROMPTS[i % 2], i) for i in range(20)])
+    hook.remove()
+    # Each distinct prompt once; then, for every token but the last possible one, the rows that have not ended before it.
+    assert rows == [2] + [n for t in range(1, 10) if (n := sum(len(c.token_ids) > t for c in found))]
+
+
+def stopping_policy() -> Policy:
+    """The tiny policy with a fifth of its vocabulary as stop tokens, so that rows end early."""
+    return Policy(POLICY.model, POLICY.tokenizer, tuple(range(1, 300, 5)), POLICY.pad_id)
