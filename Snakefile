@@ -24,6 +24,7 @@ include: "workflow/rules/probe.smk"
 include: "workflow/rules/guide.smk"
 include: "workflow/rules/guided.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/comparison.smk"
 
 
 onsuccess:

@@ -5,11 +5,13 @@ Each check names the key, what was found and what is expected. Nothing heavy is 
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from npo_pipeline import config as c
 from npo_pipeline.errors import ConfigError
+from npo_pipeline.records import Ratio
 
 TOKENIZER_FILES = ("tokenizer.json", "*.model", "vocab.json", "vocab.txt", "*.tiktoken", "tekken.json")
 METHOD_NAME_RESERVED = {"probe", "guide", "evaluation", "initial"}
@@ -38,9 +40,23 @@ def check_root(root: c.RootConfig) -> None:
     every = root.probe.checkpoint_every
     require(every >= 1, "probe.checkpoint_every", every, "at least 1")
     check_guidance(root.guidance)
+    compared = root.comparison
+    different = len(set(compared.seeds)) == len(compared.seeds) > 0
+    require(different, "comparison.seeds", compared.seeds, "a list of different whole numbers")
+    require(bool(compared.methods), "comparison.methods", [], "at least one method")
+    require(compared.resamples >= 100, "comparison.resamples", compared.resamples, "at least 100")
+    require(0 < compared.confidence < 1, "comparison.confidence", compared.confidence, "in (0, 1)")
     require(bool(root.method), "method", [], "at least one method, for example method=[npo]")
     for name, method in root.method.items():
         check_method(name, method)
+        check_grpo(merge_grpo(root.grpo, method.grpo, f"method.{name}.grpo"))
+        wants_teacher = method.demonstrations is not None and method.demonstrations.policy == "teacher"
+        require(
+            not wants_teacher or (root.policy.teacher is not None and root.policy.source == "scratch"),
+            f"method.{name}.demonstrations.policy",
+            "teacher",
+            "a model directory, a hub name or a trajectory file, since this policy has no policy.teacher (only policy=tiny makes one)",
+        )
     check_evaluate(root.evaluate)
     size = root.task.train_size
     batch = root.grpo.prompts_per_step
@@ -128,7 +144,8 @@ def check_grpo(grpo: c.GrpoConfig) -> None:
     require(grpo.minibatches <= rows, "grpo.minibatches", grpo.minibatches, f"at most the {rows} responses of a step")
     require(grpo.learning_rate > 0, "grpo.learning_rate", grpo.learning_rate, "more than 0")
     require(grpo.max_grad_norm > 0, "grpo.max_grad_norm", grpo.max_grad_norm, "more than 0")
-    require(0 < grpo.clip_low < 1, "grpo.clip_low", grpo.clip_low, "in (0, 1)")
+    require(0 < grpo.clip_low <= 1, "grpo.clip_low", grpo.clip_low, "in (0, 1]")
+    require(grpo.entropy_coef >= 0, "grpo.entropy_coef", grpo.entropy_coef, "0 or more")
     require(grpo.clip_high > 0, "grpo.clip_high", grpo.clip_high, "more than 0")
     require(grpo.kl_coef >= 0, "grpo.kl_coef", grpo.kl_coef, "0 or more")
     require(len(grpo.adam_betas) == 2, "grpo.adam_betas", grpo.adam_betas, "two numbers")
@@ -151,12 +168,50 @@ def check_variance(variance: c.VarianceConfig, key: str = "variance") -> None:
 def check_method(name: str, method: c.MethodConfig) -> None:
     key = f"method.{name}"
     require(name not in METHOD_NAME_RESERVED and "/" not in name, key, name, "a name that is not a folder of the pipeline's own")
-    one_of(f"{key}.planner", method.planner, ("manual", "autonpo"))
+    one_of(f"{key}.kind", method.kind, c.KINDS)
     require(0 <= method.gate < 1, f"{key}.gate", method.gate, "in [0, 1)")
-    if method.planner == "manual":
-        require(bool(method.windows), f"{key}.windows", [], "at least one window {from_step, to_step, guide_step}")
-    else:
-        require(method.autonpo is not None, f"{key}.autonpo", None, "the settings of the trigger (see conf/method/autonpo.yaml)")
+    require(method.length > 0, f"{key}.length", method.length, "more than 0, a multiple of probe.steps")
+    for part in PARTS_OF_KIND.get(method.kind, ()):
+        require(
+            bool(getattr(method, part)),
+            f"{key}.{part}",
+            getattr(method, part),
+            f"{EXPECTED.get(part, 'its settings')} (kind {method.kind})",
+        )
+    if method.demonstrations:
+        check_demonstrations(f"{key}.demonstrations", method.demonstrations)
+
+
+EXPECTED = {
+    "windows": "at least one window {from_step, to_step, guide_step}",
+    "autonpo": "the settings of the trigger, as in conf/method/autonpo.yaml",
+}
+# What each kind of method cannot do without.
+PARTS_OF_KIND = {
+    "manual": ("windows",),
+    "autonpo": ("autonpo",),
+    "rolling": ("rolling",),
+    "online": ("autonpo", "online"),
+    "resample": ("resample",),
+    "replay": ("replay",),
+    "demonstrations": ("demonstrations",),
+}
+
+
+def check_demonstrations(key: str, settings: c.DemonstrationsConfig) -> None:
+    one_of(f"{key}.place", settings.place, ("replace", "append"))
+    one_of(f"{key}.ratio", settings.ratio, get_args(Ratio))
+    require(1 <= settings.wanted <= settings.samples, f"{key}.wanted", settings.wanted, f"from 1 to {key}.samples={settings.samples}")
+    require(settings.temperature > 0, f"{key}.temperature", settings.temperature, "more than 0")
+    require(0 < settings.top_p <= 1, f"{key}.top_p", settings.top_p, "in (0, 1]")
+
+
+def merge_grpo(grpo: c.GrpoConfig, changes: dict[str, Any], key: str = "grpo") -> c.GrpoConfig:
+    """`grpo` with a method's own settings. Raises ConfigError naming a key that does not exist."""
+    known = vars(grpo)
+    for name in changes:
+        require(name in known, f"{key}.{name}", changes[name], "a key of grpo: " + ", ".join(known))
+    return replace(grpo, **changes)
 
 
 def check_evaluate(evaluate: c.EvaluateConfig) -> None:

@@ -8,7 +8,7 @@ import difflib
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,16 +21,27 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from npo_pipeline import config as c
-from npo_pipeline.checks import check_root, check_stage
+from npo_pipeline.checks import check_root, check_stage, merge_grpo
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.storage.manifest import sha256_text
-from npo_pipeline.timeline import check_windows, resolve_timeline
+from npo_pipeline.timeline import Timeline, check_windows, resolve_timeline
 
 PROJECT = Path(__file__).resolve().parent.parent
 CONF = PROJECT / "conf"
 
 # Raise a stage's version when its code changes what it writes: Snakemake then makes it again.
-VERSIONS = {"prepare": 1, "probe": 1, "guide": 1, "plan": 1, "guided": 1, "evaluate": 1, "report": 1}
+VERSIONS = {
+    "prepare": 1,
+    "teacher": 1,
+    "probe": 1,
+    "guide": 1,
+    "plan": 1,
+    "demonstrate": 1,
+    "guided": 1,
+    "evaluate": 1,
+    "report": 1,
+    "comparison": 1,
+}
 
 # Mappings whose keys belong to somebody else (a reasoning-gym dataset): overrides may add to them.
 OPEN_KEYS = ("task.config.", "task.cold_start_config.")
@@ -51,24 +62,68 @@ def load_root(experiment: str = "default", overrides: str | Sequence[str] = (), 
     return root
 
 
+def load_compared(experiment: str, overrides: Sequence[str], root: c.RootConfig, conf: Path = CONF) -> c.RootConfig:
+    """`root` with the methods of the comparison beside its own. Raises ConfigError, as a method may not fit the experiment."""
+    names = list(dict.fromkeys([*root.method, *root.comparison.methods]))
+    if unknown := [name for name in names if name not in _names(conf / "method")]:
+        raise ConfigError(f"comparison.methods: {_no_such_file('method', unknown[0], conf)}")
+    words = [word for word in overrides if not word.startswith("method=")]
+    return load_root(experiment, [*words, f"method=[{','.join(names)}]"], conf)
+
+
 def stage_configs(root: c.RootConfig) -> dict[str, dict[str, Any]]:
     """The resolved configuration of every stage, by the name of its file below `config/` (without .yaml)."""
     time, g = resolve_timeline(root), root.guidance
     shared: dict[str, Any] = {"sampling": root.sampling, "engine": root.engine, "verifier": root.task.verifier, "dtype": root.policy.dtype}
     run: dict[str, Any] = {"steps": time.steps, "grpo": root.grpo, **shared}
     stages: dict[str, Any] = {
-        "prepare": c.PrepareStage(VERSIONS["prepare"], root.task, root.policy),
+        "prepare": c.PrepareStage(VERSIONS["prepare"], root.task, replace(root.policy, teacher=None)),
         "probe": c.ProbeStage(VERSIONS["probe"], checkpoint_every=time.checkpoint_every, **run),
         "guide": c.GuideStage(
             VERSIONS["guide"], time.guide_steps, time.checkpoint_every, time.lookback, g.gate, g.samples, g.shard_rows, g.variance, **shared
         ),
         "evaluate": c.EvaluateStage(VERSIONS["evaluate"], root.evaluate, **shared),
         "report": c.ReportStage(VERSIONS["report"], root.name, root.seeds, list(root.method), root.report),
+        "comparison": c.ComparisonStage(VERSIONS["comparison"], root.name, **vars(root.comparison)),
     }
     for name, method in time.methods.items():
-        stages[f"plan-{name}"] = c.PlanStage(VERSIONS["plan"], name, method, time.steps, time.guide_steps, time.lookback)
-        stages[f"guided-{name}"] = c.GuidedStage(VERSIONS["guided"], name=name, checkpoint_every=time.guided_checkpoint_every, **run)
+        if method.kind in c.SCHEDULED:
+            stages[f"plan-{name}"] = c.PlanStage(VERSIONS["plan"], name, method, time.steps, time.guide_steps, time.lookback)
+        if method.kind == "demonstrations":
+            stages[f"demonstrate-{name}"] = _demonstrate_stage(root, name, method, time.steps)
+            if root.policy.teacher:
+                stages["teacher"] = c.TeacherStage(VERSIONS["teacher"], root.task, root.policy.scratch, root.policy.teacher)
+        stages[f"guided-{name}"] = _guided_stage(root, time, name, run)
     return {name: asdict(stage) for name, stage in stages.items()}
+
+
+def _guided_stage(root: c.RootConfig, time: Timeline, name: str, run: dict[str, Any]) -> c.GuidedStage:
+    """What a schedule says is not repeated: editing it, or a method's gate, is the plan's matter."""
+    method = time.methods[name]
+    live = None if method.kind in c.SCHEDULED else method
+    own = {"steps": round(method.length * time.steps), "grpo": merge_grpo(root.grpo, method.grpo)}
+    variance = root.guidance.variance if method.kind == "online" else None
+    every = time.guided_checkpoint_every
+    return c.GuidedStage(VERSIONS["guided"], name=name, checkpoint_every=every, method=live, variance=variance, **(run | own))
+
+
+def _demonstrate_stage(root: c.RootConfig, name: str, method: c.MethodConfig, steps: int) -> c.DemonstrateStage:
+    settings = method.demonstrations
+    assert settings is not None, "checked with the configuration"
+    return c.DemonstrateStage(
+        version=VERSIONS["demonstrate"],
+        name=name,
+        policy=settings.policy,
+        prompt=root.task.prompt,
+        samples=settings.samples,
+        wanted=settings.wanted,
+        steps=steps,
+        prompts_per_step=root.grpo.prompts_per_step,
+        sampling=replace(root.sampling, temperature=settings.temperature, top_p=settings.top_p),
+        engine=root.engine,
+        verifier=root.task.verifier,
+        dtype=root.policy.dtype,
+    )
 
 
 def to_yaml(values: dict[str, Any]) -> str:

@@ -71,6 +71,17 @@ class ScratchConfig:
 
 
 @dataclass
+class TeacherConfig:
+    """An external teacher for LUFFY: another random start, larger or trained longer than the policy, on the training task itself."""
+
+    seed: int
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+    cold_start: ColdStartConfig
+
+
+@dataclass
 class PolicyConfig:
     source: str  # "scratch" (built and cold-started here), "pretrained" (directory or hub name), "gguf" (file in a package)
     path: str | None  # pretrained: directory or hub name; gguf: "package:file.gguf"
@@ -79,6 +90,7 @@ class PolicyConfig:
     seed: int
     scratch: ScratchConfig
     cold_start: ColdStartConfig
+    teacher: TeacherConfig | None = None  # source scratch only; made when a method asks for it
 
 
 @dataclass
@@ -109,8 +121,9 @@ class GrpoConfig:
     advantage: str  # "std" (r - mean) / (std + eps), or "mean"
     advantage_eps: float
     aggregation: str  # "response" (mean over each response's tokens) or "constant" (sum / sampling.max_new_tokens)
-    clip_low: float
+    clip_low: float  # 1.0 with clip_high .inf: no clip
     clip_high: float
+    entropy_coef: float  # of an entropy bonus
     kl_coef: float  # against the initial policy; 0: the reference is not even loaded
     micro_batch_tokens: int  # padded tokens per forward; does not change the result beyond rounding
 
@@ -155,12 +168,66 @@ class AutoNpoConfig:
 
 
 @dataclass
+class RollingConfig:
+    distance: StepLike  # Delta: at step t the guide is the first guide checkpoint at t + Delta or later, so long as there is one
+
+
+@dataclass
+class OnlineConfig:
+    min_prompts: int  # failed prompts that a candidate's Q must rest on
+    max_steps: StepLike  # longest intervention; one lasts until the run comes to its guide's step, or this long
+
+
+@dataclass
+class ResampleConfig:
+    samples: int  # further tries of the live policy per gated prompt; stops at its first verified one
+    from_step: StepLike
+    to_step: StepLike
+
+
+@dataclass
+class ReplayConfig:
+    start_accuracy: float  # replay begins once a step's accuracy has reached this
+    share: float  # of a step's prompts that are replayed ones
+    keep: int  # stored trajectories per prompt, the latest
+
+
+@dataclass
+class DemonstrationsConfig:
+    policy: str  # "probe" (its last checkpoint), "teacher" (made by prepare), a model directory or hub name, or a trajectory file
+    samples: int  # tries per prompt; a prompt stops once `wanted` are verified
+    wanted: int  # verified trajectories that a prompt must have to be used
+    temperature: float
+    top_p: float
+    place: str  # "replace" the last slot of a group, or "append" `wanted` slots to it
+    ratio: str  # of the slots: one of npo_pipeline.records.Ratio
+
+
+@dataclass
 class MethodConfig:
-    planner: str  # "manual" (the windows) or "autonpo" (from the probe's log)
+    """A method of the second pass. `kind` says where its guide trajectories come from, and which other part it needs.
+
+    Scheduled, from the shards of the guide stage: "manual" (windows), "autonpo" (planned from the probe's log), "rolling".
+    Decided live: "online" (AutoNPO on the run's own signals, from the shards), "resample" (the live policy again), "replay" (the
+    run's own past), "demonstrations" (another policy), "none" (plain GRPO, for another number of steps).
+    """
+
+    kind: str
     gate: float  # a group is mixed where its own accuracy <= gate
     correction: bool  # ratio of guide slots against the recorded guide log-probs
-    windows: list[WindowConfig] = field(default_factory=list)  # planner manual
-    autonpo: AutoNpoConfig | None = None  # planner autonpo
+    windows: list[WindowConfig] = field(default_factory=list)
+    autonpo: AutoNpoConfig | None = None  # also of "online": its trigger
+    rolling: RollingConfig | None = None
+    online: OnlineConfig | None = None
+    resample: ResampleConfig | None = None
+    replay: ReplayConfig | None = None
+    demonstrations: DemonstrationsConfig | None = None
+    grpo: dict[str, Any] = field(default_factory=dict)  # settings of `grpo` that this method changes
+    length: float = 1.0  # steps of the run, as a multiple of probe.steps
+
+
+SCHEDULED = ("manual", "autonpo", "rolling")
+KINDS = (*SCHEDULED, "online", "resample", "replay", "demonstrations", "none")
 
 
 @dataclass
@@ -185,6 +252,17 @@ class ReportConfig:
 
 
 @dataclass
+class ComparisonConfig:
+    """The target `comparison`: every method over several seeds, in one table."""
+
+    seeds: list[int]
+    methods: list[str]
+    resamples: int  # behind each bootstrap interval
+    confidence: float
+    seed: int  # of the resampling
+
+
+@dataclass
 class RootConfig:
     """What Hydra composes from `conf/`."""
 
@@ -200,6 +278,7 @@ class RootConfig:
     method: dict[str, MethodConfig]
     guided: GuidedConfig
     evaluate: EvaluateConfig
+    comparison: ComparisonConfig
     report: ReportConfig
 
 
@@ -231,7 +310,11 @@ class ProbeStage(RunStage):
 
 @dataclass
 class GuidedStage(RunStage):
+    """A run by a schedule has that file; a run that decides live has its method here, and "online" the variance of its S."""
+
     name: str  # the method's
+    method: MethodConfig | None = None
+    variance: VarianceConfig | None = None
 
 
 @dataclass
@@ -258,6 +341,30 @@ class PlanStage:
     steps: int
     guide_steps: list[int]
     lookback: int
+
+
+@dataclass
+class TeacherStage:
+    version: int
+    task: TaskConfig
+    scratch: ScratchConfig
+    teacher: TeacherConfig
+
+
+@dataclass
+class DemonstrateStage:
+    version: int
+    name: str  # the method's
+    policy: str
+    prompt: PromptConfig  # how a policy with another tokenizer is asked
+    samples: int
+    wanted: int
+    steps: int  # the problems of the steps before this one are tried
+    prompts_per_step: int
+    sampling: SamplingConfig
+    engine: EngineConfig
+    verifier: VerifierConfig
+    dtype: str
 
 
 @dataclass

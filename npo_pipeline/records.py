@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Source = Literal["on_policy", "guide"]
+Ratio = Literal["policy", "recorded", "shaped", "shaped_recorded"]
 FinishReason = Literal["stop", "length"]
 
 
@@ -58,27 +59,30 @@ class Outcome:
 
 @dataclass(frozen=True)
 class GuideTrajectory:
-    """A verified-correct trajectory of the guide checkpoint `guide_step`, ready to take a slot."""
+    """A verified-correct trajectory that somebody else sampled, ready to take a slot.
+
+    `guide_step` is the step of the policy that did: ahead of the current step (a guide checkpoint), the current step itself
+    (the live policy sampled again), or behind it (replay); None for an external teacher.
+    """
 
     trajectory: Trajectory
-    guide_step: int
+    guide_step: int | None
 
 
 @dataclass(frozen=True)
 class Slot:
-    """One member of a group: whose trajectory it is decides which log-probs its ratio is taken against.
+    """One member of a group: whose trajectory it is, and how its importance ratio enters the loss.
 
-    `guide_step` is None for an on-policy slot. `corrected` matters to guide slots only: True takes the ratio against the
-    recorded guide log-probs (pi_theta / pi_guide), False treats the slot as if the current policy had sampled it.
+    `ratio` "policy": pi_theta over the policy before the update, as if that had sampled the slot; "recorded": pi_theta over the
+    recorded log-probs, clipped like any other; "shaped": f(pi_theta), never clipped (LUFFY); "shaped_recorded": f(pi_theta over
+    the recorded log-probs), never clipped (ExGRPO); f(x) = x / (x + 0.1).
+    Example: a slot that NPO filled from guide checkpoint 40 is `Slot(trajectory, "guide", 40)`.
     """
 
     trajectory: Trajectory
-    guide_step: int | None = None
-    corrected: bool = False
-
-    @property
-    def source(self) -> Source:
-        return "on_policy" if self.guide_step is None else "guide"
+    source: Source = "on_policy"
+    guide_step: int | None = None  # of a guide slot, as in GuideTrajectory
+    ratio: Ratio = "policy"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from npo_pipeline.config import AutoNpoConfig, MethodConfig, RootConfig, StepLike, WindowConfig
+from npo_pipeline.config import AutoNpoConfig, MethodConfig, ResampleConfig, RollingConfig, RootConfig, StepLike, WindowConfig
 from npo_pipeline.errors import ConfigError
 
 
@@ -57,9 +57,37 @@ def checkpoint_steps(every: int, steps: int) -> list[int]:
 
 
 def _resolve_method(key: str, method: MethodConfig, steps: int, guides: list[int], lookback: int) -> MethodConfig:
+    if method.rolling:
+        rolling = RollingConfig(as_steps(method.rolling.distance, steps, f"{key}.rolling.distance", least=1))
+        return replace(method, rolling=rolling, windows=_rolling_windows(f"{key}.rolling", rolling.distance, guides, lookback))
     windows = [_resolve_window(f"{key}.windows[{i}]", window, steps, guides, lookback) for i, window in enumerate(method.windows)]
     check_windows(f"{key}.windows", windows, steps, guides, lookback)
-    return replace(method, windows=windows, autonpo=method.autonpo and _resolve_autonpo(f"{key}.autonpo", method.autonpo, steps))
+    return replace(
+        method,
+        windows=windows,
+        autonpo=method.autonpo and _resolve_autonpo(f"{key}.autonpo", method.autonpo, steps),
+        online=method.online and replace(method.online, max_steps=as_steps(method.online.max_steps, steps, f"{key}.online.max_steps")),
+        resample=method.resample and _resolve_resample(f"{key}.resample", method.resample, steps),
+    )
+
+
+def _rolling_windows(key: str, distance: int, guides: list[int], lookback: int) -> list[WindowConfig]:
+    """At step t the first guide checkpoint at t + distance or later; the last to the end. Raises ConfigError for a short lookback."""
+    starts = [0, *(max(0, guide - distance + 1) for guide in guides[:-1])]
+    ends = [*starts[1:], guides[-1]]
+    windows = [WindowConfig(a, b, guide) for a, b, guide in zip(starts, ends, guides, strict=True) if a < b]
+    reach = max(window.guide_step - window.from_step for window in windows)
+    if reach > lookback:
+        raise ConfigError(
+            f"{key}.distance={distance}: with guide checkpoints at {', '.join(map(str, guides))} a guide must reach back {reach} steps, "
+            f"but guidance.lookback is {lookback}; raise that, or lower the distance or guidance.every"
+        )
+    return windows
+
+
+def _resolve_resample(key: str, settings: ResampleConfig, steps: int) -> ResampleConfig:
+    start = as_steps(settings.from_step, steps, f"{key}.from_step", least=0)
+    return replace(settings, from_step=start, to_step=as_steps(settings.to_step, steps, f"{key}.to_step"))
 
 
 def _resolve_window(key: str, window: WindowConfig, steps: int, guides: list[int], lookback: int) -> WindowConfig:

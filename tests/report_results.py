@@ -45,7 +45,7 @@ def write_results(root: Path, shape: Shape = Shape()) -> Layout:
     """Write everything that a report reads below `root`; returns its layout."""
     problems = _problems(shape)
     write_table(Layout(root).problems, [problem_row(problem) for problem in problems], PROBLEMS, SHA)
-    for name in ("prepare", "evaluate", f"plan-{shape.methods[0]}", "plan-of_an_earlier_report"):
+    for name in ("prepare", "evaluate", *(f"plan-{method}" for method in shape.methods), "plan-of_an_earlier_report"):
         write_text(root / "config" / f"{name}.yaml", yaml.safe_dump({"version": 1, "note": HOSTILE}))
     for seed in shape.seeds:
         _write_seed(Layout(root, seed), shape, problems)

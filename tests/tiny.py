@@ -31,6 +31,7 @@ def grpo(**changes: object) -> GrpoConfig:
         "aggregation": "response",
         "clip_low": 0.2,
         "clip_high": 0.28,
+        "entropy_coef": 0.0,
         "kl_coef": 0.0,
         "micro_batch_tokens": 10_000,
     }
@@ -50,5 +51,5 @@ def random_slots(policy: Policy, count: int, seed: int = 0, spread: float = 0.5)
         noise = (torch.randn(len(response), generator=generator) * spread).tolist()
         behaviour = tuple(a + b for a, b in zip(logprobs, noise, strict=True))
         trajectory = Trajectory(f"p{i // 4}", i % 4, prompt, response, behaviour, float(i % 3 == 0), i % 3 == 0, "stop", "")
-        slots.append(Slot(trajectory, guide_step=9, corrected=True))
+        slots.append(Slot(trajectory, "guide", 9, "recorded"))
     return slots

@@ -32,6 +32,7 @@ def train(trainer: Trainer, files: RunFiles, length: RunLength, label: str, fing
     if start:
         print(f"{label}: resuming from step {start}", file=sys.stderr)
     files.start(start)
+    trainer.mixer.restore(files.folder, start)
     kept = set(checkpoint_steps(length.checkpoint_every, length.steps))
     progress = Progress(label, length.steps, start)
     for step in progress:
@@ -47,5 +48,5 @@ def train(trainer: Trainer, files: RunFiles, length: RunLength, label: str, fing
 
 def _write(files: RunFiles, step: int, outcome: StepOutcome) -> None:
     began = time.perf_counter()
-    files.write_step(step, outcome.rows, outcome.metrics)
+    files.write_step(step, outcome.rows, outcome.decisions, outcome.metrics)
     files.write_timings(step, outcome.timings | {"seconds/write": time.perf_counter() - began})

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+SHAPING = 0.1  # gamma of LUFFY's policy shaping
+
 
 def clipped_surrogate(
     logprobs_BT: Tensor, old_BT: Tensor, advantages_B: Tensor, clip_low: float, clip_high: float
@@ -15,6 +17,15 @@ def clipped_surrogate(
     clipped = ratio.clamp(1.0 - clip_low, 1.0 + clip_high)
     gain, gain_clipped = ratio * advantages_B[:, None], clipped * advantages_B[:, None]
     return -torch.minimum(gain, gain_clipped), gain_clipped < gain
+
+
+def shaped_surrogate(logprobs_BT: Tensor, old_BT: Tensor, advantages_B: Tensor) -> Tensor:
+    """Token losses -f(r) A with f(r) = r / (r + 0.1), never clipped: tokens that the policy finds unlikely keep their gradient.
+
+    LUFFY (arXiv 2504.14945, policy shaping) with old = 0, so r = pi; ExGRPO with the recorded log-probs, so r = pi / pi_past.
+    """
+    ratio = torch.exp(logprobs_BT - old_BT)
+    return -ratio / (ratio + SHAPING) * advantages_B[:, None]
 
 
 def kl_to_reference(logprobs_BT: Tensor, reference_BT: Tensor) -> Tensor:

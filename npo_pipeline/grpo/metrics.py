@@ -3,18 +3,19 @@
 from collections.abc import Sequence
 from typing import Any
 
+from npo_pipeline.grpo.mixer import Mixed
 from npo_pipeline.grpo.update import UpdateResult
 from npo_pipeline.records import Group, Trajectory
 
 
-def step_metrics(groups: Sequence[Group], mixed: Sequence[Group], result: UpdateResult) -> dict[str, Any]:
+def step_metrics(groups: Sequence[Group], mixed: Mixed, result: UpdateResult) -> dict[str, Any]:
     """`groups` as sampled, `mixed` as trained on: what was injected shows in guide/* and nowhere else."""
     sampled = [slot.trajectory for group in groups for slot in group.slots]
     return (
         _reward_metrics(groups)
         | _completion_metrics(sampled)
         | _guide_metrics(mixed)
-        | _policy_metrics(mixed, result)
+        | _policy_metrics(mixed.groups, result)
         | _update_metrics(result)
     )
 
@@ -39,11 +40,13 @@ def _completion_metrics(sampled: Sequence[Trajectory]) -> dict[str, Any]:
     }
 
 
-def _guide_metrics(mixed: Sequence[Group]) -> dict[str, Any]:
-    injected = [(group.problem.problem_id, slot.guide_step) for group in mixed for slot in group.slots if slot.source == "guide"]
+def _guide_metrics(mixed: Mixed) -> dict[str, Any]:
+    injected = [(group.problem.problem_id, slot.guide_step) for group in mixed.groups for slot in group.slots if slot.source == "guide"]
+    steps = {step for _, step in injected}
     return {
         "guide/injected": len(injected),
-        "guide/step": injected[0][1] if injected else None,
+        "guide/step": steps.pop() if len(steps) == 1 else None,  # None where there are several, or an external teacher
+        "guide/tokens": mixed.sampled_tokens,
         "guide/problem_ids": [problem_id for problem_id, _ in injected],
     }
 

@@ -1,8 +1,9 @@
-"""The mechanism of NPO: only the group's make-up changes (PAPER, NPO: the mechanism)."""
+"""The mechanism of NPO: only the group's make-up changes (PAPER, NPO: the mechanism); and RLEP's variant, which appends."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from npo_pipeline.records import Group, GuideTrajectory, Problem, Slot, Trajectory
+from npo_pipeline.records import Group, GuideTrajectory, Problem, Ratio, Slot, Trajectory
 
 
 def form_group(problem: Problem, sampled: Sequence[Trajectory]) -> Group:
@@ -12,12 +13,20 @@ def form_group(problem: Problem, sampled: Sequence[Trajectory]) -> Group:
     return Group(problem, tuple(Slot(trajectory) for trajectory in sampled), accuracy, reward_mean)
 
 
-def mix(group: Group, guide: GuideTrajectory | None, gate: float, corrected: bool) -> Group:
+def mix(group: Group, guide: GuideTrajectory | None, gate: float, ratio: Ratio) -> Group:
     """Replace the last slot by the guide trajectory if the group's own accuracy <= gate; else return the group unchanged.
 
     The group keeps its size, its own accuracy and its own mean reward. A guide trajectory that is not verified is refused.
     """
     if guide is None or group.accuracy > gate or not guide.trajectory.verified:
         return group
-    slot = Slot(guide.trajectory, guide.guide_step, corrected)
-    return Group(group.problem, (*group.slots[:-1], slot), group.accuracy, group.reward_mean)
+    return replace(group, slots=(*group.slots[:-1], guide_slot(guide, ratio)))
+
+
+def append(group: Group, guides: Sequence[GuideTrajectory], ratio: Ratio) -> Group:
+    """Add verified trajectories behind the group's own slots (RLEP): the baseline is then over all of them."""
+    return replace(group, slots=(*group.slots, *(guide_slot(guide, ratio) for guide in guides if guide.trajectory.verified)))
+
+
+def guide_slot(guide: GuideTrajectory, ratio: Ratio) -> Slot:
+    return Slot(guide.trajectory, "guide", guide.guide_step, ratio)

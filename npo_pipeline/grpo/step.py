@@ -1,7 +1,7 @@
 """One step of a run: sample groups, mix guides in, compute advantages, update, and say what happened."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from npo_pipeline.config import GrpoConfig
 from npo_pipeline.grpo.advantages import group_advantages
 from npo_pipeline.grpo.metrics import step_metrics
+from npo_pipeline.grpo.mixer import Mixer
 from npo_pipeline.grpo.mixing import form_group
 from npo_pipeline.grpo.update import Updater, UpdateResult
 from npo_pipeline.policy.policy import Policy
@@ -19,8 +20,6 @@ from npo_pipeline.rollout.order import problem_batch
 from npo_pipeline.rollout.sample import sample
 from npo_pipeline.storage.parquet import rollout_row
 from npo_pipeline.tasks.verify import Verifier
-
-Mixer = Callable[[int, Group], Group]  # what a guided run does to a group at a step; the probe leaves it alone
 
 
 @dataclass
@@ -42,25 +41,26 @@ class StepOutcome:
     rows: list[dict[str, Any]]  # of the roll-out file
     metrics: dict[str, Any]
     timings: dict[str, float]
+    decisions: list[dict[str, Any]]  # of interventions.jsonl
 
 
 def run_step(trainer: Trainer, step: int, policy_sha256: str) -> StepOutcome:
     """Sample, mix, update. `policy_sha256` names the policy that the trajectories were sampled from."""
     began = time.perf_counter()
-    batch = problem_batch(trainer.problems, trainer.seed, step, trainer.settings.prompts_per_step)
+    batch = trainer.mixer.batch(step, problem_batch(trainer.problems, trainer.seed, step, trainer.settings.prompts_per_step))
     groups = [form_group(problem, trajectories) for problem, trajectories in _sample_groups(trainer, batch, step)]
-    mixed = [trainer.mixer(step, group) for group in groups]
+    mixed = trainer.mixer.mix(step, groups)
     sampled = time.perf_counter()
-    advantages = _advantages(mixed, trainer.settings)
-    slots = [slot for group in mixed for slot in group.slots]
+    advantages = _advantages(mixed.groups, trainer.settings)
+    slots = [slot for group in mixed.groups for slot in group.slots]
     result = trainer.updater.update(slots, advantages, trainer.seed, step)
-    updated = time.perf_counter()
     metrics = step_metrics(groups, mixed, result) | {"learning_rate": trainer.updater.optimizer.learning_rate(step)}
-    tokens = metrics["completions/tokens"]
-    timings = {"seconds": updated - began, "seconds/sample": sampled - began, "seconds/update": updated - sampled}
-    return StepOutcome(
-        _rows(mixed, advantages, result, step, policy_sha256), metrics, timings | {"tokens_per_second": tokens / (updated - began)}
-    )
+    updated = time.perf_counter()
+    decisions = trainer.mixer.observe(step, mixed.groups, metrics)
+    seconds = time.perf_counter() - began
+    timings = {"seconds": seconds, "seconds/sample": sampled - began, "seconds/update": updated - sampled}
+    timings["tokens_per_second"] = metrics["completions/tokens"] / seconds
+    return StepOutcome(_rows(mixed.groups, advantages, result, step, policy_sha256), metrics, timings, decisions)
 
 
 def _sample_groups(trainer: Trainer, batch: Sequence[Problem], step: int) -> list[tuple[Problem, list[Trajectory]]]:
@@ -71,8 +71,9 @@ def _sample_groups(trainer: Trainer, batch: Sequence[Problem], step: int) -> lis
 
 
 def _advantages(groups: Sequence[Group], settings: GrpoConfig) -> list[float]:
-    rewards_PG = torch.tensor([[slot.trajectory.reward for slot in group.slots] for group in groups])
-    return [float(a) for a in group_advantages(rewards_PG, settings.advantage, settings.advantage_eps).flatten()]
+    """One per slot, in their order; groups may differ in size."""
+    rewards = [torch.tensor([[slot.trajectory.reward for slot in group.slots]]) for group in groups]
+    return [float(a) for rewards_1G in rewards for a in group_advantages(rewards_1G, settings.advantage, settings.advantage_eps)[0]]
 
 
 def _rows(
@@ -89,6 +90,6 @@ def _rows(
                 "group_accuracy": group.accuracy,
                 "trainer_logprobs": result.measured.logprobs[row],
             }
-            sampler = None if slot.guide_step is not None else policy_sha256
+            sampler = policy_sha256 if slot.source == "on_policy" else None
             rows.append(rollout_row(slot, facts, group.problem.prompt, sampler))
     return rows

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from npo_pipeline.config import GrpoConfig, SamplingConfig
 from npo_pipeline.errors import NumericalError
-from npo_pipeline.grpo.loss import clipped_surrogate, kl_to_reference, token_weights
+from npo_pipeline.grpo.loss import clipped_surrogate, kl_to_reference, shaped_surrogate, token_weights
 from npo_pipeline.grpo.optimizer import PolicyOptimizer
 from npo_pipeline.policy.logprobs import TokenBatch, collate, micro_batches, response_logprobs, score
 from npo_pipeline.policy.policy import Policy
@@ -76,7 +76,7 @@ class Updater:
         return result
 
     def _moves(self, advantage: float) -> bool:
-        return advantage != 0.0 or self.settings.kl_coef > 0.0
+        return advantage != 0.0 or self.settings.kl_coef > 0.0 or self.settings.entropy_coef > 0.0
 
     def _minibatches(self, rows: int, seed: int, step: int) -> Iterator[list[int]]:
         for epoch in range(self.settings.epochs):
@@ -107,11 +107,13 @@ class Updater:
     def _backward(self, rows: Rows, picked: Sequence[int], responses: int, result: UpdateResult) -> float:
         """Accumulate the gradient of one micro-batch; returns its share of the loss."""
         batch = self._batch(rows, picked)
-        logprobs, entropy = response_logprobs(self.policy.model, batch, self.sampling.temperature)
+        bonus = self.settings.entropy_coef
+        logprobs, entropy = response_logprobs(self.policy.model, batch, self.sampling.temperature, entropy_gradient=bonus > 0)
         new = [k for k, i in enumerate(picked) if not result.measured.logprobs[i]]
-        _record(result.measured, rows, [picked[k] for k in new], logprobs.detach()[new], entropy[new])
+        _record(result.measured, rows, [picked[k] for k in new], logprobs.detach()[new], entropy.detach()[new])
         weights = token_weights(batch.response_mask, responses, self.settings.aggregation, self.sampling.max_new_tokens)
-        loss = (self._token_losses(rows, picked, logprobs, batch.response_mask, result) * weights).sum()
+        losses = self._token_losses(rows, picked, logprobs, batch.response_mask, result) - bonus * entropy
+        loss = (losses * weights).sum()
         loss.backward()
         return loss.item()
 
@@ -120,6 +122,9 @@ class Updater:
         old = _padded([self._old_logprobs(rows.slots[i], result.measured.logprobs[i]) for i in picked], logprobs)
         advantages = torch.tensor([rows.advantages[i] for i in picked], device=logprobs.device)
         losses, clipped = clipped_surrogate(logprobs, old, advantages, self.settings.clip_low, self.settings.clip_high)
+        if (shaped := torch.tensor([rows.slots[i].ratio.startswith("shaped") for i in picked], device=logprobs.device)).any():
+            losses = torch.where(shaped[:, None], shaped_surrogate(logprobs, old, advantages), losses)
+            clipped &= ~shaped[:, None]
         result.clipped_tokens += int((clipped & mask).sum())
         result.tokens += int(mask.sum())
         if rows.reference is None:
@@ -130,8 +135,10 @@ class Updater:
 
     @staticmethod
     def _old_logprobs(slot: Slot, measured: Sequence[float]) -> Sequence[float]:
-        """The denominator of the ratio: the recorded guide where it is corrected for, else the policy before this update."""
-        return slot.trajectory.behaviour_logprobs if slot.corrected else measured
+        """The logarithm of the ratio's denominator (records.Slot)."""
+        if slot.ratio == "shaped":
+            return [0.0] * len(measured)
+        return measured if slot.ratio == "policy" else slot.trajectory.behaviour_logprobs
 
     def _step(self, loss: float, step: int, result: UpdateResult) -> None:
         norm = self.optimizer.step(step)

@@ -1,5 +1,6 @@
 """AutoNPO's warning: training reward stagnates and entropy declines (PAPER, AutoNPO). Only the past is looked at."""
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,27 +19,37 @@ class Trend:
     warning: bool
 
 
-def moving_average(values: Sequence[float], weight: float) -> list[float]:
-    """Exponential moving average; the first value starts it."""
-    averaged: list[float] = []
-    for value in values:
-        averaged.append(value if not averaged else weight * value + (1.0 - weight) * averaged[-1])
-    return averaged
-
-
-def trends(rewards: Sequence[float], entropies: Sequence[float], settings: AutoNpoConfig) -> list[Trend]:
-    """One Trend per step from the first that has `patience` steps before it; each hangs on that step and earlier ones only.
+class Watch:
+    """Fed with one reward and one entropy per step, in the order of the steps: by a live run, or by a walk along a log.
 
     A warning: the reward's average gained less than `min_gain` and the entropy's fell by more than the share `entropy_drop`.
     """
-    reward, entropy = moving_average(rewards, settings.ema), moving_average(entropies, settings.ema)
-    return [
-        _trend(reward[i - settings.patience : i + 1], entropy[i - settings.patience : i + 1], i + 1, settings)
-        for i in range(settings.patience, len(reward))
-    ]
+
+    def __init__(self, settings: AutoNpoConfig) -> None:
+        self.settings, self.step = settings, 0
+        self._reward: deque[float] = deque(maxlen=settings.patience + 1)  # moving averages of the last steps
+        self._entropy: deque[float] = deque(maxlen=settings.patience + 1)
+
+    def see(self, reward: float, entropy: float) -> Trend | None:
+        """The Trend after this step; None until there are `patience` steps before it."""
+        self.step += 1
+        self._average(self._reward, reward)
+        self._average(self._entropy, entropy)
+        if self.step <= self.settings.patience:
+            return None
+        gain = self._reward[-1] - self._reward[0]
+        drop = 1.0 - self._entropy[-1] / self._entropy[0] if self._entropy[0] > 0 else 0.0
+        warning = gain < self.settings.min_gain and drop > self.settings.entropy_drop
+        return Trend(self.step, self._reward[-1], self._entropy[-1], gain, drop, warning)
+
+    def _average(self, averages: deque[float], value: float) -> None:
+        """Exponential moving average; the first value starts it."""
+        weight = self.settings.ema
+        averages.append(weight * value + (1.0 - weight) * averages[-1] if averages else value)
 
 
-def _trend(reward: Sequence[float], entropy: Sequence[float], step: int, settings: AutoNpoConfig) -> Trend:
-    gain = reward[-1] - reward[0]
-    drop = 1.0 - entropy[-1] / entropy[0] if entropy[0] > 0 else 0.0
-    return Trend(step, reward[-1], entropy[-1], gain, drop, gain < settings.min_gain and drop > settings.entropy_drop)
+def trends(rewards: Sequence[float], entropies: Sequence[float], settings: AutoNpoConfig) -> list[Trend]:
+    """One Trend per step from the first that has `patience` steps before it; each hangs on that step and earlier ones only."""
+    watch = Watch(settings)
+    seen = [watch.see(reward, entropy) for reward, entropy in zip(rewards, entropies, strict=True)]
+    return [trend for trend in seen if trend]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from npo_pipeline.config import ScratchConfig
 from npo_pipeline.policy.policy import Policy, as_policy
@@ -28,6 +28,10 @@ def train_tokenizer(texts: Sequence[str], settings: ScratchConfig) -> PreTrained
 def build_scratch(texts: Sequence[str], settings: ScratchConfig, seed: int) -> Policy:
     """A randomly initialised policy: a pure function of texts, settings and seed."""
     tokenizer = train_tokenizer(texts, settings)
+    return as_policy(random_model(tokenizer, settings, seed), tokenizer)
+
+
+def random_model(tokenizer: PreTrainedTokenizerBase, settings: ScratchConfig, seed: int) -> Qwen3ForCausalLM:
     torch.manual_seed(seed)
     config = Qwen3Config(
         vocab_size=settings.vocab_size,
@@ -43,4 +47,4 @@ def build_scratch(texts: Sequence[str], settings: ScratchConfig, seed: int) -> P
         pad_token_id=tokenizer.pad_token_id,
         layer_types=["full_attention"] * settings.layers,
     )
-    return as_policy(Qwen3ForCausalLM(config), tokenizer)
+    return Qwen3ForCausalLM(config)

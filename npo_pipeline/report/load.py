@@ -1,6 +1,7 @@
 """Reads what a report needs from `results/<experiment>`. Everything that is missing or damaged is an ArtifactError that names the fix."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from npo_pipeline.report.results import Evaluation, Results, Run, SeedResults
 from npo_pipeline.storage.layout import Layout
 from npo_pipeline.storage.manifest import NAME
 from npo_pipeline.storage.parquet import GUIDE_SHARD, SIGNAL, read_problems, read_table
-from npo_pipeline.storage.run_files import METRICS, TIMINGS, read_jsonl
+from npo_pipeline.storage.run_files import INTERVENTIONS, METRICS, TIMINGS, read_jsonl
 
 SCHEMA = 1
 METRIC_KEYS = ("step", "reward/mean", "accuracy", "entropy", "groups/all_wrong", "guide/injected", "guide/step")
@@ -44,9 +45,21 @@ def _load_seed(layout: Layout, methods: Sequence[str]) -> SeedResults:
 
 
 def load_run(layout: Layout, name: str) -> Run:
-    """Metrics, timings (where kept) and, of a guided run, its schedule. Raises ArtifactError."""
+    """Metrics, timings (where kept), and what a guided run was guided by. Raises ArtifactError."""
     run = load_steps(layout, name)
-    return run if name == "probe" else replace(run, schedule=load_schedule(layout.schedule(name)))
+    return run if name == "probe" else replace(run, schedule=_load_guidance(layout, name))
+
+
+def _load_guidance(layout: Layout, name: str) -> Schedule | None:
+    """The schedule of a planned method; of one that decides live the windows of its decisions; None of one without windows."""
+    if (layout.root / "config" / f"plan-{name}.yaml").is_file() or layout.schedule(name).is_file():
+        return load_schedule(layout.schedule(name))
+    path = layout.method(name) / INTERVENTIONS
+    if not path.is_file():
+        return None
+    decisions = read_jsonl(path)
+    places = [(row["from_step"], row["to_step"], row["guide_step"], row["reason"]) for row in decisions if row["chosen"] is not None]
+    return Schedule(name, [Window(a, b, guide, math.nan, False, reason) for a, b, guide, reason in places], decisions)
 
 
 def load_steps(layout: Layout, name: str) -> Run:

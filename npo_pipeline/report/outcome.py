@@ -40,10 +40,10 @@ def _method(results: Results, by_policy: dict[str, PolicySummary], name: str) ->
     assert found.to_grpo is not None
     assert found.training is not None
     ended = f"{name} ended at {score}, {numbers.difference(found.to_grpo)} against GRPO: {_verdict(found.to_grpo)}."
-    if not found.training.windows:
+    if found.training.windows == 0:
         return f"{ended} It made no intervention, so it trained as plain GRPO."
     if not found.training.injected:
-        return f"{ended} Its windows injected nothing: no failing group had a guide trajectory."
+        return f"{ended} Nothing was injected: no failing group had a guide trajectory."
     return f"{ended} {_speed(by_policy, name, len(results.seeds))}"
 
 

@@ -24,7 +24,7 @@ class Training:
     entropy: float  # nats per token, smoothed, at the end
     steps_to_grpo: float | None  # until the smoothed reward first reaches what GRPO's ends at
     injected: float  # guide slots over the whole run
-    windows: float  # guided windows
+    windows: float | None  # guided windows; None of a method that has none
     tokens: float | None  # sampled in training; None where it was not logged
     seconds: float | None  # spent in training; None where it was not logged
 
@@ -111,7 +111,7 @@ def _training(seeds: Sequence[SeedResults], policy: str) -> Training:
         entropy=fmean(series.last(series.ema(series.values(run, "entropy"))) for run in runs),
         steps_to_grpo=_mean_if_all(marks),
         injected=fmean(sum(row["guide/injected"] or 0 for row in run.metrics) for run in runs),
-        windows=fmean(len(run.schedule.windows) if run.schedule else 0 for run in runs),
+        windows=_mean_if_all([len(run.schedule.windows) if run.schedule else None for run in runs]),
         tokens=_mean_if_all([total(run.metrics, "completions/tokens") for run in runs]),
         seconds=_mean_if_all([total(run.timings, "seconds") for run in runs]),
     )

@@ -12,7 +12,7 @@ from npo_pipeline.storage.run_files import METRICS, read_jsonl
 
 def run(context: Context[PlanStage]) -> None:
     config, layout = context.config, context.layout
-    if config.method.planner == "manual":
+    if config.method.kind != "autonpo":
         schedule = plan_manual(config.name, config.method)
     else:
         verify(layout.probe, METRICS)

@@ -3,7 +3,7 @@
 import shutil
 from typing import TYPE_CHECKING
 
-from npo_pipeline.config import PolicyConfig, PrepareStage, TaskConfig
+from npo_pipeline.config import ColdStartConfig, PrepareStage, TaskConfig
 from npo_pipeline.records import Problem
 from npo_pipeline.stages.cli import Context, parser, run_stage
 from npo_pipeline.storage.manifest import NAME, write_manifest
@@ -28,7 +28,7 @@ def run(context: Context[PrepareStage]) -> None:
 
     policy = initial_policy(context, [*train, *cold])
     rows = [problem_row(problem) for problem in render([*train, *held_out], context.config.task, policy)]
-    warm_up(policy, render(cold, context.config.task, policy), context.config.policy)
+    warm_up(policy, render(cold, context.config.task, policy), context.config.policy.cold_start, context.config.policy.seed)
     shutil.rmtree(folder, ignore_errors=True)
     write_table(context.layout.problems, rows, PROBLEMS, context.config_sha256)
     save_policy(policy, context.layout.initial_policy)
@@ -60,7 +60,7 @@ def render(raws: list[RawProblem], task: TaskConfig, policy: "Policy") -> list[P
     return [Problem(**vars(raw), prompt=prompt, prompt_token_ids=ids) for raw, (prompt, ids) in zip(raws, rendered, strict=True)]
 
 
-def warm_up(policy: "Policy", examples: list[Problem], settings: PolicyConfig) -> None:
+def warm_up(policy: "Policy", examples: list[Problem], settings: ColdStartConfig, seed: int) -> None:
     """The cold start on reference answers, where one is configured."""
     if not examples:
         return
@@ -68,7 +68,7 @@ def warm_up(policy: "Policy", examples: list[Problem], settings: PolicyConfig) -
 
     stop = policy.stop_ids[0]
     rows = [(e.prompt_token_ids, (*policy.tokenizer.encode(e.answer, add_special_tokens=False), stop)) for e in examples]
-    cold_start(policy, rows, settings.cold_start, settings.seed)
+    cold_start(policy, rows, settings, seed)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """probe: baseline GRPO that keeps dense policy checkpoints and every roll-out. It is GRPO run to the end, and pass one."""
 
 from npo_pipeline.config import ProbeStage
-from npo_pipeline.records import Group
 from npo_pipeline.stages.cli import Context, add_save_every, parser, run_stage
 from npo_pipeline.storage.manifest import verify
 
@@ -11,12 +10,7 @@ def run(context: Context[ProbeStage]) -> None:
 
     from npo_pipeline.stages.training import run_training
 
-    run_training(context, "probe", on_policy)
-
-
-def on_policy(step: int, group: Group) -> Group:
-    """The probe mixes nothing in."""
-    return group
+    run_training(context, "probe")
 
 
 if __name__ == "__main__":

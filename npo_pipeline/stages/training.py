@@ -1,12 +1,13 @@
 """What the probe and the guided stage share: building a trainer from a configuration, and finishing a run."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 from npo_pipeline.config import RunStage
 from npo_pipeline.grpo.loop import RunLength, train
-from npo_pipeline.grpo.step import Mixer, Trainer
+from npo_pipeline.grpo.mixer import Mixer, OnPolicy
+from npo_pipeline.grpo.step import Trainer
 from npo_pipeline.grpo.update import Updater
 from npo_pipeline.policy.policy import load_policy, save_policy
 from npo_pipeline.records import Problem
@@ -20,18 +21,20 @@ from npo_pipeline.storage.run_files import RunFiles
 from npo_pipeline.tasks.verify import Verifier
 
 Run = TypeVar("Run", bound=RunStage)
+MakeMixer = Callable[[Trainer], Mixer]  # given the loaded parts, which a method that decides live works with
 
 
 def problems_of(layout: Layout, split: str) -> list[Problem]:
     return [problem for problem in read_problems(layout.problems) if problem.split == split]
 
 
-def run_training(context: Context[Run], name: str, mixer: Mixer, inputs: str = "") -> None:
+def run_training(context: Context[Run], name: str, make_mixer: MakeMixer = lambda trainer: OnPolicy(), inputs: str = "") -> None:
     """Train from the initial policy to the end and write the manifest. `inputs` names what else the run depends on."""
     config, layout = context.config, context.layout
     files = RunFiles(layout.run(name), context.config_sha256)
     length = RunLength(config.steps, config.checkpoint_every, context.options.save_every)
-    with make_trainer(context, mixer) as trainer:
+    with make_trainer(context) as trainer:
+        trainer.mixer = make_mixer(trainer)
         train(trainer, files, length, name, fingerprint(context, inputs))
         if name != "probe":
             save_policy(trainer.policy, layout.policy(name))
@@ -39,7 +42,8 @@ def run_training(context: Context[Run], name: str, mixer: Mixer, inputs: str = "
 
 
 @contextmanager
-def make_trainer(context: Context[Run], mixer: Mixer) -> Iterator[Trainer]:
+def make_trainer(context: Context[Run]) -> Iterator[Trainer]:
+    """The loaded parts, for plain GRPO."""
     config, layout = context.config, context.layout
     device = pick_device(context.options.device)
     policy = load_policy(layout.initial_policy, config.dtype, device)
@@ -47,7 +51,7 @@ def make_trainer(context: Context[Run], mixer: Mixer) -> Iterator[Trainer]:
     updater = Updater(policy, config.grpo, config.sampling, reference)
     with Verifier(config.verifier, context.options.workers) as verifier:
         engine = make_engine(config.engine, config.sampling, policy)
-        yield Trainer(policy, engine, verifier, updater, problems_of(layout, "train"), config.grpo, layout.seed, mixer)
+        yield Trainer(policy, engine, verifier, updater, problems_of(layout, "train"), config.grpo, layout.seed, OnPolicy())
 
 
 def fingerprint(context: Context[Run], inputs: str) -> str:

@@ -1,6 +1,6 @@
 """Guide shards on disk, and what the guide stage reads of the probe's roll-outs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from npo_pipeline.errors import ArtifactError
-from npo_pipeline.records import Outcome, Trajectory
+from npo_pipeline.records import Group, Outcome, Problem, Slot, Trajectory
 from npo_pipeline.storage.layout import rollouts
 from npo_pipeline.storage.manifest import NAME, Manifest, verify
-from npo_pipeline.storage.parquet import GUIDE_SHARD, SCORES, read_rows, row_trajectory, write_table
+from npo_pipeline.storage.parquet import GUIDE_SHARD, ROLLOUT, SCORES, read_rows, row_trajectory, write_table
 
 SCORES_FILE = "scores.parquet"
 OUTCOME = pa.schema([("step", pa.int32()), ("problem_id", pa.string()), ("group_accuracy", pa.float32())])
@@ -44,11 +44,12 @@ def verify_guide(guide: Path, folder: Path) -> Manifest:
 
 
 def read_shards(folder: Path) -> list[tuple[Trajectory, str]]:
-    """All trajectories of a guide checkpoint, each with the sha256 of the prompt it answers.
+    """All trajectories of a guide checkpoint, or of a method's demonstrations, each with the sha256 of the prompt it answers.
 
     Raises ArtifactError if the manifest or one of its files is missing or damaged.
     """
-    names = sorted(name for name in verify_guide(folder.parent, folder)["files"] if name.startswith("trajectories-"))
+    manifest = verify_guide(folder.parent, folder) if folder.name.startswith("step-") else verify(folder)
+    names = sorted(name for name in manifest["files"] if name.startswith("trajectories-"))
     return [(row_trajectory(row), row["prompt_sha256"]) for name in names for row in read_rows(folder / name, GUIDE_SHARD)]
 
 
@@ -59,6 +60,16 @@ def first_verified(trajectories: Sequence[Trajectory]) -> dict[str, Trajectory]:
         if trajectory.verified:
             found.setdefault(trajectory.problem_id, trajectory)
     return found
+
+
+def read_groups(run: Path, step: int, problems: Mapping[str, Problem]) -> list[Group]:
+    """The groups of a step as they were trained on. Raises ArtifactError."""
+    slots: dict[str, list[Slot]] = {}
+    accuracy: dict[str, float] = {}
+    for row in read_rows(rollouts(run, step), ROLLOUT):
+        slots.setdefault(row["problem_id"], []).append(Slot(row_trajectory(row), row["source"], row["guide_step"]))
+        accuracy[row["problem_id"]] = row["group_accuracy"]
+    return [Group(problems[i], tuple(members), accuracy[i], accuracy[i]) for i, members in slots.items()]
 
 
 def read_outcomes(run: Path, start: int, end: int) -> list[Outcome]:

@@ -25,6 +25,14 @@ class Layout:
         return self.prepare / "policy"
 
     @property
+    def teacher(self) -> Path:
+        return self.root / "teacher"
+
+    @property
+    def teacher_policy(self) -> Path:
+        return self.teacher / "policy"
+
+    @property
     def problems(self) -> Path:
         return self.prepare / "problems.parquet"
 
@@ -60,6 +68,10 @@ class Layout:
 
     def schedule(self, method: str) -> Path:
         return self.method(method) / "schedule.yaml"
+
+    def demonstrations(self, method: str) -> Path:
+        """Trajectories of another policy that the method learns from: shards like a guide checkpoint's."""
+        return self.method(method) / "demonstrations"
 
     def run(self, policy: str) -> Path:
         """The folder of the training run that made `policy`: `probe`, or a method's name."""

@@ -12,8 +12,8 @@ from npo_pipeline.storage.layout import rollouts
 from npo_pipeline.storage.manifest import NAME, write_manifest
 from npo_pipeline.storage.parquet import ROLLOUT, write_table
 
-METRICS, TIMINGS = "metrics.jsonl", "timings.jsonl"
-OWNED = ("rollouts", "checkpoints", "policy", "state", METRICS, TIMINGS, NAME)
+METRICS, TIMINGS, INTERVENTIONS = "metrics.jsonl", "timings.jsonl", "interventions.jsonl"
+OWNED = ("rollouts", "checkpoints", "policy", "state", METRICS, TIMINGS, INTERVENTIONS, NAME)
 
 
 class RunFiles:
@@ -33,13 +33,15 @@ class RunFiles:
                 f"{self.folder / METRICS}: {found} lines, expected the {step} of the saved state. "
                 f"Delete {self.folder / 'state'} and run again: the run starts anew."
             )
-        for name in (METRICS, TIMINGS):
-            _keep_lines(self.folder / name, step)
+        for name in (METRICS, TIMINGS, INTERVENTIONS):
+            _keep_steps(self.folder / name, step)
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def write_step(self, step: int, rows: Sequence[dict[str, Any]], metrics: dict[str, Any]) -> None:
-        """Roll-outs first: a line in the metrics says that the step is whole."""
+    def write_step(self, step: int, rows: Sequence[dict[str, Any]], decisions: Sequence[dict[str, Any]], metrics: dict[str, Any]) -> None:
+        """Roll-outs and decisions first: a line in the metrics says that the step is whole."""
         write_table(rollouts(self.folder, step), rows, ROLLOUT, self.config_sha256)
+        for decision in decisions:
+            self._append(INTERVENTIONS, {"step": step, **decision})
         self._append(METRICS, {"step": step, **metrics})
 
     def write_timings(self, step: int, timings: dict[str, Any]) -> None:
@@ -49,6 +51,7 @@ class RunFiles:
         """Write the manifest over everything but timings, and drop the state that only a resume needs."""
         files = [
             self.folder / METRICS,
+            self.folder / INTERVENTIONS,
             *(file for name in ("rollouts", "checkpoints", "policy") for file in (self.folder / name).rglob("*")),
         ]
         write_manifest(self.folder, stage, self.config_sha256, [file for file in files if file.is_file()], facts)
@@ -68,8 +71,12 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """The objects of a JSONL file. Raises ArtifactError naming the line that is damaged."""
     if not path.is_file():
         raise ArtifactError(f"{path}: not found; run the stage that writes it")
+    return _parse(path, path.read_text(encoding="utf-8"))
+
+
+def _parse(path: Path, text: str) -> list[dict[str, Any]]:
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         try:
             rows.append(json.loads(line))
         except ValueError:
@@ -81,9 +88,11 @@ def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
 
 
-def _keep_lines(path: Path, count: int) -> None:
+def _keep_steps(path: Path, end: int) -> None:
+    """Cut off the lines of the steps from `end` on, and a last line that was not written whole."""
     if path.is_file():
-        write_text(path, "".join(_lines(path)[:count]))
+        whole = "".join(line for line in _lines(path) if line.endswith("\n"))
+        write_text(path, "".join(json.dumps(row) + "\n" for row in _parse(path, whole) if row["step"] < end))
 
 
 def _remove(path: Path) -> None:

@@ -19,6 +19,9 @@ SCHEMAS = {
     "guided": c.GuidedStage,
     "evaluate": c.EvaluateStage,
     "report": c.ReportStage,
+    "comparison": c.ComparisonStage,
+    "demonstrate": c.DemonstrateStage,
+    "teacher": c.TeacherStage,
 }
 # What a shipped file leaves to the user, because only they know it.
 LEFT_OPEN = {"task=dataset": "task.train=data/gsm8k/train.jsonl", "policy=hf": "policy.path=nobody/nothing"}
@@ -96,7 +99,7 @@ WRONG = [
     ("guidance.gate=1", r"guidance.gate=1.0: expected in \[0, 1\)"),
     ("guidance.variance.estimator=x", "guidance.variance.estimator='x': expected one of exp_kl"),
     ("method.npo.gate=2", r"method.npo.gate=2.0: expected in \[0, 1\)"),
-    ("method.npo.planner=x", "method.npo.planner='x': expected one of manual"),
+    ("method.npo.kind=x", "method.npo.kind='x': expected one of manual"),
     ("method.npo.windows=[]", r"method.npo.windows=\[\]: expected at least one window"),
     ("method.npo.windows=[{from_step:0,guide_step:30}]", r"method.npo.windows\[0\].to_step: missing"),
     ("method.npo.windows=[{from_step:0,to_stp:9,guide_step:30}]", "to_stp: no such key; did you mean to_step?"),
@@ -176,7 +179,7 @@ WRONG_IN_A_STAGE = [
     ("guide", "guide_steps", [], r"guide_steps=\[\]: expected at least one"),
     ("guide", "gate", 1.0, r"gate=1.0: expected in \[0, 1\)"),
     ("guide", "variance.beta", 0, "variance.beta=0.0: expected more than 0"),
-    ("plan-npo", "method.planner", "x", "method.npo.planner='x': expected one of"),
+    ("plan-npo", "method.kind", "x", "method.npo.kind='x': expected one of"),
     ("plan-npo", "method.windows.0.from_step", 0.5, r"method.windows\[0\].from_step=0.5: expected a whole number"),
     ("plan-npo", "method.windows.1.to_step", 999, r"method.windows\[1\].to_step=999: past the last checkpoint"),
     ("plan-npo", "method.windows.0.guide_step", 31, r"method.windows\[0\].guide_step=31: no such guide checkpoint"),

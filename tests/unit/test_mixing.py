@@ -23,31 +23,31 @@ GUIDE = GuideTrajectory(trajectory(0, True), 40)
 
 def test_the_last_slot_is_replaced_and_the_groups_own_numbers_stay():
     before = group([False, True, False, False])
-    after = mix(before, GUIDE, 0.6, corrected=True)
+    after = mix(before, GUIDE, 0.6, "recorded")
     assert [slot.source for slot in after.slots] == ["on_policy"] * 3 + ["guide"]
     assert after.slots[-1].guide_step == 40
-    assert after.slots[-1].corrected
+    assert after.slots[-1].ratio == "recorded"
     assert after.slots[:-1] == before.slots[:-1]
     assert (after.accuracy, after.reward_mean) == (0.25, 0.25)
 
 
 @pytest.mark.parametrize(("rights", "mixed"), [([True] * 3 + [False] * 2, True), ([True] * 4 + [False], False), ([True] * 5, False)])
 def test_the_gate_is_inclusive(rights: list[bool], mixed: bool):
-    assert (mix(group(rights), GUIDE, 0.6, False).slots[-1].source == "guide") is mixed
+    assert (mix(group(rights), GUIDE, 0.6, "policy").slots[-1].source == "guide") is mixed
 
 
 def test_without_a_guide_or_with_a_wrong_one_the_group_stays():
     before = group([False, False])
-    assert mix(before, None, 0.6, False) is before
-    assert mix(before, GuideTrajectory(trajectory(0, False), 40), 0.6, False) is before
+    assert mix(before, None, 0.6, "policy") is before
+    assert mix(before, GuideTrajectory(trajectory(0, False), 40), 0.6, "policy") is before
 
 
 def test_an_all_wrong_group_gets_a_gradient_from_its_guide():
-    after = mix(group([False] * 4), GUIDE, 0.6, False)
+    after = mix(group([False] * 4), GUIDE, 0.6, "policy")
     advantages = group_advantages(torch.tensor([[slot.trajectory.reward for slot in after.slots]]), "std", 0.0)
     torch.testing.assert_close(advantages, torch.tensor([[-0.5, -0.5, -0.5, 1.5]]))
     assert after.accuracy == 0.0
 
 
 def test_the_replaced_sample_still_counts_as_the_policys_own():
-    assert mix(group([False, False, False, True]), GUIDE, 0.6, False).accuracy == 0.25
+    assert mix(group([False, False, False, True]), GUIDE, 0.6, "policy").accuracy == 0.25

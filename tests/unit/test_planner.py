@@ -8,10 +8,10 @@ import pytest
 from npo_pipeline.config import AutoNpoConfig, MethodConfig
 from npo_pipeline.guidance.planner import plan_autonpo
 from npo_pipeline.guidance.schedule import Schedule
-from npo_pipeline.guidance.triggers import moving_average, trends
+from npo_pipeline.guidance.triggers import trends
 
 SETTINGS = AutoNpoConfig(ema=0.2, patience=10, min_gain=0.01, entropy_drop=0.05, min_coverage=0.1, cooldown=20)
-METHOD = MethodConfig(planner="autonpo", gate=0.6, correction=False, autonpo=SETTINGS)
+METHOD = MethodConfig(kind="autonpo", gate=0.6, correction=False, autonpo=SETTINGS)
 
 
 def metrics(rewards: list[float], entropies: list[float]) -> list[dict]:
@@ -87,8 +87,9 @@ def test_no_lookahead():
         assert trends(rewards[:end], entropies[:end], SETTINGS) == whole[: end - SETTINGS.patience]
 
 
-def test_moving_average_by_hand():
-    assert moving_average([1.0, 0.0, 1.0], 0.5) == [1.0, 0.5, 0.75]
+def test_moving_averages_by_hand():
+    settings = AutoNpoConfig(ema=0.5, patience=1, min_gain=0.01, entropy_drop=0.05, min_coverage=0.1, cooldown=0)
+    assert [trend.reward_ema for trend in trends([1.0, 0.0, 1.0], [1.0, 1.0, 1.0], settings)] == [0.5, 0.75]
 
 
 @pytest.mark.parametrize("steps", [0, 5, 10])

@@ -38,7 +38,7 @@ def test_everything_is_read(written):
 
 
 def test_the_appendix_leaves_out_stages_of_other_reports(written):
-    assert list(load_results(stage_of(SHAPE), written).configs) == ["prepare.yaml", "plan-npo.yaml", "evaluate.yaml"]
+    assert list(load_results(stage_of(SHAPE), written).configs) == ["prepare.yaml", "plan-npo.yaml", "plan-autonpo.yaml", "evaluate.yaml"]
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ FACTS = {"step": 0, "slot": 1, "advantage": 0.5, "group_accuracy": 0.25, "traine
 TABLES = {
     "problems": (parquet.PROBLEMS, parquet.problem_row(PROBLEM)),
     "shard": (parquet.GUIDE_SHARD, parquet.trajectory_row(TRAJECTORY, 2, PROBLEM.prompt, SHA)),
-    "rollout": (parquet.ROLLOUT, parquet.rollout_row(Slot(TRAJECTORY, 2), FACTS, PROBLEM.prompt, SHA)),
+    "rollout": (parquet.ROLLOUT, parquet.rollout_row(Slot(TRAJECTORY, "guide", 2), FACTS, PROBLEM.prompt, SHA)),
     "scores": (parquet.SCORES, {"problem_id": "p", "current_step": 0, "guide_step": 2, "sample_index": 1, "current_logprobs": [-1.0]}),
     "signal": (parquet.SIGNAL, dict.fromkeys(parquet.SIGNAL.names, 1) | {"q": None, "v": float("nan")}),
 }
@@ -221,7 +221,7 @@ def run_of(folder: Path, steps: int) -> RunFiles:
     files = RunFiles(folder, SHA)
     files.start(0)
     for step in range(steps):
-        files.write_step(step, [TABLES["rollout"][1]], {"reward/mean": step})
+        files.write_step(step, [TABLES["rollout"][1]], [], {"reward/mean": step})
     return files
 
 

@@ -110,7 +110,7 @@ def test_any_micro_batch_cut_gives_the_same_gradient(budget: int):
 
 def test_uncorrected_and_on_policy_slots_start_at_ratio_one():
     policy = tiny_policy()
-    slots = [type(slot)(slot.trajectory, guide_step=None) for slot in random_slots(policy, 8)]
+    slots = [type(slot)(slot.trajectory) for slot in random_slots(policy, 8)]
     result = Updater(copy_of(policy), grpo(), SAMPLING).update(slots, ADVANTAGES, 0, 0)
     assert result.clipped_tokens == 0
     # At ratio 1 the loss is the mean of -A over rows, whatever the tokens are.

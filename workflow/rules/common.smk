@@ -5,7 +5,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from npo_pipeline.compose import load_root, stage_configs, to_yaml
+from npo_pipeline.compose import load_compared, load_root, stage_configs, to_yaml
+from npo_pipeline.config import SCHEDULED
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.tasks.dataset import resolve_path
 from snakemake.exceptions import WorkflowError
@@ -52,14 +53,25 @@ def compose():
     return root, stage_configs(root)
 
 
+def compose_compared():
+    """What the target `comparison` adds, if its methods fit this experiment; else nothing, and why."""
+    try:
+        compared = load_compared(option("experiment"), override_words(), ROOT)
+        return compared.method, stage_configs(compared), None
+    except ConfigError as error:
+        return {}, {}, error
+
+
 try:
     ROOT, STAGES = compose()
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
-PYTHON = sys.executable
+COMPARED, COMPARED_STAGES, COMPARISON_ERROR = compose_compared()
+STAGES = COMPARED_STAGES | STAGES
 METHODS = list(ROOT.method)
-POLICIES = ["initial", "probe", *METHODS]
+KINDS = {name: method.kind for name, method in (COMPARED | ROOT.method).items()}
+PYTHON = sys.executable
 RESULTS = f"results/{ROOT.name}"
 
 
@@ -74,24 +86,31 @@ wildcard_constraints:
     job=r"\d+",
     jobs=r"\d+",
     stage="|".join(map(re.escape, STAGES)),
-    method="|".join(map(re.escape, METHODS)),
-    policy="|".join(map(re.escape, POLICIES)),
+    method="|".join(map(re.escape, KINDS)),
+    policy="|".join(map(re.escape, ["initial", "probe", *KINDS])),
 
 
 def artifacts(wildcards):
     """Every declared file of the experiment, so that whichever is deleted is made again."""
     return [
         f"{RESULTS}/report.html",
-        f"{RESULTS}/comparison/table.csv",
-        f"{RESULTS}/comparison/table.md",
         f"{RESULTS}/prepare/manifest.json",
         *expand(f"{RESULTS}/seed-{{seed}}/probe/manifest.json", seed=ROOT.seeds),
         *expand(f"{RESULTS}/seed-{{seed}}/guide/{{file}}", seed=ROOT.seeds, file=["manifest.json", "signal.parquet"]),
-        *expand(f"{RESULTS}/seed-{{seed}}/{{method}}/{{file}}", seed=ROOT.seeds, method=METHODS, file=["schedule.yaml", "manifest.json"]),
+        *expand(f"{RESULTS}/seed-{{seed}}/{{method}}/schedule.yaml", seed=ROOT.seeds, method=filter(is_scheduled, METHODS)),
+        *expand(f"{RESULTS}/seed-{{seed}}/{{method}}/manifest.json", seed=ROOT.seeds, method=METHODS),
         *evaluations(wildcards),
     ]
 
 
+def is_scheduled(method):
+    return KINDS[method] in SCHEDULED
+
+
 def evaluations(wildcards):
     """The held-out results of every policy and seed: what the report compares."""
-    return expand(f"{RESULTS}/seed-{{seed}}/evaluation/{{policy}}.json", seed=ROOT.seeds, policy=POLICIES)
+    return evaluations_of(ROOT.seeds, METHODS)
+
+
+def evaluations_of(seeds, methods):
+    return expand(f"{RESULTS}/seed-{{seed}}/evaluation/{{policy}}.json", seed=seeds, policy=["initial", "probe", *methods])

@@ -32,8 +32,6 @@ rule report:
         config="<results>/config/report.yaml",
     output:
         "<results>/report.html",
-        "<results>/comparison/table.csv",
-        "<results>/comparison/table.md",
     log:
         "<logs>/report.log",
     benchmark:

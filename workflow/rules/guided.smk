@@ -1,4 +1,22 @@
-# Pass 2: a schedule for each method, as a file that may be edited by hand, and the run that follows it.
+# Pass 2: for a scheduled method its schedule, as a file that may be edited by hand; for LUFFY and RLEP their demonstrations; and the run.
+def guide_inputs(wildcards):
+    """What a run of this method learns from."""
+    method, seed = wildcards.method, f"{RESULTS}/seed-{wildcards.seed}"
+    needed = {"demonstrations": [f"{seed}/{method}/demonstrations/manifest.json"], "online": [f"{seed}/guide/manifest.json"]}
+    if is_scheduled(method):
+        return [f"{seed}/guide/manifest.json", f"{seed}/{method}/schedule.yaml"]
+    return needed.get(KINDS[method], [])
+
+
+def demonstrator(wildcards):
+    """The manifest of the policy whose trajectories are wanted, or the file that holds them."""
+    policy = STAGES[f"demonstrate-{wildcards.method}"]["policy"]
+    if policy in ("probe", "teacher"):
+        return f"{RESULTS}/seed-{wildcards.seed}/probe/manifest.json" if policy == "probe" else f"{RESULTS}/teacher/manifest.json"
+    found = resolve_path(policy)
+    return sorted(map(str, files_in(found))) if found else []
+
+
 rule plan:
     input:
         "<results>/seed-{seed}/probe/manifest.json",
@@ -17,11 +35,30 @@ rule plan:
         "{PYTHON:q} -m npo_pipeline.stages.plan --config {input.config:q} --seed {wildcards.seed} 2>&1 | tee -i {log:q}"
 
 
+rule demonstrate:
+    input:
+        "<results>/prepare/manifest.json",
+        demonstrator,
+        config="<results>/config/demonstrate-{method}.yaml",
+    output:
+        "<results>/seed-{seed}/{method}/demonstrations/manifest.json",
+    log:
+        "<logs>/seed-{seed}/demonstrate-{method}.log",
+    benchmark:
+        "<benchmarks>/seed-{seed}/demonstrate-{method}.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=720,
+        gpu=1,
+    shell:
+        "{PYTHON:q} -m npo_pipeline.stages.demonstrate --config {input.config:q} --seed {wildcards.seed} 2>&1 | tee -i {log:q}"
+
+
 rule guided:
     input:
         "<results>/prepare/manifest.json",
-        "<results>/seed-{seed}/guide/manifest.json",
-        "<results>/seed-{seed}/{method}/schedule.yaml",
+        guide_inputs,
         config="<results>/config/guided-{method}.yaml",
     output:
         "<results>/seed-{seed}/{method}/manifest.json",

@@ -27,3 +27,22 @@ rule prepare:
         runtime=120,
     shell:
         "{PYTHON:q} -m npo_pipeline.stages.prepare --config {input.config:q} 2>&1 | tee -i {log:q}"
+
+
+# An external teacher, made when a method asks for one.
+rule teacher:
+    input:
+        "<results>/prepare/manifest.json",
+        config="<results>/config/teacher.yaml",
+    output:
+        "<results>/teacher/manifest.json",
+    log:
+        "<logs>/teacher.log",
+    benchmark:
+        "<benchmarks>/teacher.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    shell:
+        "{PYTHON:q} -m npo_pipeline.stages.teacher --config {input.config:q} 2>&1 | tee -i {log:q}"

@@ -1,0 +1,52 @@
+"""What a guided run does to its groups: the seam between the training loop and the methods of `npo_pipeline.guidance`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from npo_pipeline.records import Group, Problem
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """The groups to train on, in the order of those sampled; and the tokens that were sampled beside them to make them."""
+
+    groups: Sequence[Group]
+    sampled_tokens: int = 0
+
+
+class Mixer(Protocol):
+    """Asked once per step in this order: which problems, how to mix, and, when the step is over, what it makes of it."""
+
+    def batch(self, step: int, problems: Sequence[Problem]) -> Sequence[Problem]:
+        """The problems of the step, given those that the problem order holds for it; as many."""
+        ...
+
+    def mix(self, step: int, groups: Sequence[Group]) -> Mixed:
+        """The groups with guides in them."""
+        ...
+
+    def observe(self, step: int, groups: Sequence[Group], metrics: dict[str, Any]) -> list[dict[str, Any]]:
+        """See the step's mixed groups and metrics, after the update; returns decisions, one mapping each, for interventions.jsonl."""
+        ...
+
+    def restore(self, run: Path, step: int) -> None:
+        """Before a resumed run goes on at `step`: come to the state of a run that never stopped, from the run's own files."""
+        ...
+
+
+class OnPolicy:
+    """Plain GRPO: nothing is mixed in. The methods override what they do otherwise."""
+
+    def batch(self, step: int, problems: Sequence[Problem]) -> Sequence[Problem]:
+        return problems
+
+    def mix(self, step: int, groups: Sequence[Group]) -> Mixed:
+        return Mixed(groups)
+
+    def observe(self, step: int, groups: Sequence[Group], metrics: dict[str, Any]) -> list[dict[str, Any]]:
+        return []
+
+    def restore(self, run: Path, step: int) -> None:
+        pass

@@ -1,0 +1,130 @@
+"""Demonstrations: sampled from a policy, or read from a file; judged like every other response."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from npo_pipeline.config import DemonstrateStage
+from npo_pipeline.errors import DataError
+from npo_pipeline.guidance.generate import sample_until_verified
+from npo_pipeline.policy.policy import Policy, load_policy, weights_sha256
+from npo_pipeline.progress import Progress
+from npo_pipeline.records import Problem, Trajectory
+from npo_pipeline.rollout.engines import make_engine
+from npo_pipeline.rollout.order import problem_batch
+from npo_pipeline.rollout.sample import Draw, sample
+from npo_pipeline.runtime import pick_device
+from npo_pipeline.stages.cli import Context
+from npo_pipeline.storage.guides import write_shards
+from npo_pipeline.storage.layout import checkpoint
+from npo_pipeline.storage.manifest import read_manifest, write_manifest
+from npo_pipeline.storage.parquet import read_problems, trajectory_row
+from npo_pipeline.tasks.files import read_rows
+from npo_pipeline.tasks.prompts import render_prompt
+from npo_pipeline.tasks.verify import Verifier
+
+SHARD_ROWS, BLOCK = 10_000, 256  # rows of a file; problems sampled between two signs of life
+
+
+def problems_of_run(context: Context[DemonstrateStage]) -> list[Problem]:
+    """The training problems of the run's steps, each once, in the order of their first step."""
+    config = context.config
+    train = [problem for problem in read_problems(context.layout.problems) if problem.split == "train"]
+    seen = (problem_batch(train, context.layout.seed, step, config.prompts_per_step) for step in range(config.steps))
+    return list({problem.problem_id: problem for batch in seen for problem in batch}.values())
+
+
+def from_policy(context: Context[DemonstrateStage]) -> None:
+    """Sample each problem until `wanted` tries are verified, at most `samples` times."""
+    config, layout, device = context.config, context.layout, pick_device(context.options.device)
+    student = load_policy(layout.initial_policy, config.dtype)
+    folder, step = _source(context)
+    policy = load_policy(folder, config.dtype, device)
+    problems = problems_of_run(context)
+    found: list[Trajectory] = []
+    with Verifier(config.verifier, context.options.workers) as verifier:
+        engine = make_engine(config.engine, config.sampling, policy)
+
+        def sample_draws(draws: Sequence[Draw]) -> list[Trajectory]:
+            asked = [(_asked(problem, context, policy, student), i) for problem, i in draws]
+            return sample(engine, policy, verifier, asked, "demonstrate", layout.seed, config.steps)
+
+        progress = Progress(f"demonstrate {config.name}", -(-len(problems) // BLOCK))
+        for i in progress:
+            found += sample_until_verified(problems[i * BLOCK : (i + 1) * BLOCK], config.samples, sample_draws, config.wanted)
+            progress.note(f"{len({t.problem_id for t in found if t.verified})} of {min(len(problems), (i + 1) * BLOCK)} problems solved")
+    by_id = {problem.problem_id: problem for problem in problems}
+    _write(context, [_as_students(t, by_id[t.problem_id], policy, student) for t in found], step, weights_sha256(policy))
+
+
+def _source(context: Context[DemonstrateStage]) -> tuple[Any, int | None]:
+    """Where the policy lies, and the probe step that it stands for."""
+    layout = context.layout
+    if context.config.policy == "probe":
+        step = read_manifest(layout.probe)["steps"]
+        return checkpoint(layout.probe, step), step
+    return (layout.teacher_policy if context.config.policy == "teacher" else context.config.policy), None
+
+
+def _same_tokens(policy: Policy, student: Policy) -> bool:
+    return bool(policy.tokenizer.get_vocab() == student.tokenizer.get_vocab())
+
+
+def _asked(problem: Problem, context: Context[DemonstrateStage], policy: Policy, student: Policy) -> Problem:
+    """The problem as this policy reads it: a teacher with a tokenizer of its own has a prompt of its own."""
+    if _same_tokens(policy, student):
+        return problem
+    prompt, ids = render_prompt(problem.question, context.config.prompt, policy.tokenizer)
+    return replace(problem, prompt=prompt, prompt_token_ids=ids)
+
+
+def _as_students(trajectory: Trajectory, problem: Problem, policy: Policy, student: Policy) -> Trajectory:
+    """The trajectory in the student's tokens. Log-probs of other tokens mean nothing here, so they are 0: LUFFY needs none."""
+    if _same_tokens(policy, student):
+        return trajectory
+    return _tokenised(trajectory, problem, student)
+
+
+def _tokenised(trajectory: Trajectory, problem: Problem, student: Policy) -> Trajectory:
+    ids = tuple(student.tokenizer.encode(trajectory.response_text, add_special_tokens=False)) + student.stop_ids[:1]
+    return replace(trajectory, prompt_token_ids=problem.prompt_token_ids, response_token_ids=ids, behaviour_logprobs=(0.0,) * len(ids))
+
+
+def from_file(context: Context[DemonstrateStage]) -> None:
+    """Rows with `response` and with `problem_id` or `question`; judged here, so a wrong one is not used. Raises DataError."""
+    config = context.config
+    student = load_policy(context.layout.initial_policy, config.dtype)
+    problems = problems_of_run(context)
+    by_key = {key: problem for problem in problems for key in (problem.problem_id, problem.question)}
+    matched: list[tuple[Problem, str]] = []
+    for place, row in read_rows(config.policy, "train", None, f"method.{config.name}.demonstrations.policy"):
+        if not isinstance(row.get("response"), str) or not ({"problem_id", "question"} & row.keys()):
+            raise DataError(f"{place}: found the columns {', '.join(row)}; expected `response`, and `problem_id` or `question`")
+        if problem := by_key.get(str(row.get("problem_id") or row.get("question"))):
+            matched.append((problem, row["response"]))
+    if not matched:
+        raise DataError(f"{config.policy}: no row answers one of the {len(problems)} problems of this run; compare problem_id or question")
+    _write(context, _judged(context, matched, student), None, None)
+
+
+def _judged(context: Context[DemonstrateStage], matched: Sequence[tuple[Problem, str]], student: Policy) -> list[Trajectory]:
+    with Verifier(context.config.verifier, context.options.workers) as verifier:
+        verdicts = verifier.judge(list(matched))
+    found = []
+    for i, ((problem, text), verdict) in enumerate(zip(matched, verdicts, strict=True)):
+        read = Trajectory(problem.problem_id, i, (), (), (), verdict.reward, verdict.verified, "stop", text)
+        found.append(_tokenised(read, problem, student))
+    return found
+
+
+def _write(context: Context[DemonstrateStage], found: Sequence[Trajectory], step: int | None, policy_sha256: str | None) -> None:
+    config = context.config
+    folder = context.layout.demonstrations(config.name)
+    shutil.rmtree(folder, ignore_errors=True)
+    prompts = {problem.problem_id: problem.prompt for problem in read_problems(context.layout.problems)}
+    rows = [trajectory_row(t, step, prompts[t.problem_id], policy_sha256) for t in found]
+    facts = {"temperature": config.sampling.temperature, "top_p": config.sampling.top_p, "top_k": config.sampling.top_k}
+    files = write_shards(folder, rows, SHARD_ROWS, context.config_sha256, facts)
+    solved = len({t.problem_id for t in found if t.verified})
+    write_manifest(folder, "demonstrate", context.config_sha256, files, {"guide_step": step, "n_samples": len(found), "n_solved": solved})

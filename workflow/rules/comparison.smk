@@ -1,0 +1,23 @@
+# Every method over several seeds, in one table: snakemake --cores 2 comparison. One more seed or method only adds jobs.
+def compared_evaluations(wildcards):
+    if COMPARISON_ERROR:
+        raise WorkflowError(str(COMPARISON_ERROR)) from None
+    return evaluations_of(ROOT.comparison.seeds, ROOT.comparison.methods)
+
+
+rule comparison:
+    input:
+        compared_evaluations,
+        config=f"{RESULTS}/config/comparison.yaml",
+    output:
+        f"{RESULTS}/comparison/manifest.json",
+        f"{RESULTS}/comparison/table.csv",
+        f"{RESULTS}/comparison/table.md",
+    log:
+        f"{RESULTS}/logs/comparison.log",
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    shell:
+        "{PYTHON:q} -m npo_pipeline.stages.comparison --config {input.config:q} 2>&1 | tee -i {log:q}"
