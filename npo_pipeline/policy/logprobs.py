@@ -1,7 +1,7 @@
 """Log-probs and entropy that a policy gives to responses, in float32.
 
 A batch is prompts padded on the left and responses padded on the right, so that every response starts in the same column and
-logits are computed for response tokens only.
+logits are computed for response tokens only. Rows of one prompt (a group's samples) share its forward and its backward.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 Sequences = Sequence[tuple[Sequence[int], Sequence[int]]]  # (prompt ids, response ids) per row
 
@@ -45,15 +45,7 @@ def response_logprobs(model: PreTrainedModel, batch: TokenBatch, temperature: fl
 
     Both are of the distribution softmax(logits / temperature). The entropy carries no gradient: it is logged, not optimised.
     """
-    length = batch.response_ids.shape[1]
-    logits = model(
-        input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask,
-        position_ids=batch.position_ids,
-        logits_to_keep=length + 1,
-        use_cache=False,
-    ).logits
-    scaled = logits[:, :-1].float() / temperature
+    scaled = _response_logits(model, batch).float() / temperature
     normaliser = scaled.logsumexp(dim=-1)
     chosen = scaled.gather(-1, batch.response_ids.unsqueeze(-1)).squeeze(-1)
     with torch.no_grad():
@@ -61,6 +53,38 @@ def response_logprobs(model: PreTrainedModel, batch: TokenBatch, temperature: fl
         entropy = normaliser - (probabilities * scaled).sum(dim=-1)
     padded = ~batch.response_mask
     return (chosen - normaliser).masked_fill(padded, 0.0), entropy.masked_fill(padded, 0.0)
+
+
+def _response_logits(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
+    """The logits that each response token was drawn from, [B, T, V]."""
+    length = batch.response_ids.shape[1]
+    first, owner = _distinct_prompts(batch)
+    read = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "position_ids": batch.position_ids}
+    # A recurrent state is overwritten in place, which a backward through it does not survive.
+    if length < 2 or len(first) == len(owner) or model._is_stateful:
+        return model(**read, logits_to_keep=length + 1, use_cache=False).logits[:, :-1]
+    cache = DynamicCache(config=model.config)
+    prompts = {name: part[first, :-length] for name, part in read.items()}
+    start = model(**prompts, logits_to_keep=1, past_key_values=cache, use_cache=True)
+    cache.reorder_cache(owner)
+    rest = model(
+        input_ids=batch.response_ids[:, :-1],
+        attention_mask=batch.attention_mask[:, :-1],
+        position_ids=batch.position_ids[:, -length:-1],
+        past_key_values=cache,
+        use_cache=True,
+    )
+    return torch.cat([start.logits[owner], rest.logits], dim=1)
+
+
+def _distinct_prompts(batch: TokenBatch) -> tuple[Tensor, Tensor]:
+    """One row of each distinct prompt [D], and the index into those that every row has [B]."""
+    width = batch.input_ids.shape[1] - batch.response_ids.shape[1]
+    # Padding is marked: the id that pads may occur in a prompt, too.
+    marked = batch.input_ids[:, :width].masked_fill(batch.attention_mask[:, :width] == 0, -1)
+    distinct, owner = marked.unique(dim=0, return_inverse=True)
+    first = owner.new_zeros(len(distinct)).scatter_(0, owner, torch.arange(len(owner), device=owner.device))
+    return first, owner
 
 
 def micro_batches(lengths: Sequence[tuple[int, int]], budget: int) -> Iterator[list[int]]:

@@ -50,3 +50,29 @@ def test_an_empty_response_is_a_row_of_zeros():
     logprobs, _ = response_logprobs(POLICY.model, collate([((5, 6), ()), ((5,), (7, 8))], POLICY.pad_id, POLICY.device), 1.0)
     assert logprobs[0].abs().sum() == 0
     assert torch.isfinite(logprobs).all()
+
+
+def test_rows_that_share_a_prompt_have_the_log_probs_and_gradient_of_each_alone():
+    pad = POLICY.pad_id
+    prompts = [(5, 6, 7), (pad, 5, 6), (5, 6)]  # the last, padded, has the ids of the second
+    rows = [(prompts[i % 3], response) for i, (_, response) in enumerate(ROWS)]
+    read: list[int] = []
+    hook = POLICY.model.register_forward_pre_hook(lambda *call: read.append(call[2]["input_ids"].shape[0]), with_kwargs=True)
+    together = weighted_gradient([rows])
+    hook.remove()
+    assert read == [3, len(rows)]
+    for (prompt, response), logprobs in zip(rows, score(POLICY.model, rows, pad, 1.0, 10_000), strict=True):
+        torch.testing.assert_close(torch.tensor(logprobs).double(), plain(prompt, response, 1.0)[0], atol=1e-5, rtol=1e-5)
+    for a, b in zip(together, weighted_gradient([[row] for row in rows]), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def weighted_gradient(batches: list[list[tuple[tuple[int, ...], tuple[int, ...]]]]) -> list[torch.Tensor]:
+    """Gradient of a sum over log-probs in which every token has a weight of its own, all batches together."""
+    for batch in batches:
+        logprobs, _ = response_logprobs(POLICY.model, collate(batch, POLICY.pad_id, POLICY.device), 1.0)
+        weights = torch.arange(1.0, logprobs.shape[1] + 1) / sum(map(len, (response for _, response in ROWS)))
+        (logprobs * weights).sum().backward()
+    gradient = [parameter.grad.clone() for parameter in POLICY.model.parameters()]
+    POLICY.model.zero_grad(set_to_none=True)
+    return gradient
