@@ -93,17 +93,19 @@ def notes(results: Results) -> str:
 
 def markdown_tables(results: Results, summaries: Sequence[PolicySummary]) -> str:
     """Both tables with the notes; labels from data sets cannot break out of their cells."""
-    parts = [f"# {_cell(results.name)}: comparison", _markdown(*comparison_rows(results, summaries)), notes(results)]
+    parts = [f"# {markdown_text(results.name)}: comparison", markdown(*comparison_rows(results, summaries)), notes(results)]
     if len(summaries[0].difficulty) > 1:
-        parts += [f"## {headline(results)} by difficulty", _markdown(*difficulty_rows(results, summaries))]
+        parts += [f"## {headline(results)} by difficulty", markdown(*difficulty_rows(results, summaries))]
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first column is text, the others are numbers."""
     rule = ["---", *["---:"] * (len(header) - 1)]
-    return "\n".join("| " + " | ".join(map(_cell, row)) + " |" for row in (header, rule, *rows))
+    return "\n".join("| " + " | ".join(map(markdown_text, row)) + " |" for row in (header, rule, *rows))
 
 
-def _cell(text: str) -> str:
+def markdown_text(text: str) -> str:
+    """A label as one line that cannot break out of its table cell."""
     escaped = text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
     return " ".join(escaped.split())
