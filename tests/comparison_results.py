@@ -52,9 +52,10 @@ def write_costs(layout: Layout, shape: Shape) -> None:
         write_trajectories(layout.guide_step(step), [3, 2])
     files = [layout.signal, *(layout.guide / step_name(step) / "manifest.json" for step in steps)]
     write_manifest(layout.guide, "guide", SHA, files, {"guide_steps": steps})
-    write_text(layout.root / "benchmarks" / f"seed-{layout.seed}" / "guide-0-of-1.tsv", "s\th:m:s\tcpu_time\n45.5\t0:00:45\t9.2\n")
+    for job, seconds in (("guide-0-of-1", 45.5), ("demonstrate-luffy", 6.5)):
+        write_text(layout.root / "benchmarks" / f"seed-{layout.seed}" / f"{job}.tsv", f"s\th:m:s\tcpu_time\n{seconds}\t-\t9.2\n")
     for name in {"luffy", "rlep"} & set(shape.methods):
-        write_trajectories(layout.method(name) / "demonstrations", [DEMONSTRATION_TOKENS])
+        write_trajectories(layout.demonstrations(name), [DEMONSTRATION_TOKENS])
     if "grpo_long" in shape.methods:
         lengthen(layout.method("grpo_long") / "metrics.jsonl")
 

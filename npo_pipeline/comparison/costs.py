@@ -15,6 +15,7 @@ from npo_pipeline.report.results import GRPO, Run
 from npo_pipeline.report.summary import total
 from npo_pipeline.storage.guides import verify_guide
 from npo_pipeline.storage.layout import Layout
+from npo_pipeline.storage.manifest import verify
 from npo_pipeline.storage.parquet import read_table
 
 RESPONSES = pa.schema([("response_token_ids", pa.list_(pa.int32()))])
@@ -80,7 +81,12 @@ def guide_spend(layout: Layout) -> Spend:
     """All trajectories of all guide checkpoints, verified or not, and the seconds of the jobs that made them. Raises ArtifactError."""
     steps = verify_guide(layout.guide, layout.guide)["guide_steps"]
     files = [layout.guide_step(step) / name for step in steps for name in _shards(layout.guide, layout.guide_step(step))]
-    return Spend(response_tokens(files), guide_seconds(layout.root / "benchmarks" / f"seed-{layout.seed}"))
+    return Spend(response_tokens(files), guide_seconds(benchmarks(layout)))
+
+
+def benchmarks(layout: Layout) -> Path:
+    """Where Snakemake keeps the seconds of this seed's jobs."""
+    return layout.root / "benchmarks" / f"seed-{layout.seed}"
 
 
 def _shards(guide: Path, folder: Path) -> list[str]:
@@ -88,9 +94,11 @@ def _shards(guide: Path, folder: Path) -> list[str]:
 
 
 def demonstration_spend(layout: Layout, method: str) -> Spend:
-    """Trajectories that were sampled for one method; unknown where it left none (they came from a file of the user's)."""
-    files = sorted((layout.method(method) / "demonstrations").glob("trajectories-*.parquet"))
-    return Spend(response_tokens(files) if files else None, None)
+    """All trajectories of another policy that were made for one method, verified or not. Raises ArtifactError."""
+    folder = layout.demonstrations(method)
+    names = sorted(name for name in verify(folder)["files"] if name.startswith("trajectories-"))
+    job = benchmarks(layout) / f"demonstrate-{method}.tsv"
+    return Spend(response_tokens([folder / name for name in names]), benchmark_seconds(job) if job.is_file() else None)
 
 
 def response_tokens(shards: Sequence[Path]) -> int:
@@ -98,17 +106,17 @@ def response_tokens(shards: Sequence[Path]) -> int:
     return sum(count or 0 for count in counts)  # the sum over no rows is null
 
 
-def guide_seconds(benchmarks: Path) -> float | None:
+def guide_seconds(folder: Path) -> float | None:
     """Seconds of the set of guide jobs that was written last (guide-0-of-2.tsv, guide-1-of-2.tsv); None where one is missing."""
-    files = sorted(benchmarks.glob("guide-*-of-*.tsv"), key=lambda file: file.stat().st_mtime)
+    files = sorted(folder.glob("guide-*-of-*.tsv"), key=lambda file: file.stat().st_mtime)
     if not files:
         return None
     jobs = files[-1].stem.split("-of-")[1]
-    names = [benchmarks / f"guide-{job}-of-{jobs}.tsv" for job in range(int(jobs))]
-    return sum(map(_benchmark_seconds, names)) if all(file.is_file() for file in names) else None
+    names = [folder / f"guide-{job}-of-{jobs}.tsv" for job in range(int(jobs))]
+    return sum(map(benchmark_seconds, names)) if all(file.is_file() for file in names) else None
 
 
-def _benchmark_seconds(path: Path) -> float:
+def benchmark_seconds(path: Path) -> float:
     """Column `s` of Snakemake's benchmark file. Raises ArtifactError."""
     try:
         with open(path, encoding="utf-8", newline="") as stream:

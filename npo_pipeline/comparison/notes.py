@@ -59,7 +59,7 @@ def _compute(comparison: Comparison) -> list[str]:
     return [
         "All sampled tokens: the run's own and those of everything that it needs, what a person starting from nothing pays. Whoever needs "
         "the probe pays the whole of it and all guides, also where an early window would do with a part. A demonstration's token counts "
-        "like any other, however large the model that sampled it; where demonstrations came from a file, the sum is unknown.",
+        "like any other, however large the model that sampled it; what a teacher cost to make is not counted.",
         "Seconds: wall-clock time of jobs that take one core each, training steps and guide jobs; on a shared machine it is more than CPU "
         "time. Preparation and evaluation, which every method pays alike, are left out.",
     ]

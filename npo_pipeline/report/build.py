@@ -1,27 +1,39 @@
 """Builds the report of an experiment: report.html and the folder comparison/."""
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
 from npo_pipeline.config import ReportStage
 from npo_pipeline.report.figures import draw_figures
 from npo_pipeline.report.html import render_report
 from npo_pipeline.report.load import load_results
-from npo_pipeline.report.summary import summarise_policies
+from npo_pipeline.report.results import Results
+from npo_pipeline.report.style import Drawing
+from npo_pipeline.report.summary import PolicySummary, summarise_policies
 from npo_pipeline.report.tables import csv_table, markdown_tables
 from npo_pipeline.storage.atomic import new_folder, write_text
 from npo_pipeline.storage.layout import Layout
+from npo_pipeline.storage.manifest import NAME
 
 
 def build_report(stage: ReportStage, layout: Layout, config_sha256: str) -> None:
     """Write comparison/{table.csv,table.md,*.svg}, replacing the folder as a whole, and then report.html.
 
+    A folder with a manifest is the stage `comparison`'s, over more methods and seeds than a report: it is left alone.
     `layout` may be of any seed. Raises ArtifactError for what is missing or damaged, StorageError if the disk refuses.
     """
     results = load_results(stage, layout)
     summaries = summarise_policies(results)
     drawings = draw_figures(results, summaries)
     page = render_report(stage, results, summaries, drawings, config_sha256)
-    with new_folder(layout.comparison) as folder:
+    if not (layout.comparison / NAME).is_file():
+        _write_comparison(layout.comparison, results, summaries, drawings)
+    write_text(layout.report, page)
+
+
+def _write_comparison(place: Path, results: Results, summaries: Sequence[PolicySummary], drawings: Mapping[str, Drawing]) -> None:
+    with new_folder(place) as folder:
         (folder / "table.csv").write_text(csv_table(results, summaries), encoding="utf-8")
         (folder / "table.md").write_text(markdown_tables(results, summaries), encoding="utf-8")
         for drawing in drawings.values():
             (folder / f"{drawing.name}.svg").write_bytes(drawing.svg)
-    write_text(layout.report, page)

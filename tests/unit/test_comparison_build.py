@@ -99,7 +99,8 @@ def test_compute_is_what_a_person_starting_from_nothing_pays(layout):
     assert float(total["rlep"]) == 2 * OWN + DEMONSTRATION_TOKENS
     assert float(rows["npo"]["all sampled tokens over GRPO"]) == pytest.approx(2 + GUIDE_TOKENS / OWN, abs=1e-6)
     assert float(rows["npo"]["all seconds"]) == 2 * 24 * 2.5 + 45.5
-    assert rows["luffy"]["all seconds"] == ""
+    assert float(rows["luffy"]["all seconds"]) == 24 * 2.5 + 6.5
+    assert rows["rlep"]["all seconds"] == ""  # no benchmark says what its demonstrations took
     assert float(rows["grpo_long"]["training steps"]) == 48
     assert float(rows["base"]["all sampled tokens"]) == 0
 
@@ -159,6 +160,7 @@ MISSING = (
     "seed-4/evaluation/initial.json",
     "seed-4/guide/manifest.json",
     "seed-4/guide/step-000002/manifest.json",
+    "seed-4/rlep/demonstrations/manifest.json",
     "seed-4/guide/step-000001/trajectories-00000-of-00001.parquet",
     "prepare/problems.parquet",
 )

@@ -3,6 +3,7 @@
 import base64
 import math
 import re
+import shutil
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -15,6 +16,7 @@ from npo_pipeline.report.build import build_report
 from npo_pipeline.report.injection_figure import injected_slots
 from npo_pipeline.report.load import load_results
 from npo_pipeline.report.signal_figure import best_distance, draw_signal, mean_curve, signal_curves
+from npo_pipeline.storage.layout import Layout
 
 SHAPE = Shape(steps=18, problems=12, samples=4, difficulties=("$x_{", "4", "10"))
 FIGURES = {"curves.svg", "signal.svg", "injection.svg", "evaluation.svg", "difficulty.svg"}
@@ -53,6 +55,16 @@ def test_building_again_gives_the_same_bytes_and_removes_what_is_stale(layout):
     (layout.comparison / "old.svg").write_text("stale")
     build_report(stage_of(SHAPE), layout, SHA)
     assert contents() == before
+
+
+def test_a_comparison_over_seeds_is_left_alone(layout, tmp_path):
+    copy = Layout(shutil.copytree(layout.root, tmp_path / "copy"))
+    for file in copy.comparison.iterdir():
+        file.write_text("of the comparison")
+    (copy.comparison / "manifest.json").write_text("{}")
+    build_report(stage_of(SHAPE), copy, SHA)
+    assert {file.read_text() for file in copy.comparison.iterdir()} == {"of the comparison", "{}"}
+    assert copy.report.stat().st_size > 50_000
 
 
 def test_the_page_loads_nothing_and_holds_no_foreign_tag(layout):
