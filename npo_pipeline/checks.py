@@ -30,6 +30,7 @@ def check_root(root: c.RootConfig) -> None:
     """Raises ConfigError for the first value that cannot work."""
     require(bool(root.name) and "/" not in root.name and not root.name.startswith("."), "name", root.name, "a plain folder name")
     require(bool(root.seeds) and len(set(root.seeds)) == len(root.seeds), "seeds", root.seeds, "a list of different whole numbers")
+    require(root.rounds >= 1, "rounds", root.rounds, "at least 1")
     require(min(root.seeds) >= 0, "seeds", root.seeds, "numbers from 0 up")
     check_task(root.task)
     check_policy(root.policy)

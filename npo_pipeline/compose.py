@@ -73,37 +73,57 @@ def load_compared(experiment: str, overrides: Sequence[str], root: c.RootConfig,
 
 def stage_configs(root: c.RootConfig) -> dict[str, dict[str, Any]]:
     """The resolved configuration of every stage, by the name of its file below `config/` (without .yaml)."""
-    time, g = resolve_timeline(root), root.guidance
+    time = resolve_timeline(root)
     shared: dict[str, Any] = {"sampling": root.sampling, "engine": root.engine, "verifier": root.task.verifier, "dtype": root.policy.dtype}
     run: dict[str, Any] = {"steps": time.steps, "grpo": root.grpo, **shared}
     stages: dict[str, Any] = {
         "prepare": c.PrepareStage(VERSIONS["prepare"], root.task, replace(root.policy, teacher=None)),
         "probe": c.ProbeStage(VERSIONS["probe"], checkpoint_every=time.checkpoint_every, **run),
-        "guide": c.GuideStage(
-            VERSIONS["guide"], time.guide_steps, time.checkpoint_every, time.lookback, g.gate, g.samples, g.shard_rows, g.variance, **shared
-        ),
         "evaluate": c.EvaluateStage(VERSIONS["evaluate"], root.evaluate, **shared),
-        "report": c.ReportStage(VERSIONS["report"], root.name, root.seeds, list(root.method), root.report),
+        "report": c.ReportStage(VERSIONS["report"], root.name, root.seeds, [*root.method, *later_rounds(root)], root.report),
         "comparison": c.ComparisonStage(VERSIONS["comparison"], root.name, **vars(root.comparison)),
     }
     for name, method in time.methods.items():
-        if method.kind in c.SCHEDULED:
-            stages[f"plan-{name}"] = c.PlanStage(VERSIONS["plan"], name, method, time.steps, time.guide_steps, time.lookback)
         if method.kind == "demonstrations":
             stages[f"demonstrate-{name}"] = _demonstrate_stage(root, name, method, time.steps)
             if root.policy.teacher:
                 stages["teacher"] = c.TeacherStage(VERSIONS["teacher"], root.task, root.policy.scratch, root.policy.teacher)
-        stages[f"guided-{name}"] = _guided_stage(root, time, name, run)
+    for number in range(1, root.rounds + 1):
+        stages |= _round_stages(root, time, number, shared, run)
     return {name: asdict(stage) for name, stage in stages.items()}
 
 
-def _guided_stage(root: c.RootConfig, time: Timeline, name: str, run: dict[str, Any]) -> c.GuidedStage:
+def later_rounds(root: c.RootConfig) -> list[str]:
+    """The runs of the second round and later: `round-2/npo` and so on, of the methods that learn from the guide stage's shards."""
+    names = [name for name, method in root.method.items() if method.kind in (*c.SCHEDULED, "online")]
+    return [f"round-{number}/{name}" for number in range(2, root.rounds + 1) for name in names]
+
+
+def _round_stages(root: c.RootConfig, time: Timeline, number: int, shared: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
+    """Guide, plan and guided stages of one round; those of a later one have its name before theirs."""
+    place, first = "" if number == 1 else f"round-{number}", next(iter(root.method))
+    probe_run = "probe" if number == 1 else first if number == 2 else f"round-{number - 1}/{first}"
+    prefix, g = f"{place}/" if place else "", root.guidance
+    guides = (time.guide_steps, time.checkpoint_every, time.lookback, g.gate, g.samples, g.shard_rows, g.variance)
+    stages: dict[str, Any] = {f"{prefix}guide": c.GuideStage(VERSIONS["guide"], place, probe_run, *guides, **shared)}
+    for name, method in time.methods.items():
+        if number > 1 and f"{prefix}{name}" not in later_rounds(root):
+            continue
+        if method.kind in c.SCHEDULED:
+            plan = (name, method, time.steps, time.guide_steps, time.lookback)
+            stages[f"{prefix}plan-{name}"] = c.PlanStage(VERSIONS["plan"], place, probe_run, *plan)
+        # A run that is a probe for the next round keeps as many checkpoints as a probe.
+        every = time.checkpoint_every if name == first and number < root.rounds else time.guided_checkpoint_every
+        stages[f"{prefix}guided-{name}"] = _guided_stage(root, time, name, run | {"round": place, "probe_run": probe_run}, every)
+    return stages
+
+
+def _guided_stage(root: c.RootConfig, time: Timeline, name: str, run: dict[str, Any], every: int) -> c.GuidedStage:
     """What a schedule says is not repeated: editing it, or a method's gate, is the plan's matter."""
     method = time.methods[name]
     live = None if method.kind in c.SCHEDULED else method
     own = {"steps": round(method.length * time.steps), "grpo": merge_grpo(root.grpo, method.grpo)}
     variance = root.guidance.variance if method.kind == "online" else None
-    every = time.guided_checkpoint_every
     return c.GuidedStage(VERSIONS["guided"], name=name, checkpoint_every=every, method=live, variance=variance, **(run | own))
 
 

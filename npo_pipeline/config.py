@@ -268,6 +268,7 @@ class RootConfig:
 
     name: str
     seeds: list[int]
+    rounds: int  # from the second on, the first method's run of the round before is the probe
     task: TaskConfig
     policy: PolicyConfig
     engine: EngineConfig
@@ -312,14 +313,24 @@ class ProbeStage(RunStage):
 class GuidedStage(RunStage):
     """A run by a schedule has that file; a run that decides live has its method here, and "online" the variance of its S."""
 
+    round: str  # as in RoundStage
+    probe_run: str
     name: str  # the method's
     method: MethodConfig | None = None
     variance: VarianceConfig | None = None
 
 
 @dataclass
-class GuideStage:
+class RoundStage:
+    """What says which round a stage belongs to (npo_pipeline.storage.layout.Layout)."""
+
     version: int
+    round: str  # "", or "round-2" and so on
+    probe_run: str  # the run whose checkpoints guide this round: "probe", or a method's of the round before
+
+
+@dataclass
+class GuideStage(RoundStage):
     guide_steps: list[int]
     checkpoint_every: int
     lookback: int
@@ -334,8 +345,7 @@ class GuideStage:
 
 
 @dataclass
-class PlanStage:
-    version: int
+class PlanStage(RoundStage):
     name: str
     method: MethodConfig  # windows and autonpo in whole steps
     steps: int

@@ -40,15 +40,17 @@ def collate(rows: Sequences, pad_id: int, device: torch.device) -> TokenBatch:
     return TokenBatch(*(part.to(device) for part in parts))
 
 
-def response_logprobs(model: PreTrainedModel, batch: TokenBatch, temperature: float) -> tuple[Tensor, Tensor]:
+def response_logprobs(
+    model: PreTrainedModel, batch: TokenBatch, temperature: float, entropy_gradient: bool = False
+) -> tuple[Tensor, Tensor]:
     """Log-prob of each response token and entropy of its distribution, both [B, T] in nats, float32; 0 where padded.
 
-    Both are of the distribution softmax(logits / temperature). The entropy carries no gradient: it is logged, not optimised.
+    Both are of the distribution softmax(logits / temperature). The entropy is only logged, unless it is optimised too.
     """
     scaled = _response_logits(model, batch).float() / temperature
     normaliser = scaled.logsumexp(dim=-1)
     chosen = scaled.gather(-1, batch.response_ids.unsqueeze(-1)).squeeze(-1)
-    with torch.no_grad():
+    with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
         probabilities = torch.exp(scaled - normaliser.unsqueeze(-1))
         entropy = normaliser - (probabilities * scaled).sum(dim=-1)
     padded = ~batch.response_mask
@@ -115,6 +117,17 @@ def score(model: PreTrainedModel, rows: Sequences, pad_id: int, temperature: flo
         for i, values in zip(batch, logprobs.tolist(), strict=True):
             scored[i] = values[: len(rows[i][1])]
     return scored
+
+
+@torch.no_grad()
+def mean_entropy(model: PreTrainedModel, rows: Sequences, pad_id: int, temperature: float, budget: int) -> list[float]:
+    """The entropy per response token, in nats, of every row, in the order of `rows`; 0 for an empty response."""
+    found = [0.0] * len(rows)
+    for batch in micro_batches([(len(prompt), len(response)) for prompt, response in rows], budget):
+        _, entropy = response_logprobs(model, collate([rows[i] for i in batch], pad_id, model.device), temperature)
+        for i, total in zip(batch, entropy.sum(dim=1).tolist(), strict=True):
+            found[i] = total / max(len(rows[i][1]), 1)
+    return found
 
 
 def _pad(rows: Sequence[Sequence[int]], value: int, left: bool) -> Tensor:

@@ -69,7 +69,8 @@ def device_name(text: str) -> str:
 
 
 def plain_name(text: str) -> str:
-    if not text or "/" in text or text.startswith("."):
+    """A policy's: `probe`, `npo`, `round-2/npo`."""
+    if not re.fullmatch(r"(round-\d+/)?[^/.][^/]*", text):
         raise argparse.ArgumentTypeError(f"found {text!r}, expected a name, not a path")
     return text
 
@@ -78,10 +79,11 @@ def run_stage(options: argparse.ArgumentParser, schema: type[Config], run: Calla
     """Parse, load the configuration, run; exit with the error's own code where the input was wrong."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     arguments = options.parse_args()
-    root = arguments.root or arguments.config.resolve().parent.parent
+    root = arguments.root or experiment_folder(arguments.config.resolve())
     try:
         config, digest = load_stage(arguments.config, schema)
-        run(Context(config, digest, Layout(root, arguments.seed), arguments))
+        place = {key: getattr(config, key) for key in ("round", "probe_run") if hasattr(config, key)}
+        run(Context(config, digest, Layout(root, arguments.seed, **place), arguments))
     except NpoError as error:
         _stop(error)
     except OSError as error:
@@ -89,6 +91,11 @@ def run_stage(options: argparse.ArgumentParser, schema: type[Config], run: Calla
             raise
         reason = f"{root}: the disk refused {error.filename}: {error.strerror}"
         _stop(StorageError(f"{reason}. Free space or mend the permissions, then run the same command again."))
+
+
+def experiment_folder(config: Path) -> Path:
+    """results/<experiment> of a file below results/<experiment>/config/; of one that lies elsewhere, two folders up."""
+    return next((folder.parent for folder in config.parents if folder.name == "config"), config.parent.parent)
 
 
 def _stop(error: NpoError) -> NoReturn:

@@ -11,10 +11,15 @@ def step_name(step: int) -> str:
 
 @dataclass(frozen=True)
 class Layout:
-    """The folder of one experiment, `results/<experiment>`, and of one seed in it."""
+    """The folder of one experiment, `results/<experiment>`, of one seed in it, and of one round of that seed.
+
+    A guided run may be the probe of a next round: then `round` is "round-2" and `probe_run` names that run ("npo", "round-2/npo").
+    """
 
     root: Path
     seed: int = 0
+    round: str = ""
+    probe_run: str = "probe"
 
     @property
     def prepare(self) -> Path:
@@ -42,11 +47,11 @@ class Layout:
 
     @property
     def probe(self) -> Path:
-        return self.seed_folder / "probe"
+        return self.seed_folder / self.probe_run
 
     @property
     def guide(self) -> Path:
-        return self.seed_folder / "guide"
+        return self.seed_folder / self.round / "guide"
 
     @property
     def signal(self) -> Path:
@@ -64,7 +69,7 @@ class Layout:
         return self.guide / step_name(step)
 
     def method(self, name: str) -> Path:
-        return self.seed_folder / name
+        return self.seed_folder / self.round / name
 
     def schedule(self, method: str) -> Path:
         return self.method(method) / "schedule.yaml"

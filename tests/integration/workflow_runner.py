@@ -64,4 +64,4 @@ def stage_jobs(output: str) -> set[str]:
 
 def wildcards_of(details: str) -> str:
     found = re.search(r"^ +wildcards: (.*)$", details, re.MULTILINE)
-    return found[1].replace(", ", " ") if found else ""
+    return found[1].replace("round=, ", "").removesuffix(", round=").replace(", ", " ") if found else ""

@@ -5,7 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from npo_pipeline.compose import load_compared, load_root, stage_configs, to_yaml
+from npo_pipeline.compose import later_rounds, load_compared, load_root, stage_configs, to_yaml
 from npo_pipeline.config import SCHEDULED
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.tasks.dataset import resolve_path
@@ -70,6 +70,7 @@ except ConfigError as error:
 COMPARED, COMPARED_STAGES, COMPARISON_ERROR = compose_compared()
 STAGES = COMPARED_STAGES | STAGES
 METHODS = list(ROOT.method)
+RUNS = [*METHODS, *later_rounds(ROOT)]  # "npo", "round-2/npo"
 KINDS = {name: method.kind for name, method in (COMPARED | ROOT.method).items()}
 PYTHON = sys.executable
 RESULTS = f"results/{ROOT.name}"
@@ -82,12 +83,13 @@ pathvars:
 
 
 wildcard_constraints:
+    round=r"(round-\d+/)?",
     seed=r"\d+",
     job=r"\d+",
     jobs=r"\d+",
     stage="|".join(map(re.escape, STAGES)),
     method="|".join(map(re.escape, KINDS)),
-    policy="|".join(map(re.escape, ["initial", "probe", *KINDS])),
+    policy="|".join(map(re.escape, ["initial", "probe", *KINDS, *RUNS])),
 
 
 def artifacts(wildcards):
@@ -97,19 +99,25 @@ def artifacts(wildcards):
         f"{RESULTS}/prepare/manifest.json",
         *expand(f"{RESULTS}/seed-{{seed}}/probe/manifest.json", seed=ROOT.seeds),
         *expand(f"{RESULTS}/seed-{{seed}}/guide/{{file}}", seed=ROOT.seeds, file=["manifest.json", "signal.parquet"]),
-        *expand(f"{RESULTS}/seed-{{seed}}/{{method}}/schedule.yaml", seed=ROOT.seeds, method=filter(is_scheduled, METHODS)),
-        *expand(f"{RESULTS}/seed-{{seed}}/{{method}}/manifest.json", seed=ROOT.seeds, method=METHODS),
+        *expand(f"{RESULTS}/seed-{{seed}}/{{run}}/schedule.yaml", seed=ROOT.seeds, run=filter(is_scheduled, RUNS)),
+        *expand(f"{RESULTS}/seed-{{seed}}/{{run}}/manifest.json", seed=ROOT.seeds, run=RUNS),
         *evaluations(wildcards),
     ]
 
 
-def is_scheduled(method):
-    return KINDS[method] in SCHEDULED
+def is_scheduled(run):
+    """Whether the run of this method, in whichever round, follows a schedule."""
+    return KINDS[run.split("/")[-1]] in SCHEDULED
+
+
+def probe_manifest(wildcards):
+    """Of the run whose checkpoints guide this round: the probe's, or a guided run's of the round before."""
+    return f"{RESULTS}/seed-{wildcards.seed}/{STAGES[wildcards.round + 'guide']['probe_run']}/manifest.json"
 
 
 def evaluations(wildcards):
     """The held-out results of every policy and seed: what the report compares."""
-    return evaluations_of(ROOT.seeds, METHODS)
+    return evaluations_of(ROOT.seeds, RUNS)
 
 
 def evaluations_of(seeds, methods):

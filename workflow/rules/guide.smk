@@ -1,9 +1,9 @@
 # Trajectories of the probe's checkpoints for the prompts that it failed before them: scattered over jobs, then gathered.
 def guide_job_files(wildcards):
     """One file per job, for as many jobs as were asked for. A finished guide keeps the jobs that made it: guide_jobs=N redoes nothing."""
-    folder = Path(f"{RESULTS}/seed-{wildcards.seed}/guide")
+    folder = Path(f"{RESULTS}/seed-{wildcards.seed}/{wildcards.round}guide")
     asked = job_files(folder, option("guide_jobs"))
-    if all(map(Path.exists, asked)) or (workflow.is_main_process and not is_finished(folder)):
+    if all(map(Path.exists, asked)) or (workflow.is_main_process and not is_finished(folder, wildcards.round)):
         return [str(file) for file in asked]
     return [str(file) for file in newest_jobs(folder) or asked]
 
@@ -12,9 +12,9 @@ def job_files(folder, jobs):
     return [folder / f"jobs/{job}-of-{jobs}.json" for job in range(jobs)]
 
 
-def is_finished(folder):
+def is_finished(folder, place):
     """There is a guide, and no configuration that it depends on has changed since."""
-    stages = [(Path(f"{RESULTS}/config/{stage}.yaml"), to_yaml(STAGES[stage])) for stage in ("prepare", "probe", "guide")]
+    stages = [(Path(f"{RESULTS}/config/{stage}.yaml"), to_yaml(STAGES[stage])) for stage in ("prepare", "probe", f"{place}guide")]
     return (folder / "manifest.json").exists() and all(file.is_file() and file.read_text() == text for file, text in stages)
 
 
@@ -27,14 +27,14 @@ def newest_jobs(folder):
 
 rule guide_job:
     input:
-        "<results>/seed-{seed}/probe/manifest.json",
-        config="<results>/config/guide.yaml",
+        probe_manifest,
+        config="<results>/config/{round}guide.yaml",
     output:
-        "<results>/seed-{seed}/guide/jobs/{job}-of-{jobs}.json",
+        "<results>/seed-{seed}/{round}guide/jobs/{job}-of-{jobs}.json",
     log:
-        "<logs>/seed-{seed}/guide-{job}-of-{jobs}.log",
+        "<logs>/seed-{seed}/{round}guide-{job}-of-{jobs}.log",
     benchmark:
-        "<benchmarks>/seed-{seed}/guide-{job}-of-{jobs}.tsv"
+        "<benchmarks>/seed-{seed}/{round}guide-{job}-of-{jobs}.tsv"
     threads: 1
     resources:
         mem_mb=4000,
@@ -48,14 +48,14 @@ rule guide_job:
 rule guide:
     input:
         guide_job_files,
-        config="<results>/config/guide.yaml",
+        config="<results>/config/{round}guide.yaml",
     output:
-        "<results>/seed-{seed}/guide/signal.parquet",
-        "<results>/seed-{seed}/guide/manifest.json",
+        "<results>/seed-{seed}/{round}guide/signal.parquet",
+        "<results>/seed-{seed}/{round}guide/manifest.json",
     log:
-        "<logs>/seed-{seed}/guide.log",
+        "<logs>/seed-{seed}/{round}guide.log",
     benchmark:
-        "<benchmarks>/seed-{seed}/guide.tsv"
+        "<benchmarks>/seed-{seed}/{round}guide.tsv"
     threads: 1
     resources:
         mem_mb=4000,

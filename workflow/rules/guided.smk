@@ -1,7 +1,7 @@
 # Pass 2: for a scheduled method its schedule, as a file that may be edited by hand; for LUFFY and RLEP their demonstrations; and the run.
 def guide_inputs(wildcards):
     """What a run of this method learns from."""
-    method, seed = wildcards.method, f"{RESULTS}/seed-{wildcards.seed}"
+    method, seed = wildcards.method, f"{RESULTS}/seed-{wildcards.seed}/{wildcards.round}".rstrip("/")
     needed = {"demonstrations": [f"{seed}/{method}/demonstrations/manifest.json"], "online": [f"{seed}/guide/manifest.json"]}
     if is_scheduled(method):
         return [f"{seed}/guide/manifest.json", f"{seed}/{method}/schedule.yaml"]
@@ -19,14 +19,14 @@ def demonstrator(wildcards):
 
 rule plan:
     input:
-        "<results>/seed-{seed}/probe/manifest.json",
-        "<results>/seed-{seed}/guide/manifest.json",
-        "<results>/seed-{seed}/guide/signal.parquet",
-        config="<results>/config/plan-{method}.yaml",
+        probe_manifest,
+        "<results>/seed-{seed}/{round}guide/manifest.json",
+        "<results>/seed-{seed}/{round}guide/signal.parquet",
+        config="<results>/config/{round}plan-{method}.yaml",
     output:
-        "<results>/seed-{seed}/{method}/schedule.yaml",
+        "<results>/seed-{seed}/{round}{method}/schedule.yaml",
     log:
-        "<logs>/seed-{seed}/plan-{method}.log",
+        "<logs>/seed-{seed}/{round}plan-{method}.log",
     threads: 1
     resources:
         mem_mb=2000,
@@ -59,13 +59,13 @@ rule guided:
     input:
         "<results>/prepare/manifest.json",
         guide_inputs,
-        config="<results>/config/guided-{method}.yaml",
+        config="<results>/config/{round}guided-{method}.yaml",
     output:
-        "<results>/seed-{seed}/{method}/manifest.json",
+        "<results>/seed-{seed}/{round}{method}/manifest.json",
     log:
-        "<logs>/seed-{seed}/guided-{method}.log",
+        "<logs>/seed-{seed}/{round}guided-{method}.log",
     benchmark:
-        "<benchmarks>/seed-{seed}/guided-{method}.tsv"
+        "<benchmarks>/seed-{seed}/{round}guided-{method}.tsv"
     threads: 1
     resources:
         mem_mb=4000,
