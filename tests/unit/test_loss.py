@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from npo_pipeline.grpo.loss import clipped_surrogate, kl_to_reference, token_weights
+from npo_pipeline.grpo.loss import clipped_surrogate, kl_to_reference, shaped_surrogate, token_weights
 
 nats = st.floats(-3.0, 0.0)
 
@@ -56,3 +56,30 @@ def test_response_mean_and_constant_by_hand():
 
 def test_empty_response_weighs_nothing():
     assert token_weights(torch.zeros(1, 3, dtype=torch.bool), 1, "response", 3).sum() == 0.0
+
+
+@given(nats, nats, st.floats(-2.0, 2.0))
+def test_shaped_surrogate_and_its_gradient_equal_float64(new: float, old: float, advantage: float):
+    # f(r) = r / (r + g): df/dlogpi = f'(r) r = g r / (r + g)^2, which never falls to 0 within any clip range.
+    ratio = math.exp(new - old)
+    logprobs = torch.tensor([[new]], requires_grad=True)
+    loss = shaped_surrogate(logprobs, torch.tensor([[old]]), torch.tensor([advantage]))
+    loss.sum().backward()
+    assert math.isclose(loss.item(), -ratio / (ratio + 0.1) * advantage, rel_tol=2e-5, abs_tol=1e-6)
+    assert math.isclose(logprobs.grad.item(), -0.1 * ratio / (ratio + 0.1) ** 2 * advantage, rel_tol=1e-4, abs_tol=1e-6)
+
+
+def test_shaping_lifts_unlikely_tokens_by_hand():
+    # LUFFY's r is the probability itself: 0.01 -> 0.01/0.11, 1.0 -> 1/1.1. Their gradients: 0.1*0.01/0.0121, 0.1/1.21.
+    logprobs = torch.log(torch.tensor([[0.01, 1.0]])).requires_grad_()
+    losses = shaped_surrogate(logprobs, torch.zeros(1, 2), torch.tensor([1.0]))
+    losses.sum().backward()
+    torch.testing.assert_close(losses, torch.tensor([[-0.0909091, -0.9090909]]))
+    torch.testing.assert_close(logprobs.grad, torch.tensor([[-0.0826446, -0.0826446]]))
+
+
+@given(nats, nats, st.floats(-2.0, 2.0))
+def test_a_clip_of_one_and_infinity_never_clips(new: float, old: float, advantage: float):
+    losses, clipped = clipped_surrogate(torch.tensor([[new]]), torch.tensor([[old]]), torch.tensor([advantage]), 1.0, math.inf)
+    assert math.isclose(losses.item(), -math.exp(new - old) * advantage, rel_tol=2e-5, abs_tol=1e-6)
+    assert not clipped.any()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from npo_pipeline.grpo.advantages import group_advantages
-from npo_pipeline.grpo.mixing import form_group, mix
+from npo_pipeline.grpo.mixing import append, form_group, mix
 from npo_pipeline.records import GuideTrajectory, Problem, Trajectory
 
 PROBLEM = Problem("train-000000", "train", "2+2", "4", "all", "2+2=", (5, 6))
@@ -51,3 +51,18 @@ def test_an_all_wrong_group_gets_a_gradient_from_its_guide():
 
 def test_the_replaced_sample_still_counts_as_the_policys_own():
     assert mix(group([False, False, False, True]), GUIDE, 0.6, "policy").accuracy == 0.25
+
+
+def test_appended_rows_join_the_baseline_and_leave_the_groups_own_numbers():
+    before = group([False, True, False, False])
+    after = append(before, [GUIDE, GUIDE], "policy")
+    assert [slot.source for slot in after.slots] == ["on_policy"] * 4 + ["guide"] * 2
+    assert after.slots[:4] == before.slots
+    assert (after.accuracy, after.reward_mean) == (0.25, 0.25)
+    advantages = group_advantages(torch.tensor([[slot.trajectory.reward for slot in after.slots]]), "mean", 0.0)
+    torch.testing.assert_close(advantages, torch.tensor([[-0.5, 0.5, -0.5, -0.5, 0.5, 0.5]]))
+
+
+def test_a_wrong_trajectory_is_not_appended():
+    before = group([False, True])
+    assert append(before, [GuideTrajectory(trajectory(0, False), 40)], "policy") == before
