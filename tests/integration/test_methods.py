@@ -1,0 +1,122 @@
+"""Every method of the comparison through the real workflow, at a tiny size; and the target that compares them."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from workflow_runner import Workflow
+
+from npo_pipeline.records import Group
+from npo_pipeline.storage.guides import read_groups
+from npo_pipeline.storage.layout import Layout
+from npo_pipeline.storage.parquet import read_problems
+
+pytestmark = pytest.mark.slow
+
+METHODS = ["npo", "npo_rolling", "autonpo_online", "resample", "luffy", "exgrpo", "rlep", "grpo_long"]
+# A trigger that always warns and a replay that starts at once, so that in six steps every method has something to do.
+EAGER = (
+    f" method=[{','.join(METHODS)}] comparison.seeds=[0] comparison.methods=[{','.join(METHODS)}] comparison.resamples=100 probe.steps=6"
+    " guidance.lookback=6 method.autonpo_online.autonpo.patience=1 method.autonpo_online.autonpo.min_gain=9.0"
+    " method.autonpo_online.autonpo.entropy_drop=-9.0 method.autonpo_online.autonpo.min_coverage=0.0 method.autonpo_online.online.min_prompts=1"
+    " method.exgrpo.replay.start_accuracy=0.0 method.grpo_long.length=1.5 policy.teacher.hidden_size=32"
+    " policy.teacher.intermediate_size=64 policy.teacher.cold_start.steps=200 policy.teacher.cold_start.examples=1000"
+)
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    workflow = Workflow(tmp_path_factory.mktemp("methods"))
+    workflow.run("comparison", overrides=EAGER)
+    return workflow
+
+
+def groups_of(workflow: Workflow, method: str) -> list[list[Group]]:
+    layout = Layout(workflow.results)
+    problems = {problem.problem_id: problem for problem in read_problems(layout.problems)}
+    steps = len((layout.method(method) / "metrics.jsonl").read_text().splitlines())
+    return [read_groups(layout.method(method), step, problems) for step in range(steps)]
+
+
+def guides_of(workflow: Workflow, method: str) -> list[tuple[int, int | None, bool]]:
+    """(step, guide step, verified) of every slot that somebody else's trajectory took."""
+    steps = enumerate(groups_of(workflow, method))
+    slots = [(step, slot) for step, groups in steps for group in groups for slot in group.slots if slot.source == "guide"]
+    return [(step, slot.guide_step, slot.trajectory.verified) for step, slot in slots]
+
+
+@pytest.mark.parametrize("method", METHODS[:-1])
+def test_it_injects_verified_trajectories_from_where_it_says(compared: Workflow, method: str) -> None:
+    found = guides_of(compared, method)
+    assert found, f"{method} injected nothing"
+    assert all(verified for _, _, verified in found)
+    for step, guide_step, _ in found:
+        if method in ("npo", "npo_rolling", "autonpo_online"):
+            assert guide_step is not None
+            assert guide_step > step
+        expected = {"resample": step, "rlep": 6, "luffy": None}
+        assert method not in expected or guide_step == expected[method]
+        assert method != "exgrpo" or (guide_step is not None and guide_step < step)
+
+
+def test_groups_keep_their_size_but_for_appended_rows(compared: Workflow) -> None:
+    sizes = {method: {len(group.slots) for groups in groups_of(compared, method) for group in groups} for method in METHODS}
+    assert sizes.pop("rlep") == {4, 6}
+    assert set(map(tuple, sizes.values())) == {(4,)}
+
+
+def test_grpo_long_goes_on_from_what_grpo_did(compared: Workflow) -> None:
+    seed = compared.results / "seed-0"
+    probe, longer = ((seed / name / "metrics.jsonl").read_text().splitlines() for name in ("probe", "grpo_long"))
+    assert len(longer) == 9
+    assert longer[:6] == probe
+
+
+def test_the_table_has_a_row_for_each(compared: Workflow) -> None:
+    rows = list(csv.DictReader((compared.results / "comparison/table.csv").read_text().splitlines()))
+    assert {"grpo", *METHODS} <= {next(iter(row.values())) for row in rows}
+
+
+def test_one_more_seed_only_adds_its_own_jobs(compared: Workflow) -> None:
+    overrides = EAGER.replace("comparison.seeds=[0]", "comparison.seeds=[0,1]")
+    planned = compared.planned("comparison", overrides=overrides)
+    assert {job for job in planned if "seed=0" in job} == set()
+    assert "comparison" in planned
+
+
+@pytest.mark.parametrize("method", ["autonpo_online", "exgrpo"])
+def test_a_killed_run_comes_to_the_same_decisions(compared: Workflow, method: str) -> None:
+    folder = compared.results / "seed-0" / method
+    before = compared.digests(f"seed-0/{method}")
+    decided = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    command = [sys.executable, "-m", "npo_pipeline.stages.guided", "--save-every", "1"]
+    command += ["--config", str(compared.results / f"config/guided-{method}.yaml")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    deadline = time.monotonic() + 120
+    state = folder / "state/state.json"
+    while process.poll() is None and time.monotonic() < deadline and not (state.exists() and '"step": 3' in state.read_text()):
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (folder / "manifest.json").exists(), "killed too late: the run had finished"
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout
+    assert f"{method}: resuming from step " in done.stdout
+    assert decided == list(range(6))
+    assert compared.digests(f"seed-0/{method}") == before
+
+
+def test_a_guided_run_is_the_probe_of_a_second_round(finished: Workflow) -> None:
+    jobs = finished.run(overrides="rounds=2")
+    assert {"guide seed=0 round=round-2/", "plan seed=0 round=round-2/ method=npo", "guided seed=0 round=round-2/ method=npo"} <= jobs
+    assert "probe seed=0" not in jobs
+    layout = Layout(finished.results)
+    steps = [slot[1] for slot in guides_of(finished, "round-2/npo")]
+    assert steps
+    assert (layout.seed_folder / "round-2/guide/signal.parquet").is_file()
+    assert finished.planned(overrides="rounds=2") == set()
