@@ -25,6 +25,7 @@ include: "workflow/rules/guide.smk"
 include: "workflow/rules/guided.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/comparison.smk"
+include: "workflow/rules/measure.smk"
 
 
 onsuccess:

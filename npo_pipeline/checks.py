@@ -14,7 +14,7 @@ from npo_pipeline.errors import ConfigError
 from npo_pipeline.records import Ratio
 
 TOKENIZER_FILES = ("tokenizer.json", "*.model", "vocab.json", "vocab.txt", "*.tiktoken", "tekken.json")
-METHOD_NAME_RESERVED = {"probe", "guide", "evaluation", "initial"}
+METHOD_NAME_RESERVED = {"probe", "guide", "evaluation", "measure", "initial"}
 
 
 def require(condition: bool, key: str, found: Any, expected: str) -> None:
@@ -47,6 +47,7 @@ def check_root(root: c.RootConfig) -> None:
     require(bool(compared.methods), "comparison.methods", [], "at least one method")
     require(compared.resamples >= 100, "comparison.resamples", compared.resamples, "at least 100")
     require(0 < compared.confidence < 1, "comparison.confidence", compared.confidence, "in (0, 1)")
+    check_measure(root.measure)
     require(bool(root.method), "method", [], "at least one method, for example method=[npo]")
     for name, method in root.method.items():
         check_method(name, method)
@@ -228,6 +229,14 @@ def check_evaluate(evaluate: c.EvaluateConfig) -> None:
     require(0 < evaluate.confidence < 1, "evaluate.confidence", evaluate.confidence, "in (0, 1)")
 
 
+def check_measure(measure: c.MeasureConfig) -> None:
+    for key in ("current_steps", "distances"):
+        require(bool(getattr(measure, key)), f"measure.{key}", [], "at least one step, or fraction of the run")
+    for key, least in (("problems", 2), ("tries", 1), ("repeats", 1), ("resamples", 100)):
+        require(getattr(measure, key) >= least, f"measure.{key}", getattr(measure, key), f"at least {least}")
+    require(0 < measure.confidence < 1, "measure.confidence", measure.confidence, "in (0, 1)")
+
+
 # What a stage's own file holds whole, and its plain numbers: the same checks as for the configuration it was resolved from.
 PARTS: dict[type, Callable[[Any], None]] = {
     c.TaskConfig: check_task,
@@ -238,6 +247,7 @@ PARTS: dict[type, Callable[[Any], None]] = {
     c.VerifierConfig: check_verifier,
     c.VarianceConfig: check_variance,
     c.EvaluateConfig: check_evaluate,
+    c.MeasureConfig: check_measure,
 }
 COUNTS = ("steps", "checkpoint_every", "lookback", "samples", "shard_rows")
 
@@ -253,7 +263,7 @@ def check_stage(stage: Any) -> None:
             one_of(key, value, ("float32", "bfloat16"))
         elif key in ("seeds", "methods", "guide_steps"):
             require(bool(value), key, value, "at least one")
-    if isinstance(stage, c.GuideStage):
+    if isinstance(stage, c.GuideStage | c.MeasureStage):
         require(0 <= stage.gate < 1, "gate", stage.gate, "in [0, 1)")
     if isinstance(stage, c.PlanStage):
         check_method(stage.name, stage.method)

@@ -24,7 +24,7 @@ from npo_pipeline import config as c
 from npo_pipeline.checks import check_root, check_stage, merge_grpo
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.storage.manifest import sha256_text
-from npo_pipeline.timeline import Timeline, check_windows, resolve_timeline
+from npo_pipeline.timeline import Timeline, check_windows, resolve_measure, resolve_timeline
 
 PROJECT = Path(__file__).resolve().parent.parent
 CONF = PROJECT / "conf"
@@ -41,6 +41,7 @@ VERSIONS = {
     "evaluate": 1,
     "report": 1,
     "comparison": 1,
+    "measure": 1,
 }
 
 # Mappings whose keys belong to somebody else (a reasoning-gym dataset): overrides may add to them.
@@ -82,6 +83,7 @@ def stage_configs(root: c.RootConfig) -> dict[str, dict[str, Any]]:
         "evaluate": c.EvaluateStage(VERSIONS["evaluate"], root.evaluate, **shared),
         "report": c.ReportStage(VERSIONS["report"], root.name, root.seeds, [*root.method, *later_rounds(root)], root.report),
         "comparison": c.ComparisonStage(VERSIONS["comparison"], root.name, **vars(root.comparison)),
+        "measure": _measure_stage(root, time, shared),
     }
     for name, method in time.methods.items():
         if method.kind == "demonstrations":
@@ -144,6 +146,12 @@ def _demonstrate_stage(root: c.RootConfig, name: str, method: c.MethodConfig, st
         verifier=root.task.verifier,
         dtype=root.policy.dtype,
     )
+
+
+def _measure_stage(root: c.RootConfig, time: Timeline, shared: dict[str, Any]) -> c.MeasureStage:
+    settings = resolve_measure(root.measure, time.steps, time.checkpoint_every)
+    own = (time.checkpoint_every, root.guidance.gate, settings, root.guidance.variance, root.grpo)
+    return c.MeasureStage(VERSIONS["measure"], *own, **shared)
 
 
 def to_yaml(values: dict[str, Any]) -> str:

@@ -263,6 +263,19 @@ class ComparisonConfig:
 
 
 @dataclass
+class MeasureConfig:
+    """The stage `measure`: Q, V and S measured on the probe's checkpoints, beside the estimates of V."""
+
+    current_steps: list[StepLike]
+    distances: list[StepLike]  # 0: the policy itself
+    problems: int  # of the mistake pool, per current step
+    tries: int  # samples of each guide checkpoint per problem
+    repeats: int  # independent on-policy groups per problem, and most guide trajectories per problem
+    resamples: int  # behind each bootstrap interval
+    confidence: float
+
+
+@dataclass
 class RootConfig:
     """What Hydra composes from `conf/`."""
 
@@ -280,6 +293,7 @@ class RootConfig:
     guided: GuidedConfig
     evaluate: EvaluateConfig
     comparison: ComparisonConfig
+    measure: MeasureConfig
     report: ReportConfig
 
 
@@ -407,3 +421,17 @@ class ComparisonStage:
     resamples: int  # behind each bootstrap interval
     confidence: float
     seed: int  # of the resampling
+
+
+@dataclass
+class MeasureStage:
+    version: int
+    checkpoint_every: int
+    gate: float
+    measure: MeasureConfig  # in whole steps
+    variance: VarianceConfig  # its beta
+    grpo: GrpoConfig
+    sampling: SamplingConfig
+    engine: EngineConfig
+    verifier: VerifierConfig
+    dtype: str

@@ -4,7 +4,16 @@ import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from npo_pipeline.config import AutoNpoConfig, MethodConfig, ResampleConfig, RollingConfig, RootConfig, StepLike, WindowConfig
+from npo_pipeline.config import (
+    AutoNpoConfig,
+    MeasureConfig,
+    MethodConfig,
+    ResampleConfig,
+    RollingConfig,
+    RootConfig,
+    StepLike,
+    WindowConfig,
+)
 from npo_pipeline.errors import ConfigError
 
 
@@ -44,6 +53,16 @@ def as_steps(value: StepLike, total: int, key: str, multiple: int = 1, least: in
         raise ConfigError(f"{key}={value}: a fraction of the run must lie between 0.0 and 1.0; write steps without a decimal point")
     whole = max(least, round(value * total))
     return min(total, math.ceil(whole / multiple) * multiple)
+
+
+def resolve_measure(measure: MeasureConfig, steps: int, dense: int) -> MeasureConfig:
+    """Current steps and distances in whole steps, on the grid of the probe's checkpoints. Raises ConfigError naming the key."""
+
+    def whole(key: str, values: list[StepLike]) -> list[int]:
+        found = [as_steps(value, steps, f"measure.{key}[{i}]", multiple=dense, least=0) for i, value in enumerate(values)]
+        return sorted(set(found))
+
+    return replace(measure, current_steps=whole("current_steps", measure.current_steps), distances=whole("distances", measure.distances))
 
 
 def guide_steps(every: int, steps: int) -> list[int]:

@@ -58,6 +58,11 @@ class Layout:
         return self.guide / "signal.parquet"
 
     @property
+    def measure(self) -> Path:
+        """Q, V and S measured on the probe's checkpoints."""
+        return self.seed_folder / "measure"
+
+    @property
     def comparison(self) -> Path:
         return self.root / "comparison"
 

@@ -22,6 +22,7 @@ SCHEMAS = {
     "comparison": c.ComparisonStage,
     "demonstrate": c.DemonstrateStage,
     "teacher": c.TeacherStage,
+    "measure": c.MeasureStage,
 }
 # What a shipped file leaves to the user, because only they know it.
 LEFT_OPEN = {"task=dataset": "task.train=data/gsm8k/train.jsonl", "policy=hf": "policy.path=nobody/nothing"}

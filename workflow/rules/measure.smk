@@ -1,0 +1,29 @@
+# Q, V and S measured on the probe's checkpoints, beside the estimates of V: snakemake --cores 2 signal_study
+rule measure:
+    input:
+        "<results>/prepare/manifest.json",
+        "<results>/seed-{seed}/probe/manifest.json",
+        config="<results>/config/measure.yaml",
+    output:
+        "<results>/seed-{seed}/measure/manifest.json",
+        "<results>/seed-{seed}/measure/measured.parquet",
+        "<results>/seed-{seed}/measure/measured.svg",
+        "<results>/seed-{seed}/measure/findings.json",
+        "<results>/seed-{seed}/measure/findings.md",
+    log:
+        "<logs>/seed-{seed}/measure.log",
+    benchmark:
+        "<benchmarks>/seed-{seed}/measure.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+        gpu=1,
+    shell:
+        "{PYTHON:q} -m npo_pipeline.stages.measure --config {input.config:q} --seed {wildcards.seed} 2>&1 | tee -i {log:q}"
+
+
+rule signal_study:
+    input:
+        expand(f"{RESULTS}/seed-{{seed}}/measure/manifest.json", seed=ROOT.seeds),
+    localrule: True
