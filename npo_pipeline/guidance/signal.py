@@ -47,6 +47,9 @@ def divergences(log_ratios: LogRatios) -> dict[str, float]:
 
 
 def variance_cost(cost: dict[str, float], settings: VarianceConfig) -> float:
-    if settings.estimator == "exp_kl":
-        return float(np.exp(settings.beta * cost["kl_token"]))
-    return 1.0 + cost["chi2_token"] if settings.estimator == "chi2" else 1.0 / cost["ess"]
+    return estimates(cost, settings.beta)[settings.estimator]
+
+
+def estimates(cost: dict[str, float], beta: float) -> dict[str, float]:
+    """V by every estimator."""
+    return {"exp_kl": float(np.exp(beta * cost["kl_token"])), "chi2": 1.0 + cost["chi2_token"], "ess": 1.0 / cost["ess"]}

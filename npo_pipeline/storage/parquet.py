@@ -90,6 +90,35 @@ SIGNAL = pa.schema(
 )
 
 
+MEASURED = pa.schema(
+    [
+        ("current_step", pa.int32()),
+        ("guide_step", pa.int32()),
+        ("distance", pa.int32()),
+        ("n_failed", pa.int32()),  # problems that pi_t's group failed entirely
+        ("n_covered", pa.int32()),  # of these, solved by the guide
+        ("q", pa.float64()),
+        ("q_low", pa.float64()),
+        ("q_high", pa.float64()),
+        ("n_pool", pa.int32()),  # problems tried
+        ("n_problems", pa.int32()),  # of these, solved by the guide: what every V is measured on
+        ("n_varied", pa.int32()),  # of these, with different verified trajectories
+        ("n_own", pa.int32()),  # of these, solved by pi_t itself: what v_slot is measured on
+        ("kl_token", pa.float64()),
+        ("chi2_token", pa.float64()),
+        ("ess", pa.float64()),
+        *[(f"v_{name}{end}", pa.float64()) for name in ("measured", "importance", "clipped", "slot") for end in ("", "_low", "_high")],
+        ("v_exp_kl", pa.float64()),
+        ("v_chi2", pa.float64()),
+        ("v_ess", pa.float64()),
+        *[(f"s_{name}", pa.float64()) for name in ("measured", "importance", "clipped", "slot", "exp_kl", "chi2", "ess")],
+        ("noise_on_policy", pa.float64()),  # variance over |mean|^2; null where the mean cannot be told from 0
+        ("noise_mixed", pa.float64()),
+        ("noise_importance", pa.float64()),
+    ]
+)
+
+
 def write_table(
     path: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema, config_sha256: str, facts: dict[str, Any] | None = None
 ) -> Path:

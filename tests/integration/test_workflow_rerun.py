@@ -9,6 +9,8 @@ import pytest
 import yaml
 from workflow_runner import PROJECT, Workflow
 
+from npo_pipeline.storage.parquet import MEASURED, read_rows
+
 pytestmark = pytest.mark.slow
 
 REPORT = {"report"}
@@ -198,3 +200,18 @@ def test_a_job_on_a_cluster_does_not_import_the_learning_libraries(template: Wor
     imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert {"hydra", "npo_pipeline.compose"} <= imported
     assert not imported & {"torch", "transformers", "vllm", "reasoning_gym", "datasets"}
+
+
+def test_measuring_is_apart_from_the_main_job_and_repeats_itself(finished: Workflow) -> None:
+    """On the finished probe: every pair of the grid that it has, and the same bytes again."""
+    small = "measure.problems=6 measure.tries=2 measure.repeats=2 measure.resamples=100 measure.current_steps=[0,2] measure.distances="
+    assert finished.run("signal_study", overrides=f"{small}[0,2,4]") == {"measure seed=0", "signal_study"}
+    rows = read_rows(finished.results / "seed-0/measure/measured.parquet", MEASURED)
+    assert [(row["current_step"], row["distance"]) for row in rows] == [(0, 0), (0, 2), (0, 4), (2, 0), (2, 2)]
+    assert all(row["n_own"] <= row["n_problems"] <= row["n_pool"] == 6 for row in rows)
+    before = finished.digests("seed-0/measure")
+    finished.run("signal_study", "--forcerun", "measure", overrides=f"{small}[0,2,4]")
+    assert finished.digests("seed-0/measure") == before
+    failed = finished.call("signal_study", overrides=f"{small}[40]")
+    assert failed.returncode != 0
+    assert "measure.distances=[40]" in failed.stdout
