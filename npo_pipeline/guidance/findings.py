@@ -1,7 +1,8 @@
 """What a table of measured Q, V and S says of PAPER's claims: is Q concave, does V grow exponentially, has S an interior maximum,
 and which estimate of V ranks the pairs as the measured V does.
 
-Rows are those of measured.parquet. Every fit weighs a point by its interval, and widens its own where the points scatter more.
+Rows are those of measured.parquet. A fit over the distance weighs a point by its interval, and widens its own where the points scatter
+more. The points of one current step share problems and groups, so what is drawn for them independently is too uncertain, not too sure.
 """
 
 import math
@@ -116,8 +117,10 @@ def fit_beta(rows: Sequence[Row], measure: str, z: float) -> dict[str, Any]:
     kl, log_v, error = columns(rows, "kl_token", f"v_{measure}", z, logarithm=True)
     if len(kl) < 3 or np.ptp(kl) == 0:
         return {"beta": math.nan}
-    beta, half = fit(kl, log_v, np.ones_like(error), 1, z)
+    beta, _ = fit(kl, log_v, np.ones_like(error), 1, z)
     intercept = float(log_v.mean() - beta * kl.mean())
+    scatter = max(float(np.sqrt(((log_v - intercept - beta * kl) ** 2).sum() / (len(kl) - 2))), 1e-9)
+    _, half = fit(kl, log_v, np.full_like(error, scatter), 1, z)
     return {"beta": beta, "low": beta - half, "high": beta + half, "intercept": intercept, "r2": r_squared(kl, log_v)}
 
 
