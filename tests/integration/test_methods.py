@@ -79,7 +79,7 @@ def test_grpo_long_goes_on_from_what_grpo_did(compared: Workflow) -> None:
 
 def test_the_table_has_a_row_for_each(compared: Workflow) -> None:
     rows = list(csv.DictReader((compared.results / "comparison/table.csv").read_text().splitlines()))
-    assert {"grpo", *METHODS} <= {next(iter(row.values())) for row in rows}
+    assert {"base", "GRPO", *METHODS} == {row["method"] for row in rows}
 
 
 def test_one_more_seed_only_adds_its_own_jobs(compared: Workflow) -> None:
