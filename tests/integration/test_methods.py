@@ -9,10 +9,13 @@ import sys
 import time
 
 import pytest
+from tiny import tiny_policy
+from transformers import AutoTokenizer
 from workflow_runner import Workflow
 
-from npo_pipeline.records import Group
-from npo_pipeline.storage.guides import read_groups
+from npo_pipeline.policy.policy import save_policy
+from npo_pipeline.records import Group, Trajectory
+from npo_pipeline.storage.guides import read_groups, read_shards
 from npo_pipeline.storage.layout import Layout
 from npo_pipeline.storage.parquet import read_problems
 
@@ -23,7 +26,8 @@ METHODS = ["npo", "npo_rolling", "autonpo_online", "resample", "luffy", "exgrpo"
 EAGER = (
     f" method=[{','.join(METHODS)}] comparison.seeds=[0] comparison.methods=[{','.join(METHODS)}] comparison.resamples=100 probe.steps=6"
     " guidance.lookback=6 method.autonpo_online.autonpo.patience=1 method.autonpo_online.autonpo.min_gain=9.0"
-    " method.autonpo_online.autonpo.entropy_drop=-9.0 method.autonpo_online.autonpo.min_coverage=0.0 method.autonpo_online.online.min_prompts=1"
+    " method.autonpo_online.autonpo.entropy_drop=-9.0 method.autonpo_online.autonpo.min_coverage=0.0"
+    " method.autonpo_online.online.min_prompts=1"
     " method.exgrpo.replay.start_accuracy=0.0 method.grpo_long.length=1.5 policy.teacher.hidden_size=32"
     " policy.teacher.intermediate_size=64 policy.teacher.cold_start.steps=200 policy.teacher.cold_start.examples=1000"
 )
@@ -120,3 +124,39 @@ def test_a_guided_run_is_the_probe_of_a_second_round(finished: Workflow) -> None
     assert steps
     assert (layout.seed_folder / "round-2/guide/signal.parquet").is_file()
     assert finished.planned(overrides="rounds=2") == set()
+
+
+def demonstrated(workflow: Workflow, source: str) -> list[Trajectory]:
+    """LUFFY's demonstrations, made from this source by the real workflow."""
+    target = "results/default/seed-0/luffy/demonstrations/manifest.json"
+    jobs = workflow.run(target, overrides=f"method=[luffy] method.luffy.demonstrations.policy={source}")
+    assert "demonstrate seed=0 method=luffy" in jobs
+    return [trajectory for trajectory, _ in read_shards(Layout(workflow.results).demonstrations("luffy"))]
+
+
+def test_demonstrations_from_a_file_are_judged_and_matched_by_question_or_id(finished: Workflow) -> None:
+    problems = {problem.problem_id: problem for problem in read_problems(Layout(finished.results).problems) if problem.split == "train"}
+    first, second, third, *_ = problems.values()
+    rows = [
+        {"question": first.question, "response": first.answer},
+        {"problem_id": second.problem_id, "response": second.answer},
+        {"question": third.question, "response": "no idea"},
+        {"question": "of another data set", "response": "1"},
+    ]
+    file = finished.folder / "teacher.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = {t.problem_id: t for t in demonstrated(finished, str(file).replace(" ", r"\ "))}
+    assert {name: t.verified for name, t in found.items()} == {first.problem_id: True, second.problem_id: True, third.problem_id: False}
+    assert all(t.prompt_token_ids == problems[name].prompt_token_ids for name, t in found.items())
+
+
+def test_a_teacher_with_a_tokenizer_of_its_own_speaks_in_the_policys_tokens(finished: Workflow) -> None:
+    folder = finished.folder / "teacher"
+    save_policy(tiny_policy(), folder)
+    student = AutoTokenizer.from_pretrained(Layout(finished.results).initial_policy)
+    found = demonstrated(finished, str(folder).replace(" ", r"\ "))
+    assert found
+    for trajectory in found:
+        text = student.decode(trajectory.response_token_ids, skip_special_tokens=True)
+        assert text == trajectory.response_text
+        assert set(trajectory.behaviour_logprobs) == {0.0}

@@ -139,3 +139,18 @@ def test_evaluations_of_other_problems_are_not_compared(layout):
     path.write_text(json.dumps(content))
     with pytest.raises(ArtifactError, match=r"seed-3/evaluation/npo\.json.*same problems"):
         summarise_policies(load_results(stage_of(SHAPE), layout))
+
+
+def test_a_method_that_decides_live_has_the_windows_of_its_decisions(layout):
+    """autonpo_online has no schedule: interventions.jsonl says what it did; a method without either has no windows at all."""
+    (layout.root / "config/plan-npo.yaml").unlink()
+    layout.schedule("npo").unlink()
+    assert load_run(layout, "npo").schedule is None
+    decisions = [
+        {"step": 4, "chosen": None, "guide_step": None, "reason": "not confirmed", "candidates": []},
+        {"step": 5, "chosen": 9, "guide_step": 15, "from_step": 6, "to_step": 15, "reason": "confirmed", "candidates": []},
+    ]
+    (layout.method("npo") / "interventions.jsonl").write_text("".join(json.dumps(decision) + "\n" for decision in decisions))
+    schedule = load_run(layout, "npo").schedule
+    assert [(window.from_step, window.to_step, window.guide_step) for window in schedule.windows] == [(6, 15, 15)]
+    assert schedule.decisions == decisions
