@@ -48,6 +48,9 @@ class Trajectory:
     response_text: str
 
 
+Draw = tuple[Problem, int]  # a problem and the index of a sample of it
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What the probe's group made of a problem at a step: the share of its samples that were verified."""

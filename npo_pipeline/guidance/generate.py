@@ -3,8 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from npo_pipeline.records import Problem, Trajectory
-from npo_pipeline.rollout.sample import Draw
+from npo_pipeline.records import Draw, Problem, Trajectory
 
 SampleDraws = Callable[[Sequence[Draw]], list[Trajectory]]
 

@@ -9,8 +9,7 @@ from npo_pipeline.config import ResampleConfig
 from npo_pipeline.grpo.mixer import Mixed, OnPolicy
 from npo_pipeline.grpo.mixing import mix
 from npo_pipeline.guidance.generate import sample_until_verified
-from npo_pipeline.records import Group, GuideTrajectory, Trajectory
-from npo_pipeline.rollout.sample import Draw
+from npo_pipeline.records import Draw, Group, GuideTrajectory, Trajectory
 
 SampleAt = Callable[[int, Sequence[Draw]], list[Trajectory]]  # of the live policy, at a step
 

@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 
 from npo_pipeline.policy.policy import Policy
-from npo_pipeline.records import Problem, Trajectory
+from npo_pipeline.records import Draw, Trajectory
 from npo_pipeline.rollout.engine import Completion, Engine, Request
 from npo_pipeline.rollout.order import sample_seed
 from npo_pipeline.tasks.verify import Verifier
-
-Draw = tuple[Problem, int]  # a problem and the index of a sample of it
 
 
 def sample(

@@ -10,10 +10,10 @@ from npo_pipeline.errors import DataError
 from npo_pipeline.guidance.generate import sample_until_verified
 from npo_pipeline.policy.policy import Policy, load_policy, weights_sha256
 from npo_pipeline.progress import Progress
-from npo_pipeline.records import Problem, Trajectory
+from npo_pipeline.records import Draw, Problem, Trajectory
 from npo_pipeline.rollout.engines import make_engine
 from npo_pipeline.rollout.order import problem_batch
-from npo_pipeline.rollout.sample import Draw, sample
+from npo_pipeline.rollout.sample import sample
 from npo_pipeline.runtime import pick_device
 from npo_pipeline.stages.cli import Context
 from npo_pipeline.storage.guides import write_shards

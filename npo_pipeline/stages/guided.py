@@ -5,6 +5,7 @@ from pathlib import Path
 
 from npo_pipeline.config import GuidedStage
 from npo_pipeline.stages.cli import Context, add_save_every, parser, run_stage
+from npo_pipeline.stages.mixers import mixer_maker
 from npo_pipeline.storage.guides import verify_guide
 from npo_pipeline.storage.manifest import NAME, sha256_file, verify
 
@@ -16,10 +17,10 @@ def run(context: Context[GuidedStage]) -> None:
     if context.layout.guide / NAME in inputs:
         verify_guide(context.layout.guide, context.layout.guide)
 
-    from npo_pipeline.stages.mixers import mixer_maker
+    make_mixer = mixer_maker(context)
+
     from npo_pipeline.stages.training import run_training
 
-    make_mixer = mixer_maker(context)
     run_training(context, context.config.name, make_mixer, " ".join(sha256_file(file) for file in inputs))
 
 

@@ -1,12 +1,12 @@
 """What the probe and the guided stage share: building a trainer from a configuration, and finishing a run."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 from npo_pipeline.config import RunStage
 from npo_pipeline.grpo.loop import RunLength, train
-from npo_pipeline.grpo.mixer import Mixer, OnPolicy
+from npo_pipeline.grpo.mixer import OnPolicy
 from npo_pipeline.grpo.step import Trainer
 from npo_pipeline.grpo.update import Updater
 from npo_pipeline.policy.policy import load_policy, save_policy
@@ -14,6 +14,7 @@ from npo_pipeline.records import Problem
 from npo_pipeline.rollout.engines import make_engine
 from npo_pipeline.runtime import pick_device
 from npo_pipeline.stages.cli import Context
+from npo_pipeline.stages.mixers import MakeMixer
 from npo_pipeline.storage.layout import Layout
 from npo_pipeline.storage.manifest import read_manifest, sha256_text
 from npo_pipeline.storage.parquet import read_problems
@@ -21,7 +22,6 @@ from npo_pipeline.storage.run_files import RunFiles
 from npo_pipeline.tasks.verify import Verifier
 
 Run = TypeVar("Run", bound=RunStage)
-MakeMixer = Callable[[Trainer], Mixer]  # given the loaded parts, which a method that decides live works with
 
 
 def problems_of(layout: Layout, split: str) -> list[Problem]:

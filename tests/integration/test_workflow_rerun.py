@@ -113,10 +113,10 @@ def test_a_deleted_method_comes_back_bit_identical(finished: Workflow) -> None:
     assert finished.digests() == before
 
 
-@pytest.mark.parametrize("folder", ["prepare", "seed-0/probe", "seed-0/guide", "seed-0/evaluation", "comparison"])
+@pytest.mark.parametrize("folder", ["prepare", "seed-0/probe", "seed-0/guide", "seed-0/evaluation", "report.html"])
 def test_whatever_is_deleted_is_made_again(finished: Workflow, folder: str) -> None:
     subprocess.run(["rm", "-r", finished.results / folder], check=True)
-    stages = {"prepare": ALL, "seed-0/probe": PROBE, "seed-0/guide": GUIDE | PLANNED, "seed-0/evaluation": EVALUATE, "comparison": REPORT}
+    stages = {"prepare": ALL, "seed-0/probe": PROBE, "seed-0/guide": GUIDE | PLANNED, "seed-0/evaluation": EVALUATE, "report.html": REPORT}
     assert finished.planned() == stages[folder]
 
 

@@ -7,8 +7,7 @@ from npo_pipeline.grpo.mixing import form_group
 from npo_pipeline.guidance.demonstrated import DemonstrationMixer
 from npo_pipeline.guidance.generate import sample_until_verified
 from npo_pipeline.guidance.resample import ResampleMixer
-from npo_pipeline.records import Group, GuideTrajectory, Problem, Trajectory
-from npo_pipeline.rollout.sample import Draw
+from npo_pipeline.records import Draw, Group, GuideTrajectory, Problem, Trajectory
 
 
 def problem(name: str) -> Problem:
