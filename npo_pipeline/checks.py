@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from npo_pipeline import config as c
+from npo_pipeline import settings as s
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.records import Ratio
 
@@ -26,7 +27,7 @@ def one_of(key: str, found: str, allowed: tuple[str, ...]) -> None:
     require(found in allowed, key, found, "one of " + ", ".join(allowed))
 
 
-def check_root(root: c.RootConfig) -> None:
+def check_root(root: s.RootConfig) -> None:
     """Raises ConfigError for the first value that cannot work."""
     require(bool(root.name) and "/" not in root.name and not root.name.startswith("."), "name", root.name, "a plain folder name")
     require(bool(root.seeds) and len(set(root.seeds)) == len(root.seeds), "seeds", root.seeds, "a list of different whole numbers")
@@ -70,7 +71,7 @@ def check_root(root: c.RootConfig) -> None:
     )
 
 
-def check_task(task: c.TaskConfig) -> None:
+def check_task(task: s.TaskConfig) -> None:
     one_of("task.source", task.source, ("reasoning_gym", "dataset"))
     one_of("task.prompt.style", task.prompt.style, ("auto", "chat", "plain"))
     require("{question}" in task.prompt.template, "task.prompt.template", task.prompt.template, "a template that holds {question}")
@@ -87,13 +88,13 @@ def check_task(task: c.TaskConfig) -> None:
         )
 
 
-def check_verifier(verifier: c.VerifierConfig, key: str = "verifier") -> None:
+def check_verifier(verifier: s.VerifierConfig, key: str = "verifier") -> None:
     one_of(f"{key}.kind", verifier.kind, ("exact", "math", "reasoning_gym"))
-    one_of(f"{key}.extract", verifier.extract, c.EXTRACTORS)
+    one_of(f"{key}.extract", verifier.extract, s.EXTRACTORS)
     require(verifier.timeout_seconds > 0, f"{key}.timeout_seconds", verifier.timeout_seconds, "more than 0")
 
 
-def check_policy(policy: c.PolicyConfig) -> None:
+def check_policy(policy: s.PolicyConfig) -> None:
     one_of("policy.source", policy.source, ("scratch", "pretrained", "gguf"))
     one_of("policy.dtype", policy.dtype, ("float32", "bfloat16"))
     if policy.source != "scratch":
@@ -124,19 +125,19 @@ def _is_json_object(path: Path) -> bool:
         return False
 
 
-def check_engine(engine: c.EngineConfig) -> None:
+def check_engine(engine: s.EngineConfig) -> None:
     one_of("engine.name", engine.name, ("transformers",))
     require(engine.max_batch >= 1, "engine.max_batch", engine.max_batch, "at least 1")
 
 
-def check_sampling(sampling: c.SamplingConfig) -> None:
+def check_sampling(sampling: s.SamplingConfig) -> None:
     require(sampling.temperature > 0, "sampling.temperature", sampling.temperature, "more than 0")
     require(0 < sampling.top_p <= 1, "sampling.top_p", sampling.top_p, "in (0, 1]")
     require(sampling.top_k >= 0, "sampling.top_k", sampling.top_k, "0 (off) or more")
     require(sampling.max_new_tokens >= 1, "sampling.max_new_tokens", sampling.max_new_tokens, "at least 1")
 
 
-def check_grpo(grpo: c.GrpoConfig) -> None:
+def check_grpo(grpo: s.GrpoConfig) -> None:
     require(
         grpo.group_size >= 2, "grpo.group_size", grpo.group_size, "at least 2: the advantage of a response is measured against its group"
     )
@@ -155,22 +156,22 @@ def check_grpo(grpo: c.GrpoConfig) -> None:
     one_of("grpo.aggregation", grpo.aggregation, ("response", "constant"))
 
 
-def check_guidance(guidance: c.GuidanceConfig) -> None:
+def check_guidance(guidance: s.GuidanceConfig) -> None:
     require(0 <= guidance.gate < 1, "guidance.gate", guidance.gate, "in [0, 1)")
     require(guidance.samples >= 1, "guidance.samples", guidance.samples, "at least 1")
     require(guidance.shard_rows >= 1, "guidance.shard_rows", guidance.shard_rows, "at least 1")
     check_variance(guidance.variance, "guidance.variance")
 
 
-def check_variance(variance: c.VarianceConfig, key: str = "variance") -> None:
+def check_variance(variance: s.VarianceConfig, key: str = "variance") -> None:
     one_of(f"{key}.estimator", variance.estimator, ("exp_kl", "chi2", "ess"))
     require(variance.beta > 0, f"{key}.beta", variance.beta, "more than 0")
 
 
-def check_method(name: str, method: c.MethodConfig) -> None:
+def check_method(name: str, method: s.MethodConfig) -> None:
     key = f"method.{name}"
     require(name not in METHOD_NAME_RESERVED and "/" not in name, key, name, "a name that is not a folder of the pipeline's own")
-    one_of(f"{key}.kind", method.kind, c.KINDS)
+    one_of(f"{key}.kind", method.kind, s.KINDS)
     require(0 <= method.gate < 1, f"{key}.gate", method.gate, "in [0, 1)")
     require(method.length > 0, f"{key}.length", method.length, "more than 0, a multiple of probe.steps")
     for part in PARTS_OF_KIND.get(method.kind, ()):
@@ -200,7 +201,7 @@ PARTS_OF_KIND = {
 }
 
 
-def check_demonstrations(key: str, settings: c.DemonstrationsConfig) -> None:
+def check_demonstrations(key: str, settings: s.DemonstrationsConfig) -> None:
     one_of(f"{key}.place", settings.place, ("replace", "append"))
     one_of(f"{key}.ratio", settings.ratio, get_args(Ratio))
     require(1 <= settings.wanted <= settings.samples, f"{key}.wanted", settings.wanted, f"from 1 to {key}.samples={settings.samples}")
@@ -208,7 +209,7 @@ def check_demonstrations(key: str, settings: c.DemonstrationsConfig) -> None:
     require(0 < settings.top_p <= 1, f"{key}.top_p", settings.top_p, "in (0, 1]")
 
 
-def merge_grpo(grpo: c.GrpoConfig, changes: dict[str, Any], key: str = "grpo") -> c.GrpoConfig:
+def merge_grpo(grpo: s.GrpoConfig, changes: dict[str, Any], key: str = "grpo") -> s.GrpoConfig:
     """`grpo` with a method's own settings. Raises ConfigError naming a key that does not exist."""
     known = vars(grpo)
     for name in changes:
@@ -216,7 +217,7 @@ def merge_grpo(grpo: c.GrpoConfig, changes: dict[str, Any], key: str = "grpo") -
     return replace(grpo, **changes)
 
 
-def check_evaluate(evaluate: c.EvaluateConfig) -> None:
+def check_evaluate(evaluate: s.EvaluateConfig) -> None:
     require(evaluate.samples >= 1, "evaluate.samples", evaluate.samples, "at least 1")
     require(
         bool(evaluate.ks) and all(1 <= k <= evaluate.samples for k in evaluate.ks),
@@ -229,7 +230,7 @@ def check_evaluate(evaluate: c.EvaluateConfig) -> None:
     require(0 < evaluate.confidence < 1, "evaluate.confidence", evaluate.confidence, "in (0, 1)")
 
 
-def check_measure(measure: c.MeasureConfig) -> None:
+def check_measure(measure: s.MeasureConfig) -> None:
     for key in ("current_steps", "distances"):
         require(bool(getattr(measure, key)), f"measure.{key}", [], "at least one step, or fraction of the run")
     for key, least in (("problems", 2), ("tries", 1), ("repeats", 1), ("resamples", 100)):
@@ -239,15 +240,15 @@ def check_measure(measure: c.MeasureConfig) -> None:
 
 # What a stage's own file holds whole, and its plain numbers: the same checks as for the configuration it was resolved from.
 PARTS: dict[type, Callable[[Any], None]] = {
-    c.TaskConfig: check_task,
-    c.PolicyConfig: check_policy,
-    c.EngineConfig: check_engine,
-    c.SamplingConfig: check_sampling,
-    c.GrpoConfig: check_grpo,
-    c.VerifierConfig: check_verifier,
-    c.VarianceConfig: check_variance,
-    c.EvaluateConfig: check_evaluate,
-    c.MeasureConfig: check_measure,
+    s.TaskConfig: check_task,
+    s.PolicyConfig: check_policy,
+    s.EngineConfig: check_engine,
+    s.SamplingConfig: check_sampling,
+    s.GrpoConfig: check_grpo,
+    s.VerifierConfig: check_verifier,
+    s.VarianceConfig: check_variance,
+    s.EvaluateConfig: check_evaluate,
+    s.MeasureConfig: check_measure,
 }
 COUNTS = ("steps", "checkpoint_every", "lookback", "samples", "shard_rows")
 

@@ -1,6 +1,6 @@
 """From `conf/` and a user's overrides to one resolved configuration per stage.
 
-Hydra composes once, when the Snakefile is parsed; the dataclasses of `npo_pipeline.config` check keys and types, and
+Hydra composes once, when the Snakefile is parsed; the dataclasses of `npo_pipeline.settings` check keys and types, and
 `npo_pipeline.checks` the values. Every error is one line that names the key. No torch here.
 """
 
@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from npo_pipeline import config as c
+from npo_pipeline import settings as s
 from npo_pipeline.checks import check_root, check_stage, merge_grpo
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.storage.manifest import sha256_text
@@ -50,20 +51,20 @@ OPEN_KEYS = ("task.config.", "task.cold_start_config.")
 Stage = TypeVar("Stage")
 
 
-def load_root(experiment: str = "default", overrides: str | Sequence[str] = (), conf: Path = CONF) -> c.RootConfig:
+def load_root(experiment: str = "default", overrides: str | Sequence[str] = (), conf: Path = CONF) -> s.RootConfig:
     """Compose, type-check and validate. `overrides` is a list, or one string as a shell would split it. Raises ConfigError."""
     words = _words(overrides) if isinstance(overrides, str) else list(overrides)
     composed = _compose(experiment, [_open(word) for word in words], conf)
     try:
-        root = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(c.RootConfig), composed))
+        root = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(s.RootConfig), composed))
     except OmegaConfBaseException as error:
         raise ConfigError(_key_error(error)) from None
-    assert isinstance(root, c.RootConfig)
+    assert isinstance(root, s.RootConfig)
     check_root(root)
     return root
 
 
-def load_compared(experiment: str, overrides: Sequence[str], root: c.RootConfig, conf: Path = CONF) -> c.RootConfig:
+def load_compared(experiment: str, overrides: Sequence[str], root: s.RootConfig, conf: Path = CONF) -> s.RootConfig:
     """`root` with the methods of the comparison beside its own. Raises ConfigError, as a method may not fit the experiment."""
     names = list(dict.fromkeys([*root.method, *root.comparison.methods]))
     if unknown := [name for name in names if name not in _names(conf / "method")]:
@@ -72,7 +73,7 @@ def load_compared(experiment: str, overrides: Sequence[str], root: c.RootConfig,
     return load_root(experiment, [*words, f"method=[{','.join(names)}]"], conf)
 
 
-def stage_configs(root: c.RootConfig) -> dict[str, dict[str, Any]]:
+def stage_configs(root: s.RootConfig) -> dict[str, dict[str, Any]]:
     """The resolved configuration of every stage, by the name of its file below `config/` (without .yaml)."""
     time = resolve_timeline(root)
     shared: dict[str, Any] = {"sampling": root.sampling, "engine": root.engine, "verifier": root.task.verifier, "dtype": root.policy.dtype}
@@ -95,13 +96,13 @@ def stage_configs(root: c.RootConfig) -> dict[str, dict[str, Any]]:
     return {name: asdict(stage) for name, stage in stages.items()}
 
 
-def later_rounds(root: c.RootConfig) -> list[str]:
+def later_rounds(root: s.RootConfig) -> list[str]:
     """The runs of the second round and later: `round-2/npo` and so on, of the methods that learn from the guide stage's shards."""
-    names = [name for name, method in root.method.items() if method.kind in (*c.SCHEDULED, "online")]
+    names = [name for name, method in root.method.items() if method.kind in (*s.SCHEDULED, "online")]
     return [f"round-{number}/{name}" for number in range(2, root.rounds + 1) for name in names]
 
 
-def _round_stages(root: c.RootConfig, time: Timeline, number: int, shared: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
+def _round_stages(root: s.RootConfig, time: Timeline, number: int, shared: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
     """Guide, plan and guided stages of one round; those of a later one have its name before theirs."""
     place, first = "" if number == 1 else f"round-{number}", next(iter(root.method))
     probe_run = "probe" if number == 1 else first if number == 2 else f"round-{number - 1}/{first}"
@@ -111,7 +112,7 @@ def _round_stages(root: c.RootConfig, time: Timeline, number: int, shared: dict[
     for name, method in time.methods.items():
         if number > 1 and f"{prefix}{name}" not in later_rounds(root):
             continue
-        if method.kind in c.SCHEDULED:
+        if method.kind in s.SCHEDULED:
             plan = (name, method, time.steps, time.guide_steps, time.lookback)
             stages[f"{prefix}plan-{name}"] = c.PlanStage(VERSIONS["plan"], place, probe_run, *plan)
         # A run that is a probe for the next round keeps as many checkpoints as a probe.
@@ -120,16 +121,16 @@ def _round_stages(root: c.RootConfig, time: Timeline, number: int, shared: dict[
     return stages
 
 
-def _guided_stage(root: c.RootConfig, time: Timeline, name: str, run: dict[str, Any], every: int) -> c.GuidedStage:
+def _guided_stage(root: s.RootConfig, time: Timeline, name: str, run: dict[str, Any], every: int) -> c.GuidedStage:
     """What a schedule says is not repeated: editing it, or a method's gate, is the plan's matter."""
     method = time.methods[name]
-    live = None if method.kind in c.SCHEDULED else method
+    live = None if method.kind in s.SCHEDULED else method
     own = {"steps": round(method.length * time.steps), "grpo": merge_grpo(root.grpo, method.grpo)}
     variance = root.guidance.variance if method.kind == "online" else None
     return c.GuidedStage(VERSIONS["guided"], name=name, checkpoint_every=every, method=live, variance=variance, **(run | own))
 
 
-def _demonstrate_stage(root: c.RootConfig, name: str, method: c.MethodConfig, steps: int) -> c.DemonstrateStage:
+def _demonstrate_stage(root: s.RootConfig, name: str, method: s.MethodConfig, steps: int) -> c.DemonstrateStage:
     settings = method.demonstrations
     assert settings is not None, "checked with the configuration"
     return c.DemonstrateStage(
@@ -148,7 +149,7 @@ def _demonstrate_stage(root: c.RootConfig, name: str, method: c.MethodConfig, st
     )
 
 
-def _measure_stage(root: c.RootConfig, time: Timeline, shared: dict[str, Any]) -> c.MeasureStage:
+def _measure_stage(root: s.RootConfig, time: Timeline, shared: dict[str, Any]) -> c.MeasureStage:
     settings = resolve_measure(root.measure, time.steps, time.checkpoint_every)
     own = (time.checkpoint_every, root.guidance.gate, settings, root.guidance.variance, root.grpo)
     return c.MeasureStage(VERSIONS["measure"], *own, **shared)
@@ -235,7 +236,7 @@ def _one_line(message: str, known: DictConfig, conf: Path) -> str:
     wrong = misspelt[1] or misspelt[2]
     keys = list(_dotted(OmegaConf.to_container(known)))
     near = difflib.get_close_matches(wrong, [key for key in keys if key != wrong], n=1, cutoff=0.5)
-    return f"{wrong}: no such key" + (f"; did you mean {near[0]}?" if near else "; conf/ and npo_pipeline/config.py list them")
+    return f"{wrong}: no such key" + (f"; did you mean {near[0]}?" if near else "; conf/ and npo_pipeline/settings.py list them")
 
 
 def _no_such_file(group: str, name: str, conf: Path) -> str:

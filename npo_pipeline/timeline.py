@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from npo_pipeline.config import (
+from npo_pipeline.errors import ConfigError
+from npo_pipeline.settings import (
     AutoNpoConfig,
     MeasureConfig,
     MethodConfig,
@@ -14,7 +15,6 @@ from npo_pipeline.config import (
     StepLike,
     WindowConfig,
 )
-from npo_pipeline.errors import ConfigError
 
 
 @dataclass(frozen=True)

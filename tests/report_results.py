@@ -12,9 +12,10 @@ from typing import Any
 
 import yaml
 
-from npo_pipeline.config import ReportConfig, ReportStage
+from npo_pipeline.config import ReportStage
 from npo_pipeline.records import FinishReason, Problem, Trajectory
 from npo_pipeline.report.statistics import summarise
+from npo_pipeline.settings import ReportConfig
 from npo_pipeline.storage.atomic import write_text
 from npo_pipeline.storage.layout import Layout
 from npo_pipeline.storage.parquet import GUIDE_SHARD, PROBLEMS, SIGNAL, problem_row, trajectory_row, write_table

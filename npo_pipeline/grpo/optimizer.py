@@ -6,7 +6,7 @@ A bfloat16 weight cannot hold the change of one small step, so the optimizer upd
 import torch
 from torch import Tensor, nn
 
-from npo_pipeline.config import GrpoConfig
+from npo_pipeline.settings import GrpoConfig
 
 
 class PolicyOptimizer:

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from npo_pipeline.config import GrpoConfig
 from npo_pipeline.grpo.advantages import group_advantages
 from npo_pipeline.grpo.metrics import step_metrics
 from npo_pipeline.grpo.mixer import Mixer
@@ -18,6 +17,7 @@ from npo_pipeline.records import Group, Problem, Trajectory
 from npo_pipeline.rollout.engine import Engine
 from npo_pipeline.rollout.order import problem_batch
 from npo_pipeline.rollout.sample import sample
+from npo_pipeline.settings import GrpoConfig
 from npo_pipeline.storage.parquet import rollout_row
 from npo_pipeline.tasks.verify import Verifier
 

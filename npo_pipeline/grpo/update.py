@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from npo_pipeline.config import GrpoConfig, SamplingConfig
 from npo_pipeline.errors import NumericalError
 from npo_pipeline.grpo.loss import clipped_surrogate, kl_to_reference, shaped_surrogate, token_weights
 from npo_pipeline.grpo.optimizer import PolicyOptimizer
 from npo_pipeline.policy.logprobs import TokenBatch, collate, micro_batches, response_logprobs, score
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.records import Slot
+from npo_pipeline.settings import GrpoConfig, SamplingConfig
 
 
 @dataclass

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from npo_pipeline.config import AutoNpoConfig
 from npo_pipeline.guidance.triggers import Trend
+from npo_pipeline.settings import AutoNpoConfig
 
 Row = dict[str, Any]  # current_step, guide_step, distance, n_failed, n_covered, q, v, s, ...: as in signal.parquet
 CANDIDATE = ("distance", "current_step", "guide_step", "n_failed", "n_covered", "q", "v", "s")

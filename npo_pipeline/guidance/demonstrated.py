@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from npo_pipeline.config import DemonstrationsConfig
 from npo_pipeline.grpo.mixer import Mixed, OnPolicy
 from npo_pipeline.grpo.mixing import append, mix
 from npo_pipeline.records import Group, GuideTrajectory, Ratio
+from npo_pipeline.settings import DemonstrationsConfig
 
 Demonstrations = Mapping[str, Sequence[GuideTrajectory]]  # verified ones by problem, `wanted` of each
 

@@ -33,8 +33,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from npo_pipeline.config import GrpoConfig
 from npo_pipeline.grpo.advantages import group_advantages
+from npo_pipeline.settings import GrpoConfig
 
 Floats = NDArray[np.float64]
 Drawn = NDArray[np.floating[Any]]  # gradient estimates of one problem, or their sketches: [draws, K]

@@ -11,15 +11,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from npo_pipeline.config import MethodConfig, VarianceConfig
 from npo_pipeline.grpo.mixer import Mixed, OnPolicy
 from npo_pipeline.guidance.decision import Row, decide
 from npo_pipeline.guidance.schedule import Window
-from npo_pipeline.guidance.scheduled import mix_window
+from npo_pipeline.guidance.scheduled import Supply, mix_window
 from npo_pipeline.guidance.signal import LogRatios, signal
-from npo_pipeline.guidance.supply import Supply
 from npo_pipeline.guidance.triggers import Trend, Watch
 from npo_pipeline.records import Group, Trajectory
+from npo_pipeline.settings import MethodConfig, VarianceConfig
 from npo_pipeline.storage.guides import read_outcomes
 from npo_pipeline.storage.run_files import INTERVENTIONS, METRICS, read_jsonl
 

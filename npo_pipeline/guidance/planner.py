@@ -6,10 +6,10 @@ policy at T) made of the mistake pool before it. An intervention goes back Delta
 
 from collections.abc import Sequence
 
-from npo_pipeline.config import MethodConfig
 from npo_pipeline.guidance.decision import Row, decide
 from npo_pipeline.guidance.schedule import Schedule, Window
 from npo_pipeline.guidance.triggers import Trend, trends
+from npo_pipeline.settings import MethodConfig
 
 
 def plan_manual(name: str, method: MethodConfig) -> Schedule:

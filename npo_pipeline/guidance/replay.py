@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from npo_pipeline.config import ReplayConfig
 from npo_pipeline.grpo.mixer import Mixed, OnPolicy
 from npo_pipeline.grpo.mixing import mix
 from npo_pipeline.records import Group, GuideTrajectory, Problem, Trajectory
+from npo_pipeline.settings import ReplayConfig
 from npo_pipeline.storage.guides import read_groups
 from npo_pipeline.storage.run_files import METRICS, read_jsonl
 

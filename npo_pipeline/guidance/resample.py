@@ -5,11 +5,11 @@ What NPO gains over this run is what the future gives; the rest is what more sam
 
 from collections.abc import Callable, Sequence
 
-from npo_pipeline.config import ResampleConfig
 from npo_pipeline.grpo.mixer import Mixed, OnPolicy
 from npo_pipeline.grpo.mixing import mix
 from npo_pipeline.guidance.generate import sample_until_verified
 from npo_pipeline.records import Draw, Group, GuideTrajectory, Trajectory
+from npo_pipeline.settings import ResampleConfig
 
 SampleAt = Callable[[int, Sequence[Draw]], list[Trajectory]]  # of the live policy, at a step
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import yaml
 
-from npo_pipeline.config import WindowConfig
 from npo_pipeline.errors import ArtifactError, ConfigError, DataError
+from npo_pipeline.settings import WindowConfig
 from npo_pipeline.storage.atomic import write_text
 from npo_pipeline.timeline import check_windows
 

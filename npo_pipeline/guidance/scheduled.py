@@ -1,12 +1,13 @@
 """Methods with a schedule (npo_early, npo_late, npo, npo_rolling, autonpo): the scheduled guide goes into each gated group."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from npo_pipeline.grpo.mixer import Mixed, OnPolicy
 from npo_pipeline.grpo.mixing import mix
 from npo_pipeline.guidance.schedule import Schedule, Window
-from npo_pipeline.guidance.supply import Supply
-from npo_pipeline.records import Group, Ratio
+from npo_pipeline.records import Group, GuideTrajectory, Ratio
+
+Supply = Mapping[tuple[int, str], GuideTrajectory]  # verified guide trajectories by (guide_step, problem_id)
 
 
 def mix_window(window: Window | None, supply: Supply, groups: Sequence[Group]) -> Mixed:

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from npo_pipeline.config import AutoNpoConfig
+from npo_pipeline.settings import AutoNpoConfig
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from npo_pipeline.config import GrpoConfig, SamplingConfig
 from npo_pipeline.grpo.loss import clipped_surrogate, token_weights
 from npo_pipeline.policy.logprobs import collate, response_logprobs
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.records import Trajectory
+from npo_pipeline.settings import GrpoConfig, SamplingConfig
 
 SIZE = 16381  # a prime, so that columns of a weight matrix do not all fall into the same cells; error below 1%
 

@@ -6,8 +6,8 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from npo_pipeline.config import ScratchConfig
 from npo_pipeline.policy.policy import Policy, as_policy
+from npo_pipeline.settings import ScratchConfig
 
 PAD, EOS = "<|pad|>", "<|end|>"
 

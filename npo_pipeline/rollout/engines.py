@@ -1,9 +1,9 @@
 """The engines by their names in `engine.name`."""
 
-from npo_pipeline.config import EngineConfig, SamplingConfig
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.rollout.engine import Engine
 from npo_pipeline.rollout.hf import TransformersEngine
+from npo_pipeline.settings import EngineConfig, SamplingConfig
 
 
 def make_engine(settings: EngineConfig, sampling: SamplingConfig, policy: Policy) -> Engine:

@@ -20,9 +20,9 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from npo_pipeline.config import SamplingConfig
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.rollout.engine import Completion, Request
+from npo_pipeline.settings import SamplingConfig
 
 
 class Context:

@@ -18,6 +18,7 @@ from npo_pipeline.guidance.replay import ReplayMixer
 from npo_pipeline.guidance.resample import ResampleMixer
 from npo_pipeline.guidance.schedule import read_schedule
 from npo_pipeline.guidance.scheduled import ScheduledMixer
+from npo_pipeline.settings import MethodConfig
 from npo_pipeline.stages.cli import Context
 from npo_pipeline.stages.shards import load_demonstrations, load_guides
 from npo_pipeline.storage.manifest import read_manifest
@@ -37,6 +38,11 @@ def mixer_maker(context: Context[GuidedStage]) -> MakeMixer:
     return makers[method.kind](context) if method.kind in makers else lambda trainer: OnPolicy()
 
 
+def _method(context: Context[GuidedStage]) -> MethodConfig:
+    assert context.config.method is not None, "a method that decides live"
+    return context.config.method
+
+
 def _scheduled(context: Context[GuidedStage]) -> MakeMixer:
     config, layout = context.config, context.layout
     guide = read_manifest(layout.guide)
@@ -46,9 +52,8 @@ def _scheduled(context: Context[GuidedStage]) -> MakeMixer:
 
 
 def _online(context: Context[GuidedStage]) -> MakeMixer:
-    method, variance = context.config.method, context.config.variance
-    assert method is not None
-    assert variance is not None
+    method, variance = _method(context), context.config.variance
+    assert variance is not None, "composed for this kind"
     supply, tried = load_guides(context.layout, set(read_manifest(context.layout.guide)["guide_steps"]))
 
     def make(trainer: Trainer) -> Mixer:
@@ -60,10 +65,9 @@ def _online(context: Context[GuidedStage]) -> MakeMixer:
 
 
 def _resample(context: Context[GuidedStage]) -> MakeMixer:
-    method = context.config.method
-    assert method is not None
-    assert method.resample is not None
+    method = _method(context)
     settings, gate = method.resample, method.gate
+    assert settings is not None, "checked with the configuration"
 
     def make(trainer: Trainer) -> Mixer:
         from npo_pipeline.stages import live
@@ -74,10 +78,9 @@ def _resample(context: Context[GuidedStage]) -> MakeMixer:
 
 
 def _replay(context: Context[GuidedStage]) -> MakeMixer:
-    method = context.config.method
-    assert method is not None
-    assert method.replay is not None
+    method = _method(context)
     settings, gate = method.replay, method.gate
+    assert settings is not None, "checked with the configuration"
 
     def make(trainer: Trainer) -> Mixer:
         from npo_pipeline.stages import live
@@ -89,10 +92,8 @@ def _replay(context: Context[GuidedStage]) -> MakeMixer:
 
 
 def _demonstrations(context: Context[GuidedStage]) -> MakeMixer:
-    method = context.config.method
-    assert method is not None
-    assert method.demonstrations is not None
-    mixer = DemonstrationMixer(
-        method.demonstrations, method.gate, load_demonstrations(context.layout, context.config.name, method.demonstrations.wanted)
-    )
+    method = _method(context)
+    settings = method.demonstrations
+    assert settings is not None, "checked with the configuration"
+    mixer = DemonstrationMixer(settings, method.gate, load_demonstrations(context.layout, context.config.name, settings.wanted))
     return lambda trainer: mixer

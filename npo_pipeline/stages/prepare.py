@@ -3,8 +3,9 @@
 import shutil
 from typing import TYPE_CHECKING
 
-from npo_pipeline.config import ColdStartConfig, PrepareStage, TaskConfig
+from npo_pipeline.config import PrepareStage
 from npo_pipeline.records import Problem
+from npo_pipeline.settings import ColdStartConfig, TaskConfig
 from npo_pipeline.stages.cli import Context, parser, run_stage
 from npo_pipeline.storage.manifest import NAME, write_manifest
 from npo_pipeline.storage.parquet import PROBLEMS, problem_row, write_table

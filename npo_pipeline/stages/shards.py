@@ -6,7 +6,7 @@ from pathlib import Path
 from npo_pipeline.errors import ArtifactError
 from npo_pipeline.guidance.demonstrated import Demonstrations
 from npo_pipeline.guidance.online import Tried
-from npo_pipeline.guidance.supply import Supply
+from npo_pipeline.guidance.scheduled import Supply
 from npo_pipeline.records import GuideTrajectory, Problem, Trajectory
 from npo_pipeline.storage.guides import first_verified, read_shards
 from npo_pipeline.storage.layout import Layout

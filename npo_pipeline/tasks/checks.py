@@ -10,8 +10,8 @@ import traceback
 from collections.abc import Iterable
 from typing import Any
 
-from npo_pipeline.config import TaskConfig
 from npo_pipeline.errors import ConfigError
+from npo_pipeline.settings import TaskConfig
 from npo_pipeline.tasks.files import looks_like_path, resolve_path
 
 PIPELINE_OWN = {"seed": "task.seed", "size": "task.train_size and task.eval_size"}

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from npo_pipeline.config import TaskConfig
 from npo_pipeline.errors import DataError
+from npo_pipeline.settings import TaskConfig
 from npo_pipeline.tasks.extract import demonstrate, extract_answer
 from npo_pipeline.tasks.fields import difficulty_label, shown_question
 from npo_pipeline.tasks.files import Row, read_rows, resolve_path

@@ -4,8 +4,8 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from npo_pipeline.config import PromptConfig
 from npo_pipeline.errors import ConfigError
+from npo_pipeline.settings import PromptConfig
 
 
 def render_prompt(question: str, prompt: PromptConfig, tokenizer: Any) -> tuple[str, tuple[int, ...]]:

@@ -3,7 +3,7 @@
 Both are a pure function of the task's configuration (and of the file it names): fixed splits, the same problems in every run.
 """
 
-from npo_pipeline.config import TaskConfig
+from npo_pipeline.settings import TaskConfig
 from npo_pipeline.tasks import dataset, gym
 from npo_pipeline.tasks.raw import RawProblem
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
-from npo_pipeline.config import VerifierConfig
 from npo_pipeline.errors import DataError
 from npo_pipeline.records import Problem
+from npo_pipeline.settings import VerifierConfig
 from npo_pipeline.tasks.entries import RECIPE_KEYS
 from npo_pipeline.tasks.extract import extract_answer
 from npo_pipeline.tasks.scoring import Item, judge_chunk

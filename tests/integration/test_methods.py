@@ -2,16 +2,13 @@
 
 import csv
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from tiny import tiny_policy
 from transformers import AutoTokenizer
-from workflow_runner import Workflow
+from workflow_runner import Workflow, kill_when
 
 from npo_pipeline.policy.policy import save_policy
 from npo_pipeline.records import Group, Trajectory
@@ -100,13 +97,8 @@ def test_a_killed_run_comes_to_the_same_decisions(compared: Workflow, method: st
     decided = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     command = [sys.executable, "-m", "npo_pipeline.stages.guided", "--save-every", "1"]
     command += ["--config", str(compared.results / f"config/guided-{method}.yaml")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
-    deadline = time.monotonic() + 120
     state = folder / "state/state.json"
-    while process.poll() is None and time.monotonic() < deadline and not (state.exists() and '"step": 3' in state.read_text()):
-        time.sleep(0.002)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_when(command, lambda: state.exists() and '"step": 3' in state.read_text())
     assert not (folder / "manifest.json").exists(), "killed too late: the run had finished"
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
     assert done.returncode == 0, done.stdout

@@ -1,13 +1,10 @@
 """A run that was killed and started again equals one that was not, byte by byte."""
 
-import os
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
-from workflow_runner import Workflow
+from workflow_runner import Workflow, kill_when
 
 pytestmark = pytest.mark.slow
 
@@ -21,12 +18,7 @@ def test_kill_and_resume(finished: Workflow, name: str, config: str, run: str) -
     folder = finished.results / "seed-0" / run
     before = finished.digests(f"seed-0/{run}")
     command = stage(finished, name, config, "--save-every", "1")
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
-    deadline = time.monotonic() + 120
-    while not (folder / "state/state.json").exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_when(command, (folder / "state/state.json").exists)
     assert not (folder / "manifest.json").exists(), "killed too late: the run had finished"
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
     assert done.returncode == 0, done.stdout

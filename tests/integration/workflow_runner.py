@@ -1,9 +1,13 @@
 """The real Snakemake on the real Snakefile, with its results in a folder of their own."""
 
 import hashlib
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +57,16 @@ class Workflow:
         """The sha256 of every file, apart from times and logs."""
         files = [file for file in (self.results / below).rglob("*") if file.is_file() and not VOLATILE.search(str(file))]
         return {str(file.relative_to(self.results)): hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(files)}
+
+
+def kill_when(command: list[str], ready: Callable[[], bool]) -> None:
+    """Start a stage and kill -9 it, children included, as soon as `ready` says so."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline and not ready():
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def stage_jobs(output: str) -> set[str]:

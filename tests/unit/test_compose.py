@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from npo_pipeline import config as c
+from npo_pipeline import settings as s
 from npo_pipeline.compose import CONF, load_root, load_stage, stage_configs, to_yaml
 from npo_pipeline.errors import ConfigError
 
@@ -37,7 +38,7 @@ def choices() -> list[str]:
     return sorted(f"{group}={name}" for group in groups for name in shipped(group))
 
 
-def check_stages(root: c.RootConfig, folder: Path) -> None:
+def check_stages(root: s.RootConfig, folder: Path) -> None:
     """Each stage's file reads back as what was written, and passes the checks that a stage makes."""
     for name, values in stage_configs(root).items():
         path = folder / f"{name}.yaml"

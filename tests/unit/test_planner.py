@@ -5,10 +5,10 @@ import random
 
 import pytest
 
-from npo_pipeline.config import AutoNpoConfig, MethodConfig
 from npo_pipeline.guidance.planner import plan_autonpo
 from npo_pipeline.guidance.schedule import Schedule
 from npo_pipeline.guidance.triggers import trends
+from npo_pipeline.settings import AutoNpoConfig, MethodConfig
 
 SETTINGS = AutoNpoConfig(ema=0.2, patience=10, min_gain=0.01, entropy_drop=0.05, min_coverage=0.1, cooldown=20)
 METHOD = MethodConfig(kind="autonpo", gate=0.6, correction=False, autonpo=SETTINGS)

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from npo_pipeline.compose import PROJECT, load_root
-from npo_pipeline.config import TaskConfig
 from npo_pipeline.errors import ConfigError, DataError
 from npo_pipeline.records import Problem
+from npo_pipeline.settings import TaskConfig
 from npo_pipeline.tasks.checks import check_source
 from npo_pipeline.tasks.dataset import resolve_path
 from npo_pipeline.tasks.sources import load_cold_start, load_problems

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from npo_pipeline.compose import load_root
-from npo_pipeline.config import TaskConfig
 from npo_pipeline.errors import ConfigError, DataError
+from npo_pipeline.settings import TaskConfig
 from npo_pipeline.tasks.checks import check_source
 from npo_pipeline.tasks.sources import load_cold_start, load_problems
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from npo_pipeline.compose import later_rounds, load_compared, load_root, stage_configs, to_yaml
-from npo_pipeline.config import SCHEDULED
+from npo_pipeline.settings import SCHEDULED
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.tasks.dataset import resolve_path
 from snakemake.exceptions import WorkflowError
