@@ -204,6 +204,8 @@ PARTS_OF_KIND = {
 def check_demonstrations(key: str, settings: s.DemonstrationsConfig) -> None:
     one_of(f"{key}.place", settings.place, ("replace", "append"))
     one_of(f"{key}.ratio", settings.ratio, get_args(Ratio))
+    own = settings.policy in ("probe", "teacher")  # others have log-probs of other tokens, or none
+    require(own or "recorded" not in settings.ratio, f"{key}.ratio", settings.ratio, "policy or shaped, since its log-probs are not known")
     require(1 <= settings.wanted <= settings.samples, f"{key}.wanted", settings.wanted, f"from 1 to {key}.samples={settings.samples}")
     require(settings.temperature > 0, f"{key}.temperature", settings.temperature, "more than 0")
     require(0 < settings.top_p <= 1, f"{key}.top_p", settings.top_p, "in (0, 1]")

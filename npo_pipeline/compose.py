@@ -83,7 +83,7 @@ def stage_configs(root: s.RootConfig) -> dict[str, dict[str, Any]]:
         "probe": c.ProbeStage(VERSIONS["probe"], checkpoint_every=time.checkpoint_every, **run),
         "evaluate": c.EvaluateStage(VERSIONS["evaluate"], root.evaluate, **shared),
         "report": c.ReportStage(VERSIONS["report"], root.name, root.seeds, [*root.method, *later_rounds(root)], root.report),
-        "comparison": c.ComparisonStage(VERSIONS["comparison"], root.name, **vars(root.comparison)),
+        "comparison": c.ComparisonStage(version=VERSIONS["comparison"], name=root.name, **vars(root.comparison)),
         "measure": _measure_stage(root, time, shared),
     }
     for name, method in time.methods.items():

@@ -6,6 +6,7 @@
 from dataclasses import dataclass
 
 from npo_pipeline.settings import (
+    ComparisonConfig,
     EngineConfig,
     EvaluateConfig,
     GrpoConfig,
@@ -137,16 +138,11 @@ class ReportStage:
 
 
 @dataclass
-class ComparisonStage:
+class ComparisonStage(ComparisonConfig):
     """The methods over all seeds, in the layout of the paper's table. GRPO is the probe, so `methods` does not name it."""
 
     version: int
     name: str  # the experiment's
-    seeds: list[int]
-    methods: list[str]
-    resamples: int  # behind each bootstrap interval
-    confidence: float
-    seed: int  # of the resampling
 
 
 @dataclass

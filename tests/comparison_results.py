@@ -31,7 +31,7 @@ DEMONSTRATION_TOKENS = 4
 
 
 def comparison_of(shape: Shape, resamples: int = 400) -> ComparisonStage:
-    return ComparisonStage(1, "fixture", list(shape.seeds), list(shape.methods), resamples, 0.95, 7)
+    return ComparisonStage(list(shape.seeds), list(shape.methods), resamples, 0.95, 7, 1, "fixture")
 
 
 def write_comparison(root: Path, shape: Shape) -> Layout:

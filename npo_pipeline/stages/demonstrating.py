@@ -42,20 +42,25 @@ def from_policy(context: Context[DemonstrateStage]) -> None:
     folder, step = _source(context)
     policy = load_policy(folder, config.dtype, device)
     problems = problems_of_run(context)
+    # A teacher with a tokenizer of its own has prompts of its own, and its answers are then put into the student's tokens.
+    same_tokens = policy.tokenizer.get_vocab() == student.tokenizer.get_vocab()
+    asked = {problem.problem_id: problem if same_tokens else _asked(problem, context, policy) for problem in problems}
     found: list[Trajectory] = []
     with Verifier(config.verifier, context.options.workers) as verifier:
         engine = make_engine(config.engine, config.sampling, policy)
 
         def sample_draws(draws: Sequence[Draw]) -> list[Trajectory]:
-            asked = [(_asked(problem, context, policy, student), i) for problem, i in draws]
-            return sample(engine, policy, verifier, asked, "demonstrate", layout.seed, config.steps)
+            mine = [(asked[problem.problem_id], i) for problem, i in draws]
+            return sample(engine, policy, verifier, mine, "demonstrate", layout.seed, config.steps)
 
         progress = Progress(f"demonstrate {config.name}", -(-len(problems) // BLOCK))
         for i in progress:
             found += sample_until_verified(problems[i * BLOCK : (i + 1) * BLOCK], config.samples, sample_draws, config.wanted)
             progress.note(f"{len({t.problem_id for t in found if t.verified})} of {min(len(problems), (i + 1) * BLOCK)} problems solved")
-    by_id = {problem.problem_id: problem for problem in problems}
-    _write(context, [_as_students(t, by_id[t.problem_id], policy, student) for t in found], step, weights_sha256(policy))
+    if not same_tokens:
+        by_id = {problem.problem_id: problem for problem in problems}
+        found = [_tokenised(t, by_id[t.problem_id], student) for t in found]
+    _write(context, found, step, weights_sha256(policy))
 
 
 def _source(context: Context[DemonstrateStage]) -> tuple[Any, int | None]:
@@ -67,26 +72,14 @@ def _source(context: Context[DemonstrateStage]) -> tuple[Any, int | None]:
     return (layout.teacher_policy if context.config.policy == "teacher" else context.config.policy), None
 
 
-def _same_tokens(policy: Policy, student: Policy) -> bool:
-    return bool(policy.tokenizer.get_vocab() == student.tokenizer.get_vocab())
-
-
-def _asked(problem: Problem, context: Context[DemonstrateStage], policy: Policy, student: Policy) -> Problem:
-    """The problem as this policy reads it: a teacher with a tokenizer of its own has a prompt of its own."""
-    if _same_tokens(policy, student):
-        return problem
+def _asked(problem: Problem, context: Context[DemonstrateStage], policy: Policy) -> Problem:
+    """The problem as this policy reads it."""
     prompt, ids = render_prompt(problem.question, context.config.prompt, policy.tokenizer)
     return replace(problem, prompt=prompt, prompt_token_ids=ids)
 
 
-def _as_students(trajectory: Trajectory, problem: Problem, policy: Policy, student: Policy) -> Trajectory:
-    """The trajectory in the student's tokens. Log-probs of other tokens mean nothing here, so they are 0: LUFFY needs none."""
-    if _same_tokens(policy, student):
-        return trajectory
-    return _tokenised(trajectory, problem, student)
-
-
 def _tokenised(trajectory: Trajectory, problem: Problem, student: Policy) -> Trajectory:
+    """The trajectory in the student's tokens. Log-probs of other tokens mean nothing here, so they are 0: LUFFY needs none."""
     ids = tuple(student.tokenizer.encode(trajectory.response_text, add_special_tokens=False)) + student.stop_ids[:1]
     return replace(trajectory, prompt_token_ids=problem.prompt_token_ids, response_token_ids=ids, behaviour_logprobs=(0.0,) * len(ids))
 

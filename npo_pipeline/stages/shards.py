@@ -1,6 +1,6 @@
 """Trajectories of other policies, read from their shards and matched to the prompts of this experiment."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from npo_pipeline.errors import ArtifactError
@@ -18,8 +18,9 @@ def load_guides(layout: Layout, guide_steps: Collection[int]) -> tuple[Supply, T
     """Verified trajectories of the guide checkpoints, and what each of them tried. Raises ArtifactError if they answer other prompts."""
     supply: dict[tuple[int, str], GuideTrajectory] = {}
     tried: dict[int, set[str]] = {}
+    problems = read_problems(layout.problems)
     for step in sorted(guide_steps):
-        trajectories = read_checked(layout, layout.guide_step(step))
+        trajectories = read_checked(layout, layout.guide_step(step), problems)
         tried[step] = {trajectory.problem_id for trajectory in trajectories}
         supply |= {(step, problem_id): GuideTrajectory(t, step) for problem_id, t in first_verified(trajectories).items()}
     return supply, tried
@@ -30,17 +31,18 @@ def load_demonstrations(layout: Layout, method: str, wanted: int) -> Demonstrati
     folder = layout.demonstrations(method)
     step = read_manifest(folder)["guide_step"]
     found: dict[str, list[GuideTrajectory]] = {}
-    for trajectory in read_checked(layout, folder):
+    for trajectory in read_checked(layout, folder, read_problems(layout.problems)):
         if trajectory.verified:
             found.setdefault(trajectory.problem_id, []).append(GuideTrajectory(trajectory, step))
     return {problem_id: guides[:wanted] for problem_id, guides in found.items() if len(guides) >= wanted}
 
 
-def read_checked(layout: Layout, folder: Path) -> list[Trajectory]:
-    problems = {problem.problem_id: problem for problem in read_problems(layout.problems)}
+def read_checked(layout: Layout, folder: Path, problems: Sequence[Problem]) -> list[Trajectory]:
+    """The trajectories of a folder of shards. Raises ArtifactError if one answers another prompt than the problem has."""
+    known = {problem.problem_id: problem for problem in problems}
     shards = read_shards(folder)
     for trajectory, prompt_sha256 in shards:
-        check_prompt(layout, folder, problems.get(trajectory.problem_id), prompt_sha256)
+        check_prompt(layout, folder, known.get(trajectory.problem_id), prompt_sha256)
     return [trajectory for trajectory, _ in shards]
 
 

@@ -94,7 +94,6 @@ def test_one_more_seed_only_adds_its_own_jobs(compared: Workflow) -> None:
 def test_a_killed_run_comes_to_the_same_decisions(compared: Workflow, method: str) -> None:
     folder = compared.results / "seed-0" / method
     before = compared.digests(f"seed-0/{method}")
-    decided = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     command = [sys.executable, "-m", "npo_pipeline.stages.guided", "--save-every", "1"]
     command += ["--config", str(compared.results / f"config/guided-{method}.yaml")]
     state = folder / "state/state.json"
@@ -103,7 +102,6 @@ def test_a_killed_run_comes_to_the_same_decisions(compared: Workflow, method: st
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
     assert done.returncode == 0, done.stdout
     assert f"{method}: resuming from step " in done.stdout
-    assert decided == list(range(6))
     assert compared.digests(f"seed-0/{method}") == before
 
 

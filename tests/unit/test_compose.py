@@ -109,6 +109,10 @@ WRONG = [
     ),
     ("method=[luffy] method.luffy.demonstrations.place=x", "method.luffy.demonstrations.place='x': expected one of replace, append"),
     ("method=[luffy] method.luffy.demonstrations.ratio=x", "method.luffy.demonstrations.ratio='x': expected one of policy, recorded"),
+    (
+        "method=[luffy] method.luffy.demonstrations.policy=a.jsonl method.luffy.demonstrations.ratio=recorded",
+        "method.luffy.demonstrations.ratio='recorded': expected policy or shaped",
+    ),
     ("method=[luffy] +method.luffy.grpo.clip=1", "method.luffy.grpo.clip=1: expected a key of grpo"),
     ("method=[luffy] policy.teacher=null", "method.luffy.demonstrations.policy='teacher': expected a model directory"),
     ("method=[resample] method.resample.resample=null", "method.resample.resample=None: expected its settings"),
