@@ -4,6 +4,7 @@ Axis suffixes, here and in the code: `_P` problem, `_G` group member (slot), `_T
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 Source = Literal["on_policy", "guide"]
@@ -12,10 +13,31 @@ FinishReason = Literal["stop", "length"]
 
 
 @dataclass(frozen=True)
+class Image:
+    """An image file of a problem: where it lies, what it is, and its size in pixels.
+
+    Example: `Image("images/3fd0...77.png", "3fd0...77", 64, 64)`. `folder` is the experiment's prepare folder; it is no part of the
+    identity and is not stored, so that results can be moved.
+    """
+
+    path: str  # relative to the prepare folder
+    sha256: str  # of the file
+    width: int
+    height: int
+    folder: Path = field(default=Path(), compare=False, repr=False)
+
+    @property
+    def file(self) -> Path:
+        """The file to open (npo_pipeline.storage.images.load_image)."""
+        return self.folder / self.path
+
+
+@dataclass(frozen=True)
 class Problem:
     """A question with a verifiable answer.
 
     Example: `Problem("train-000007", "train", "Sort: 3, 1, 2", "['1', '2', '3']", "3", "Sort: 3, 1, 2\\n", (5, 9, 2))`.
+    The prompt is stored unexpanded: it holds one placeholder token per image, in the order of `images`.
     """
 
     problem_id: str
@@ -26,6 +48,7 @@ class Problem:
     prompt: str  # the rendered prompt: what the policy reads
     prompt_token_ids: tuple[int, ...]
     metadata: dict[str, Any] = field(default_factory=dict)  # what the verifier needs beside the answer
+    images: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,6 +69,7 @@ class Trajectory:
     verified: bool
     finish_reason: FinishReason
     response_text: str
+    images: tuple[Image, ...] = ()  # the problem's: what the prompt's placeholders stand for
 
 
 Draw = tuple[Problem, int]  # a problem and the index of a sample of it

@@ -4,15 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from npo_pipeline.records import FinishReason
+from npo_pipeline.records import FinishReason, Image
 
 
 @dataclass(frozen=True)
 class Request:
-    """One response to sample. `seed` alone decides its randomness, whatever else is in the batch."""
+    """One response to sample. `seed` alone decides its randomness, whatever else is in the batch.
+
+    The prompt is unexpanded: one placeholder token per image, in the order of `images` (npo_pipeline.storage.images opens them).
+    """
 
     prompt_token_ids: tuple[int, ...]
     seed: int
+    images: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ def sample(
     engine: Engine, policy: Policy, verifier: Verifier, draws: Sequence[Draw], purpose: str, seed: int, step: int
 ) -> list[Trajectory]:
     """One verified trajectory per draw, in their order. Seeds are of (purpose, seed, step, problem, index)."""
-    requests = [Request(problem.prompt_token_ids, sample_seed(purpose, seed, step, problem.problem_id, i)) for problem, i in draws]
+    requests = [Request(p.prompt_token_ids, sample_seed(purpose, seed, step, p.problem_id, i), p.images) for p, i in draws]
     completions = engine.generate(requests)
     texts = [decode(policy, completion) for completion in completions]
     verdicts = verifier.judge([(problem, text) for (problem, _), text in zip(draws, texts, strict=True)])
@@ -28,6 +28,7 @@ def sample(
             verified=verdict.verified,
             finish_reason=completion.finish_reason,
             response_text=text,
+            images=problem.images,
         )
         for (problem, index), completion, text, verdict in zip(draws, completions, texts, verdicts, strict=True)
     ]

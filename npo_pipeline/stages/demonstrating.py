@@ -106,7 +106,7 @@ def _judged(context: Context[DemonstrateStage], matched: Sequence[tuple[Problem,
         verdicts = verifier.judge(list(matched))
     found = []
     for i, ((problem, text), verdict) in enumerate(zip(matched, verdicts, strict=True)):
-        read = Trajectory(problem.problem_id, i, (), (), (), verdict.reward, verdict.verified, "stop", text)
+        read = Trajectory(problem.problem_id, i, (), (), (), verdict.reward, verdict.verified, "stop", text, problem.images)
         found.append(_tokenised(read, problem, student))
     return found
 

@@ -10,8 +10,8 @@ from npo_pipeline.guidance.scheduled import Supply
 from npo_pipeline.records import GuideTrajectory, Problem, Trajectory
 from npo_pipeline.storage.guides import first_verified, read_shards
 from npo_pipeline.storage.layout import Layout
-from npo_pipeline.storage.manifest import read_manifest, sha256_text
-from npo_pipeline.storage.parquet import read_problems
+from npo_pipeline.storage.manifest import read_manifest
+from npo_pipeline.storage.parquet import prompt_digest, read_problems
 
 
 def load_guides(layout: Layout, guide_steps: Collection[int]) -> tuple[Supply, Tried]:
@@ -38,16 +38,16 @@ def load_demonstrations(layout: Layout, method: str, wanted: int) -> Demonstrati
 
 
 def read_checked(layout: Layout, folder: Path, problems: Sequence[Problem]) -> list[Trajectory]:
-    """The trajectories of a folder of shards. Raises ArtifactError if one answers another prompt than the problem has."""
+    """The trajectories of a folder of shards. Raises ArtifactError if one answers another prompt or image than the problem has."""
     known = {problem.problem_id: problem for problem in problems}
-    shards = read_shards(folder)
+    shards = read_shards(folder, layout.prepare)
     for trajectory, prompt_sha256 in shards:
         check_prompt(layout, folder, known.get(trajectory.problem_id), prompt_sha256)
     return [trajectory for trajectory, _ in shards]
 
 
 def check_prompt(layout: Layout, folder: Path, problem: Problem | None, prompt_sha256: str) -> None:
-    if problem is None or sha256_text(problem.prompt) != prompt_sha256:
+    if problem is None or prompt_digest(problem.prompt, problem.images) != prompt_sha256:
         raise ArtifactError(
             f"{folder}: its trajectories answer other prompts than {layout.problems} holds; delete {folder.parent} and run its stage again"
         )

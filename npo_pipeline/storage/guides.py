@@ -1,6 +1,7 @@
 """Guide shards on disk, and what the guide stage reads of the probe's roll-outs."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +44,15 @@ def verify_guide(guide: Path, folder: Path) -> Manifest:
     return verify(folder, fix=fix)
 
 
-def read_shards(folder: Path) -> list[tuple[Trajectory, str]]:
+def read_shards(folder: Path, prepare: Path = Path()) -> list[tuple[Trajectory, str]]:
     """All trajectories of a guide checkpoint, or of a method's demonstrations, each with the sha256 of the prompt it answers.
 
+    `prepare` is the folder that images lie in, for who opens them.
     Raises ArtifactError if the manifest or one of its files is missing or damaged.
     """
     manifest = verify_guide(folder.parent, folder) if folder.name.startswith("step-") else verify(folder)
     names = sorted(name for name in manifest["files"] if name.startswith("trajectories-"))
-    return [(row_trajectory(row), row["prompt_sha256"]) for name in names for row in read_rows(folder / name, GUIDE_SHARD)]
+    return [(row_trajectory(row, prepare), row["prompt_sha256"]) for name in names for row in read_rows(folder / name, GUIDE_SHARD)]
 
 
 def first_verified(trajectories: Sequence[Trajectory]) -> dict[str, Trajectory]:
@@ -67,7 +69,8 @@ def read_groups(run: Path, step: int, problems: Mapping[str, Problem]) -> list[G
     slots: dict[str, list[Slot]] = {}
     accuracy: dict[str, float] = {}
     for row in read_rows(rollouts(run, step), ROLLOUT):
-        slots.setdefault(row["problem_id"], []).append(Slot(row_trajectory(row), row["source"], row["guide_step"]))
+        trajectory = replace(row_trajectory(row), images=problems[row["problem_id"]].images)
+        slots.setdefault(row["problem_id"], []).append(Slot(trajectory, row["source"], row["guide_step"]))
         accuracy[row["problem_id"]] = row["group_accuracy"]
     return [Group(problems[i], tuple(members), accuracy[i], accuracy[i]) for i, members in slots.items()]
 

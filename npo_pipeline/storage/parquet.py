@@ -10,11 +10,14 @@ import pyarrow.parquet as pq
 
 from npo_pipeline import __version__
 from npo_pipeline.errors import ArtifactError
-from npo_pipeline.records import Problem, Slot, Trajectory
+from npo_pipeline.records import Image, Problem, Slot, Trajectory
 from npo_pipeline.storage.atomic import write_file
 from npo_pipeline.storage.manifest import sha256_text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+# Reference and hash: the files themselves lie in prepare/images.
+IMAGES = pa.list_(pa.struct([("path", pa.string()), ("sha256", pa.string()), ("width", pa.int32()), ("height", pa.int32())]))
 
 PROBLEMS = pa.schema(
     [
@@ -26,6 +29,7 @@ PROBLEMS = pa.schema(
         ("prompt", pa.string()),
         ("prompt_token_ids", pa.list_(pa.int32())),
         ("metadata", pa.string()),  # JSON
+        ("images", IMAGES),
     ]
 )
 
@@ -42,6 +46,7 @@ _TRAJECTORY = [
     ("response_text", pa.string()),
     ("prompt_sha256", pa.string()),
     ("policy_sha256", pa.string()),
+    ("images", IMAGES),
 ]
 
 GUIDE_SHARD = pa.schema(_TRAJECTORY)
@@ -158,32 +163,53 @@ def read_rows(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
 
 
 def problem_row(problem: Problem) -> dict[str, Any]:
-    return vars(problem) | {"metadata": json.dumps(problem.metadata, sort_keys=True)}
+    return vars(problem) | {"metadata": json.dumps(problem.metadata, sort_keys=True), "images": _image_rows(problem.images)}
 
 
 def read_problems(path: Path) -> list[Problem]:
-    rows = read_rows(path, PROBLEMS)
-    return [Problem(**row | {"prompt_token_ids": tuple(row["prompt_token_ids"]), "metadata": json.loads(row["metadata"])}) for row in rows]
+    """The problems of `prepare/problems.parquet`; their images lie beside it."""
+    return [_problem(row, path.parent) for row in read_rows(path, PROBLEMS)]
+
+
+def _problem(row: dict[str, Any], folder: Path) -> Problem:
+    read = {"prompt_token_ids": tuple(row["prompt_token_ids"]), "metadata": json.loads(row["metadata"])}
+    return Problem(**row | read | {"images": _images(row, folder)})
+
+
+def _image_rows(images: Sequence[Image]) -> list[dict[str, Any]]:
+    return [{"path": image.path, "sha256": image.sha256, "width": image.width, "height": image.height} for image in images]
+
+
+def _images(row: dict[str, Any], folder: Path) -> tuple[Image, ...]:
+    return tuple(Image(**image, folder=folder) for image in row["images"])
+
+
+def prompt_digest(prompt: str, images: Sequence[Image]) -> str:
+    """The identity of what was asked: sha256 of the prompt's text and of the hashes of its images, if it has any."""
+    return sha256_text("\n".join([prompt, *(image.sha256 for image in images)]))
 
 
 def trajectory_row(trajectory: Trajectory, guide_step: int | None, prompt: str, policy_sha256: str | None) -> dict[str, Any]:
-    """A row of a guide shard. `prompt` is hashed, so that a shard can be matched to the problems it was made for."""
+    """A row of a guide shard. The prompt is hashed with its images, so that a shard can be matched to the problems it was made for."""
     row = {key: value for key, value in vars(trajectory).items() if key != "behaviour_logprobs"}
     return row | {
         "guide_step": guide_step,
         "guide_logprobs": trajectory.behaviour_logprobs,
-        "prompt_sha256": sha256_text(prompt),
+        "prompt_sha256": prompt_digest(prompt, trajectory.images),
         "policy_sha256": policy_sha256,
+        "images": _image_rows(trajectory.images),
     }
 
 
-def row_trajectory(row: dict[str, Any]) -> Trajectory:
+def row_trajectory(row: dict[str, Any], folder: Path = Path()) -> Trajectory:
+    """The trajectory of a row of a shard or roll-out file; `folder` is the prepare folder that its images lie in."""
     names = ("problem_id", "sample_index", "reward", "verified", "finish_reason", "response_text")
     return Trajectory(
         **{name: row[name] for name in names},
         prompt_token_ids=tuple(row["prompt_token_ids"]),
         response_token_ids=tuple(row["response_token_ids"]),
         behaviour_logprobs=tuple(row["guide_logprobs"]),
+        images=_images(row, folder),
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from npo_pipeline import __version__
 from npo_pipeline.errors import ArtifactError, StorageError
-from npo_pipeline.records import Problem, Slot, Trajectory
+from npo_pipeline.records import Image, Problem, Slot, Trajectory
 from npo_pipeline.storage import parquet
 from npo_pipeline.storage.atomic import new_folder, write_file, write_text
 from npo_pipeline.storage.guides import read_shards, write_shards
@@ -146,8 +146,9 @@ def test_a_missing_manifest_or_fact_is_named(tmp_path: Path) -> None:
         read_manifest(stage_folder(tmp_path))["lookback"]
 
 
-PROBLEM = Problem("train-000000", "train", "Größe?", "3", "1", "Größe?\n", (5, 9), {"index": 1})
-TRAJECTORY = Trajectory("train-000000", 1, (5, 9), (7, 1), (-0.5, -0.25), 1.0, True, "stop", "3 \U0001f600")
+IMAGES = (Image("images/ab.png", "ab", 64, 48), Image("images/cd.jpeg", "cd", 32, 16))
+PROBLEM = Problem("train-000000", "train", "Größe?", "3", "1", "Größe?\n", (5, 9), {"index": 1}, IMAGES)
+TRAJECTORY = Trajectory("train-000000", 1, (5, 9), (7, 1), (-0.5, -0.25), 1.0, True, "stop", "3 \U0001f600", IMAGES)
 FACTS = {"step": 0, "slot": 1, "advantage": 0.5, "group_accuracy": 0.25, "trainer_logprobs": [-0.5, -0.25]}
 TABLES = {
     "problems": (parquet.PROBLEMS, parquet.problem_row(PROBLEM)),
@@ -175,13 +176,14 @@ def test_every_kind_of_table_says_where_it_is_from(tmp_path: Path, kind: str, co
     path = parquet.write_table(tmp_path / f"{kind}.parquet", [row] * count, schema, SHA, {"temperature": 0.7})
     metadata = pq.read_schema(path).metadata
     found = {key: metadata[f"npo.{key}".encode()].decode() for key in ("schema_version", "config_sha256", "code_version", "temperature")}
-    assert found == {"schema_version": "1", "config_sha256": SHA, "code_version": __version__, "temperature": "0.7"}
+    assert found == {"schema_version": "2", "config_sha256": SHA, "code_version": __version__, "temperature": "0.7"}
     assert parquet.read_table(path, schema).num_rows == count
 
 
 def test_problems_and_shards_come_back_as_they_were(tmp_path: Path) -> None:
     path = parquet.write_table(tmp_path / "problems.parquet", [parquet.problem_row(PROBLEM)], parquet.PROBLEMS, SHA)
     assert parquet.read_problems(path) == [PROBLEM]
+    assert [image.file for image in parquet.read_problems(path)[0].images] == [tmp_path / image.path for image in IMAGES]
     folder = tmp_path / "guide/step-000002"
     rows = [parquet.trajectory_row(TRAJECTORY, 2, PROBLEM.prompt, SHA)] * 5
     files = write_shards(folder, rows, 2, SHA, {"guide_step": 2})
@@ -203,10 +205,10 @@ def foreign(path: Path, metadata: dict[str, str]) -> None:
         (Path.unlink, "not a readable Parquet file"),
         (lambda path: path.write_bytes(path.read_bytes()[:40]), "not a readable Parquet file"),
         (lambda path: path.write_bytes(b""), "not a readable Parquet file"),
-        (lambda path: foreign(path, {}), "schema version None, this code reads 1"),
-        (lambda path: foreign(path, {"npo.schema_version": "2"}), "schema version 2, this code reads 1"),
+        (lambda path: foreign(path, {}), "schema version None, this code reads 2"),
+        (lambda path: foreign(path, {"npo.schema_version": "3"}), "schema version 3, this code reads 2"),
         (lambda path: foreign(path, {"npo.schema_version": "x"}), "not a readable Parquet file"),
-        (lambda path: foreign(path, {"npo.schema_version": "1"}), "column 'current_step' is missing"),
+        (lambda path: foreign(path, {"npo.schema_version": "2"}), "column 'current_step' is missing"),
     ],
 )
 def test_a_table_of_another_kind_is_refused(tmp_path: Path, damage: Any, message: str) -> None:
