@@ -99,8 +99,17 @@ def check_policy(policy: s.PolicyConfig) -> None:
     one_of("policy.dtype", policy.dtype, ("float32", "bfloat16"))
     if policy.source != "scratch":
         require(bool(policy.path), "policy.path", policy.path, "a model directory or hub name, for example policy.path=./my-model")
+    if policy.lora:
+        check_lora(policy.lora, "policy.lora")
     if policy.source == "pretrained" and policy.path and (policy.path.startswith((".", "/", "~")) or Path(policy.path).exists()):
         check_model_directory(Path(policy.path).expanduser())
+
+
+def check_lora(lora: s.LoraConfig, key: str = "lora") -> None:
+    require(lora.rank >= 1, f"{key}.rank", lora.rank, "at least 1")
+    require(lora.alpha > 0, f"{key}.alpha", lora.alpha, "more than 0")
+    require(lora.dropout == 0, f"{key}.dropout", lora.dropout, "0, since the ratio of a policy to itself must be 1")
+    require(bool(lora.target_modules), f"{key}.target_modules", [], "names of linear layers, or [all-linear]")
 
 
 def check_model_directory(path: Path) -> None:
@@ -247,6 +256,7 @@ PARTS: dict[type, Callable[[Any], None]] = {
     s.EngineConfig: check_engine,
     s.SamplingConfig: check_sampling,
     s.GrpoConfig: check_grpo,
+    s.LoraConfig: check_lora,
     s.VerifierConfig: check_verifier,
     s.VarianceConfig: check_variance,
     s.EvaluateConfig: check_evaluate,

@@ -10,6 +10,7 @@ from npo_pipeline.settings import (
     EngineConfig,
     EvaluateConfig,
     GrpoConfig,
+    LoraConfig,
     MeasureConfig,
     MethodConfig,
     PolicyConfig,
@@ -43,6 +44,7 @@ class RunStage:
     engine: EngineConfig
     verifier: VerifierConfig
     dtype: str
+    lora: LoraConfig | None
 
 
 @dataclass

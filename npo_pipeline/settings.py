@@ -81,6 +81,18 @@ class TeacherConfig:
 
 
 @dataclass
+class LoraConfig:
+    """Train low-rank adapters only (npo_pipeline.policy.lora): checkpoints are adapters then, and `policy/` is merged."""
+
+    rank: int
+    alpha: float  # the adapter's output counts alpha / rank
+    dropout: float = 0.0  # 0 is all that is allowed: a policy's ratio to itself must be 1
+    target_modules: list[str] = field(
+        default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    )  # last parts of the linear layers' names, or [all-linear]
+
+
+@dataclass
 class PolicyConfig:
     source: str  # "scratch" (built and cold-started here), "pretrained" (directory or hub name), "gguf" (file in a package)
     path: str | None  # pretrained: directory or hub name; gguf: "package:file.gguf"
@@ -90,6 +102,7 @@ class PolicyConfig:
     scratch: ScratchConfig
     cold_start: ColdStartConfig
     teacher: TeacherConfig | None = None  # source scratch only; made when a method asks for it
+    lora: LoraConfig | None = None  # null: the whole policy is trained
 
 
 @dataclass

@@ -17,6 +17,7 @@ from npo_pipeline.errors import NumericalError
 from npo_pipeline.grpo.loss import clipped_surrogate, kl_to_reference, shaped_surrogate, token_weights
 from npo_pipeline.grpo.optimizer import PolicyOptimizer
 from npo_pipeline.policy.logprobs import TokenBatch, collate, micro_batches, response_logprobs, score
+from npo_pipeline.policy.lora import without_adapter
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.records import Slot
 from npo_pipeline.settings import GrpoConfig, SamplingConfig
@@ -56,7 +57,10 @@ class Rows:
 
 
 class Updater:
-    """Turns slots and advantages into optimizer steps. `reference` is the initial policy where kl_coef > 0, else None."""
+    """Turns slots and advantages into optimizer steps.
+
+    `reference` is the initial policy where kl_coef > 0, else None; with LoRA the policy's own model, read without its adapter.
+    """
 
     def __init__(self, policy: Policy, settings: GrpoConfig, sampling: SamplingConfig, reference: PreTrainedModel | None = None) -> None:
         self.policy, self.settings, self.sampling, self.reference = policy, settings, sampling, reference
@@ -102,7 +106,8 @@ class Updater:
         if self.reference is None:
             return None
         pairs = Rows(slots, [], None).tokens(range(len(slots)))
-        return score(self.reference, pairs, self.policy.pad_id, self.sampling.temperature, self.settings.micro_batch_tokens)
+        with without_adapter(self.reference):
+            return score(self.reference, pairs, self.policy.pad_id, self.sampling.temperature, self.settings.micro_batch_tokens)
 
     def _backward(self, rows: Rows, picked: Sequence[int], responses: int, result: UpdateResult) -> float:
         """Accumulate the gradient of one micro-batch; returns its share of the loss."""

@@ -4,6 +4,7 @@ Directories are ordinary Hugging Face ones: `AutoModelForCausalLM.from_pretraine
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from npo_pipeline.errors import ArtifactError, ConfigError
+from npo_pipeline.policy.lora import base_of, has_lora, is_adapter, load_adapter, load_adapter_weights, merged_weights, save_adapter
 from npo_pipeline.storage.atomic import new_folder
 
 WEIGHTS = "model.safetensors"
@@ -32,6 +34,13 @@ class Policy:
     def device(self) -> torch.device:
         return self.model.device
 
+    def effective_weights(self) -> Iterable[tuple[str, torch.Tensor]]:
+        """(name, tensor) pairs that make a plain model act as this policy does: what an engine of its own is given.
+
+        Without LoRA the model's own tensors, a tied head beside its embedding; with LoRA merged ones, made anew in each call.
+        """
+        return merged_weights(self.model) if has_lora(self.model) else self.model.state_dict().items()
+
 
 def as_policy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Policy:
     """Wrap a model. Its own sampling defaults (temperature, penalties) are dropped: sampling is the configuration's matter.
@@ -50,7 +59,14 @@ def as_policy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Pol
 
 
 def load_policy(source: str | Path, dtype: str, device: str = "cpu", revision: str | None = None) -> Policy:
-    """Load a model directory or hub name. Raises ConfigError if it is not a causal LM with safetensors weights."""
+    """Load a model directory or hub name, or an adapter's directory with its base.
+
+    Raises ConfigError if it is not a causal LM with safetensors weights, ArtifactError for an adapter that does not fit.
+    """
+    if is_adapter(source):
+        policy = load_policy(base_of(Path(source)), dtype, device)
+        load_adapter(policy.model, Path(source))
+        return policy
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
         model, report = AutoModelForCausalLM.from_pretrained(
@@ -73,14 +89,22 @@ def load_policy(source: str | Path, dtype: str, device: str = "cpu", revision: s
 
 
 def save_policy(policy: Policy, folder: Path) -> None:
-    """Write an ordinary Hugging Face directory, atomically. Raises StorageError if the disk refuses."""
+    """Write a checkpoint, atomically: an ordinary Hugging Face directory, or with LoRA a peft one. Raises StorageError."""
+    if not has_lora(policy.model):
+        return export_policy(policy, folder)
     with new_folder(folder) as partial:
-        policy.model.save_pretrained(partial)
+        save_adapter(policy.model, partial, folder)
+
+
+def export_policy(policy: Policy, folder: Path) -> None:
+    """Write an ordinary Hugging Face directory, atomically; an adapter is merged into its base. Raises StorageError."""
+    with new_folder(folder) as partial:
+        policy.model.save_pretrained(partial, state_dict=dict(policy.effective_weights()))
         policy.tokenizer.save_pretrained(partial)
 
 
 def weights_sha256(policy: Policy) -> str:
-    """sha256 over names and bytes of all weights: the policy's identity in Parquet columns, whatever file it came from."""
+    """sha256 over names and bytes of all weights, with LoRA of base and adapter: the policy's identity, whatever file it came from."""
     digest = hashlib.sha256()
     for name, tensor in sorted(policy.model.state_dict().items()):
         digest.update(name.encode())
@@ -90,6 +114,8 @@ def weights_sha256(policy: Policy) -> str:
 
 def load_weights(policy: Policy, folder: Path) -> None:
     """Put another checkpoint's weights into the loaded model, in place. Raises ArtifactError if they do not fit or are damaged."""
+    if has_lora(policy.model):
+        return load_adapter_weights(policy.model, folder)
     try:
         weights = {name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(file).items()}
         missing, unexpected = policy.model.load_state_dict(weights, strict=False)

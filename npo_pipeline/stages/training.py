@@ -4,12 +4,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from transformers import PreTrainedModel
+
 from npo_pipeline.config import RunStage
 from npo_pipeline.grpo.loop import RunLength, train
 from npo_pipeline.grpo.mixer import OnPolicy
 from npo_pipeline.grpo.step import Trainer
 from npo_pipeline.grpo.update import Updater
-from npo_pipeline.policy.policy import load_policy, save_policy
+from npo_pipeline.policy.lora import add_lora
+from npo_pipeline.policy.policy import Policy, export_policy, load_policy
 from npo_pipeline.records import Problem
 from npo_pipeline.rollout.engines import make_engine
 from npo_pipeline.runtime import pick_device
@@ -37,7 +40,7 @@ def run_training(context: Context[Run], name: str, make_mixer: MakeMixer = lambd
         trainer.mixer = make_mixer(trainer)
         train(trainer, files, length, name, fingerprint(context, inputs))
         if name != "probe":
-            save_policy(trainer.policy, layout.policy(name))
+            export_policy(trainer.policy, layout.policy(name))
     files.finish(name, {"steps": config.steps, "seed": layout.seed})
 
 
@@ -47,11 +50,19 @@ def make_trainer(context: Context[Run]) -> Iterator[Trainer]:
     config, layout = context.config, context.layout
     device = pick_device(context.options.device)
     policy = load_policy(layout.initial_policy, config.dtype, device)
-    reference = load_policy(layout.initial_policy, config.dtype, device).model if config.grpo.kl_coef > 0 else None
+    if config.lora:  # the seed's probe and guided runs start from the same adapter
+        add_lora(policy.model, config.lora, layout.initial_policy, layout.seed)
+    reference = _reference(context, policy) if config.grpo.kl_coef > 0 else None
     updater = Updater(policy, config.grpo, config.sampling, reference)
     with Verifier(config.verifier, context.options.workers) as verifier:
         engine = make_engine(config.engine, config.sampling, policy)
         yield Trainer(policy, engine, verifier, updater, problems_of(layout, "train"), config.grpo, layout.seed, OnPolicy())
+
+
+def _reference(context: Context[Run], policy: Policy) -> PreTrainedModel:
+    """The initial policy: a second copy, or with LoRA the frozen base that is loaded already."""
+    config = context.config
+    return policy.model if config.lora else load_policy(context.layout.initial_policy, config.dtype, str(policy.device)).model
 
 
 def fingerprint(context: Context[Run], inputs: str) -> str:
