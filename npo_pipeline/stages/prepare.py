@@ -1,18 +1,20 @@
 """prepare: problems with rendered prompts, and the initial policy as a Hugging Face directory."""
 
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from npo_pipeline.config import PrepareStage
 from npo_pipeline.records import Problem
 from npo_pipeline.settings import ColdStartConfig, TaskConfig
 from npo_pipeline.stages.cli import Context, parser, run_stage
+from npo_pipeline.storage.hub import hub_commit
 from npo_pipeline.storage.manifest import NAME, write_manifest
 from npo_pipeline.storage.parquet import PROBLEMS, problem_row, write_table
 from npo_pipeline.tasks.checks import check_source
 from npo_pipeline.tasks.prompts import render_prompt
 from npo_pipeline.tasks.raw import RawProblem
-from npo_pipeline.tasks.sources import load_cold_start, load_problems
+from npo_pipeline.tasks.sources import describe_sources, load_cold_start, load_problems
 
 if TYPE_CHECKING:
     from npo_pipeline.policy.policy import Policy
@@ -25,16 +27,19 @@ def run(context: Context[PrepareStage]) -> None:
     cold = load_cold_start(task, context.config.policy.cold_start.examples) if context.config.policy.cold_start.steps else []
     (folder / NAME).unlink(missing_ok=True)
 
-    from npo_pipeline.policy.policy import save_policy
+    from npo_pipeline.policy.policy import export_policy
 
     policy = initial_policy(context, [*train, *cold])
     rows = [problem_row(problem) for problem in render([*train, *held_out], context.config.task, policy)]
     warm_up(policy, render(cold, context.config.task, policy), context.config.policy.cold_start, context.config.policy.seed)
     shutil.rmtree(folder, ignore_errors=True)
     write_table(context.layout.problems, rows, PROBLEMS, context.config_sha256)
-    save_policy(policy, context.layout.initial_policy)
+    export_policy(policy, context.layout.initial_policy)
     files = [context.layout.problems, *context.layout.initial_policy.rglob("*")]
-    write_manifest(folder, "prepare", context.config_sha256, files, {"train": len(train), "eval": len(held_out)})
+    facts = {"train": len(train), "eval": len(held_out), "sources": describe_sources(task)}
+    if context.config.policy.source == "pretrained":
+        facts["policy"] = {"revision": context.config.policy.revision, "commit": policy_commit(context)}
+    write_manifest(folder, "prepare", context.config_sha256, files, facts)
 
 
 def initial_policy(context: Context[PrepareStage], texts: list[RawProblem]) -> "Policy":
@@ -52,7 +57,14 @@ def initial_policy(context: Context[PrepareStage], texts: list[RawProblem]) -> "
         return policy
     if settings.source == "gguf":
         return load_gguf(settings.path or "", settings.dtype)
-    return load_policy(settings.path or "", settings.dtype, device, settings.revision)
+    return load_policy(settings.path or "", settings.dtype, device, policy_commit(context) or settings.revision)
+
+
+def policy_commit(context: Context[PrepareStage]) -> str | None:
+    """Of a policy from the hub; None of a local one, or where the hub did not tell."""
+    settings = context.config.policy
+    path = settings.path or ""
+    return None if Path(path).expanduser().exists() else hub_commit(path, settings.revision, "model")
 
 
 def render(raws: list[RawProblem], task: TaskConfig, policy: "Policy") -> list[Problem]:

@@ -5,12 +5,14 @@ Splits are fixed by `task.seed`. A question is used once, and an evaluation ques
 
 import logging
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from npo_pipeline.errors import DataError
 from npo_pipeline.settings import TaskConfig
+from npo_pipeline.storage.hub import hub_commit
 from npo_pipeline.tasks.extract import demonstrate, extract_answer
 from npo_pipeline.tasks.fields import difficulty_label, shown_question
 from npo_pipeline.tasks.files import Row, read_rows, resolve_path
@@ -37,6 +39,17 @@ def load_problems(task: TaskConfig) -> tuple[list[RawProblem], list[RawProblem]]
     """Train and eval problems, in the order of their rows. Raises DataError naming file, row and column of what is wrong."""
     train, evaluation = _split(task)
     return _problems(train, "train"), _problems(evaluation, "eval")
+
+
+def describe_sources(task: TaskConfig) -> dict[str, Any]:
+    """Where train and eval rows come from, for the record: of a hub dataset the commit, null where the hub did not tell."""
+    facts: dict[str, Any] = {}
+    for split, name in (("train", task.train), ("eval", task.eval)):
+        if name is not None:
+            facts[split] = {"name": name, "split": task.train_split if split == "train" else task.eval_split}
+            if resolve_path(name) is None:
+                facts[split] |= {"revision": task.revision, "commit": hub_commit(name.partition(":")[0], task.revision, "dataset")}
+    return facts
 
 
 def load_cold_start(task: TaskConfig, count: int) -> list[RawProblem]:
@@ -152,13 +165,23 @@ def _difficulty(task: TaskConfig, row: Row) -> str:
 
 
 def _column(row: Row, column: str, key: str) -> Any:
+    """The column's value; "reward_model.ground_truth" and "prompt.0.content" reach into nested ones, as files made for verl have them."""
     place, values = row
-    if column not in values:
-        raise DataError(
-            f"{place}: no column {column!r}, the row has {', '.join(map(repr, values)) or 'none'}; "
-            f"set {key} to one of them, or mend the row"
-        )
-    return values[column]
+    if column in values:
+        return values[column]
+    value: Any = values
+    for part in column.split("."):
+        if isinstance(value, dict) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and re.fullmatch(r"-?\d+", part) and -len(value) <= int(part) < len(value):
+            value = value[int(part)]
+        else:
+            has = value if isinstance(value, dict) else values
+            raise DataError(
+                f"{place}: no column {column!r}, {'the row' if has is values else 'it'} has {', '.join(map(repr, has)) or 'none'}; "
+                f"set {key} to one of them, or mend the row"
+            )
+    return value
 
 
 __all__ = ["load_cold_start", "load_problems", "resolve_path"]

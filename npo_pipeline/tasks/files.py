@@ -1,4 +1,8 @@
-"""Rows of a dataset: a JSONL or Parquet file, a folder that `datasets` saved, or a hub name.
+"""Rows of a dataset: a JSONL or Parquet file, a folder, or a hub name.
+
+A folder is one that `save_to_disk` wrote, or a dataset repository as the hub has them: Parquet or JSONL files per split
+(train.parquet, train/part-0.jsonl, data/train-00000-of-00002.parquet, or as its README.md says). NAME:CONFIGURATION picks one
+configuration of a repository that has several, here and on the hub.
 
 Every row comes with the place it stands at, for errors to name. Nothing is unpickled.
 """
@@ -9,22 +13,24 @@ from pathlib import Path
 from typing import Any
 
 from npo_pipeline.errors import DataError
+from npo_pipeline.storage.hub import hub_commit
 
 Row = tuple[str, dict[str, Any]]  # "train.jsonl, line 7" or "train.parquet, row 7", counted from 1; column -> value
 
 JSONL = (".jsonl", ".json")
 SUFFIXES = (*JSONL, ".parquet")
+SAVED = ("dataset_info.json", "dataset_dict.json")  # what save_to_disk leaves in a folder
 
 
 def resolve_path(path: str) -> Path | None:
     """The local file or folder that `task.train` or `task.eval` names: from the working directory, else from the project's root.
 
-    None if there is no such file: then it may be a hub name.
+    None if there is no such file: then it may be a hub name. A folder may be followed by the name of a configuration.
     """
     from npo_pipeline.compose import PROJECT  # not on top: compose itself may check tasks
 
-    given = Path(path).expanduser()
-    return next((place for place in (given, PROJECT / given) if place.exists()), None)
+    names = [Path(name).expanduser() for name in dict.fromkeys((path, path.partition(":")[0])) if name]
+    return next((place for given in names for place in (given, PROJECT / given) if place.exists()), None)
 
 
 def looks_like_path(name: str) -> bool:
@@ -36,11 +42,11 @@ def read_rows(name: str, split: str, revision: str | None, key: str) -> list[Row
     """All rows of a source. `key` is the configuration key that names it ("task.train"). Raises DataError."""
     path = resolve_path(name)
     if path is None and looks_like_path(name):
-        raise DataError(f"{key}={name}: no such file or folder; expected a .jsonl or .parquet file, or a folder that `datasets` saved")
+        raise DataError(f"{key}={name}: no such file or folder; expected a .jsonl or .parquet file, or a folder of a dataset")
     if path is None:
         rows = _from_hub(name, split, revision, key)
     elif path.is_dir():
-        rows = _from_folder(path, split, key)
+        rows = _from_saved(path, split, key) if any((path / file).is_file() for file in SAVED) else _from_repository(path, name, split, key)
     elif path.suffix in JSONL:
         rows = list(_from_jsonl(path))
     elif path.suffix == ".parquet":
@@ -97,14 +103,14 @@ def _from_parquet(path: Path) -> list[Row]:
     return _numbered(str(path), rows)
 
 
-def _from_folder(path: Path, split: str, key: str) -> list[Row]:
+def _from_saved(path: Path, split: str, key: str) -> list[Row]:
     import datasets
 
     try:
         saved = datasets.load_from_disk(str(path))
-    except Exception as error:  # datasets raises many kinds for a folder that it did not save
+    except Exception as error:  # datasets raises many kinds for a damaged folder
         raise DataError(
-            f"{key}={path}: not a folder that `Dataset.save_to_disk` wrote, or damaged ({_line(error)}); "
+            f"{key}={path}: a folder that `Dataset.save_to_disk` wrote, but damaged ({_line(error)}); "
             "save it again, or name a .jsonl or .parquet file"
         ) from None
     if isinstance(saved, datasets.DatasetDict):
@@ -114,12 +120,28 @@ def _from_folder(path: Path, split: str, key: str) -> list[Row]:
     return _numbered(str(path), saved)
 
 
+def _from_repository(path: Path, name: str, split: str, key: str) -> list[Row]:
+    """A folder laid out as a dataset repository. Read as a stream: nothing is copied into a cache."""
+    import datasets
+
+    configuration = "" if path.name == Path(name).name else name.rpartition(":")[2]
+    try:
+        rows = list(datasets.load_dataset(str(path), configuration or None, split=split, streaming=True))
+    except Exception as error:  # no data files, a split or configuration that is not there, a damaged file: each raises its own kind
+        raise DataError(
+            f"{key}={name}: a folder from which split {split!r} could not be read ({_line(error)}); expected Parquet or JSONL files "
+            f"whose names say the split, such as {split}.parquet or {split}/part-0.jsonl, or what `save_to_disk` wrote; or set {key}_split"
+        ) from None
+    return _numbered(f"{path}, split {split}", rows)
+
+
 def _from_hub(name: str, split: str, revision: str | None, key: str) -> list[Row]:
     import datasets
 
     repository, _, configuration = name.partition(":")  # "openai/gsm8k:main": a dataset with several configurations
+    commit = hub_commit(repository, revision, "dataset")
     try:
-        rows = datasets.load_dataset(repository, configuration or None, split=split, revision=revision)
+        rows = datasets.load_dataset(repository, configuration or None, split=split, revision=commit or revision)
     except Exception as error:  # the network, the hub, a wrong name, split or revision: each raises its own kind
         raise DataError(
             f"{key}={name}: no such local file, and not loaded from the hub as split {split!r}, revision {revision!r} ({_line(error)}); "

@@ -3,6 +3,8 @@
 Both are a pure function of the task's configuration (and of the file it names): fixed splits, the same problems in every run.
 """
 
+from typing import Any
+
 from npo_pipeline.settings import TaskConfig
 from npo_pipeline.tasks import dataset, gym
 from npo_pipeline.tasks.raw import RawProblem
@@ -11,6 +13,11 @@ from npo_pipeline.tasks.raw import RawProblem
 def load_problems(task: TaskConfig) -> tuple[list[RawProblem], list[RawProblem]]:
     """Train and eval problems, at least one each; no question occurs twice, in a split or across. Raises DataError, ConfigError."""
     return gym.load_problems(task) if task.source == "reasoning_gym" else dataset.load_problems(task)
+
+
+def describe_sources(task: TaskConfig) -> dict[str, Any]:
+    """What the prepare stage records of where its problems come from; {} for reasoning-gym, which is pinned with the package."""
+    return {} if task.source == "reasoning_gym" else dataset.describe_sources(task)
 
 
 def load_cold_start(task: TaskConfig, count: int) -> list[RawProblem]:

@@ -189,7 +189,7 @@ def test_other_kinds_of_files_and_folders_are_refused(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(DataError, match=r"a file of kind '.csv', expected .jsonl or .parquet"):
         load_problems(file_task(tmp_path / "rows.csv"))
-    with pytest.raises(DataError, match=r"not a folder that `Dataset.save_to_disk` wrote"):
+    with pytest.raises(DataError, match=r"a folder from which split 'train' could not be read .*; expected Parquet or JSONL files"):
         load_problems(file_task(tmp_path / "folder"))
 
 

@@ -1,0 +1,153 @@
+"""Datasets as folders, in the layouts that `datasets`, the hub and verl give them, with real GSM8K rows; and what a hub answers."""
+
+import dataclasses
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import datasets
+import huggingface_hub.constants
+import pytest
+
+from npo_pipeline.compose import PROJECT, load_root
+from npo_pipeline.errors import DataError
+from npo_pipeline.settings import TaskConfig
+from npo_pipeline.storage.hub import hub_commit
+from npo_pipeline.tasks.files import read_rows, resolve_path
+from npo_pipeline.tasks.sources import describe_sources, load_problems
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def rows(split: str, count: int) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (PROJECT / f"data/gsm8k/{split}.jsonl").read_text().splitlines()[:count]]
+
+
+SPLITS = {"train": rows("train", 60), "test": rows("test", 20)}
+
+
+def task(folder: Path | str, **changes: Any) -> TaskConfig:
+    whole = load_root(overrides=["task=gsm8k"]).task
+    return dataclasses.replace(whole, **{"train": str(folder), "eval": str(folder), "train_size": None, "eval_size": None} | changes)
+
+
+def parquet(path: Path, content: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    datasets.Dataset.from_list(content).to_parquet(path)
+
+
+def flat(folder: Path) -> None:
+    for split, content in SPLITS.items():
+        parquet(folder / f"{split}.parquet", content)
+
+
+def sharded(folder: Path) -> None:
+    for split, content in SPLITS.items():
+        for i in range(2):
+            half = len(content) // 2
+            parquet(folder / f"data/{split}-{i:05d}-of-00002.parquet", content[i * half : (i + 1) * half])
+
+
+def folder_per_split(folder: Path) -> None:
+    for split, content in SPLITS.items():
+        (folder / split).mkdir(parents=True)
+        for i, part in enumerate((content[:7], content[7:])):
+            (folder / split / f"part-{i}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
+
+
+def saved(folder: Path) -> None:
+    datasets.DatasetDict({split: datasets.Dataset.from_list(content) for split, content in SPLITS.items()}).save_to_disk(folder)
+
+
+@pytest.mark.parametrize("make", [flat, sharded, folder_per_split, saved])
+def test_every_layout_holds_the_same_problems(tmp_path: Path, make: Any) -> None:
+    make(tmp_path / "gsm8k")
+    train, evaluation = load_problems(task(tmp_path / "gsm8k"))
+    assert [p.question for p in train] == [row["question"] for row in SPLITS["train"]]
+    assert [p.answer for p in train[:3]] == ["72", "10", "5"]
+    assert [p.question for p in evaluation] == [row["question"] for row in SPLITS["test"]]
+    with pytest.raises(DataError, match=r"task.eval=.*'?validation'?.*task.eval_split"):
+        load_problems(task(tmp_path / "gsm8k", eval_split="validation"))
+
+
+def test_a_repository_with_configurations(tmp_path: Path) -> None:
+    """As openai/gsm8k has them: README.md names the files of `main` and `socratic`."""
+    parquet(tmp_path / "repo/main/train-00000-of-00001.parquet", SPLITS["train"])
+    parquet(tmp_path / "repo/socratic/train-00000-of-00001.parquet", SPLITS["test"])
+    names = [{"config_name": name, "data_files": [{"split": "train", "path": f"{name}/train-*"}]} for name in ("main", "socratic")]
+    (tmp_path / "repo/README.md").write_text(f"---\nconfigs: {json.dumps(names)}\n---\n")
+    name = f"{tmp_path}/repo:socratic"
+    assert resolve_path(name) == tmp_path / "repo"
+    assert [row["question"] for _, row in read_rows(name, "train", None, "task.train")] == [row["question"] for row in SPLITS["test"]]
+    with pytest.raises(DataError, match=r"socratic"):
+        read_rows(f"{tmp_path}/repo:other", "train", None, "task.train")
+
+
+def test_nested_columns_as_verl_files_have_them(tmp_path: Path) -> None:
+    nested = [
+        {
+            "prompt": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": row["question"]}],
+            "reward_model": {"style": "rule", "ground_truth": row["answer"].rpartition("#### ")[2]},
+            "extra_info": {"index": i, "level": "easy"},
+        }
+        for i, row in enumerate(SPLITS["train"])
+    ]
+    parquet(tmp_path / "verl.parquet", nested)
+    columns = {"question_column": "prompt.-1.content", "answer_column": "reward_model.ground_truth", "difficulty_key": "extra_info.level"}
+    train, evaluation = load_problems(task(tmp_path / "verl.parquet", eval=None, eval_size=10, **columns))
+    answers = {row["question"]: row["answer"].rpartition("#### ")[2] for row in SPLITS["train"]}
+    assert {p.question: p.answer for p in train + evaluation} == answers
+    assert {p.difficulty for p in train} == {"easy"}
+    wrong = columns | {"answer_column": "reward_model.truth"}
+    with pytest.raises(DataError, match=r"no column 'reward_model.truth', it has 'style', 'ground_truth'; set task.answer_column"):
+        load_problems(task(tmp_path / "verl.parquet", eval=None, eval_size=10, **wrong))
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A server that knows one dataset, as far as huggingface_hub asks for its commit; the paths it was asked for."""
+    asked: list[str] = []
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            known = "/api/datasets/openai/gsm8k" in self.path
+            self.send_response(200 if known else 404)
+            self.end_headers()
+            self.wfile.write(json.dumps({"id": "openai/gsm8k", "sha": COMMIT} if known else {"error": "not found"}).encode())
+
+        def log_message(self, *_: Any) -> None: ...
+
+    server = HTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    hub_commit.cache_clear()
+    yield asked
+    hub_commit.cache_clear()
+    server.shutdown()
+
+
+def test_a_revision_is_resolved_once_and_recorded(hub: list[str]) -> None:
+    facts = describe_sources(task("openai/gsm8k:main", revision="v1"))
+    expected = {"name": "openai/gsm8k:main", "revision": "v1", "commit": COMMIT}
+    assert facts == {"train": expected | {"split": "train"}, "eval": expected | {"split": "test"}}
+    assert [path for path in hub if "gsm8k" in path] == ["/api/datasets/openai/gsm8k/revision/v1"]
+
+
+def test_a_hub_that_does_not_know_or_does_not_answer(hub: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert hub_commit("nobody/nothing", None, "dataset") is None
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert hub_commit("openai/gsm8k", "main", "model") is None
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    assert hub_commit("openai/gsm8k", "v2", "dataset") is None
+
+
+def test_local_sources_have_no_commit(tmp_path: Path) -> None:
+    flat(tmp_path / "gsm8k")
+    assert describe_sources(task(tmp_path / "gsm8k", eval=None)) == {"train": {"name": str(tmp_path / "gsm8k"), "split": "train"}}
+    assert describe_sources(load_root().task) == {}
