@@ -1,0 +1,1 @@
+"""What an experiment asks of a machine, forecast from its configuration and its model's shape alone."""

@@ -1,0 +1,95 @@
+"""Bytes of GPU memory, part by part: what the trainer keeps, what a forward saves for its backward, and what sampling caches.
+
+The activations are what autograd saves of one micro-batch with scaled-dot-product attention and without activation checkpointing,
+which this trainer does not have; tests hold the sum against the tensors that a real forward saves.
+"""
+
+from dataclasses import dataclass
+
+from npo_pipeline.planning.architecture import Architecture
+from npo_pipeline.settings import LoraConfig
+
+BYTES = {"float32": 4, "bfloat16": 2}
+LOGIT_COPIES = 4  # float32 tensors of logits' size alive at once in the log-prob and entropy, and in their backward
+USABLE = 0.9  # of a GPU's memory: the rest is the CUDA context, fragments and what libraries keep
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the trainer holds, in bytes. `work` comes and goes with each micro-batch, the rest is there throughout."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    reference: int
+    activations: int
+    logits: int
+
+    @property
+    def state(self) -> int:
+        return self.weights + self.gradients + self.optimizer + self.reference
+
+    @property
+    def work(self) -> int:
+        return self.activations + self.logits
+
+
+def training(model: Architecture, dtype: str, lora: LoraConfig | None, reference: bool, batch: "Batch") -> Training:
+    """As npo_pipeline.grpo.optimizer works: AdamW in float32; below that a master copy, and gradients in both dtypes at the step."""
+    size, all_of_it = BYTES[dtype], model.parameters
+    trained = model.adapter_parameters(lora.rank, lora.target_modules) if lora else all_of_it
+    low = not lora and dtype != "float32"  # adapters are float32 anyway
+    return Training(
+        weights=all_of_it * size + (trained * 4 if lora else 0),
+        gradients=trained * (4 + (size if low else 0)),
+        optimizer=trained * (8 + (4 if low else 0)),
+        reference=all_of_it * size if reference and not lora else 0,
+        activations=activations(model, size, batch),
+        logits=batch.response_tokens * model.text.vocab * (size + 4 * LOGIT_COPIES),
+    )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One micro-batch: padded tokens in all, those of responses (logits are computed for them only), and patches of its images."""
+
+    tokens: int
+    response_tokens: int
+    patches: int = 0
+
+
+def micro_batch(model: Architecture, budget: int, prompt: int, response: int, image_tokens: int) -> Batch:
+    """As many rows of the longest length as the budget holds, at least one."""
+    rows = max(1, budget // (prompt + response))
+    patches = image_tokens * model.vision.merge**2 if model.vision else 0
+    return Batch(rows * (prompt + response), rows * response, rows * patches)
+
+
+def activations(model: Architecture, size: int, batch: Batch) -> int:
+    """What autograd saves of one forward, logits apart."""
+    text = model.text
+    q, kv = text.heads * text.head_dim, text.kv_heads * text.head_dim
+    norm = 4 + size  # RMSNorm: its input in float32, and normalised in the dtype
+    attention = size * (2 * q + 2 * kv) + 4 * text.heads + (norm * (q + kv) if text.qk_norm else 0)
+    block = 2 * (norm + size) * text.hidden + attention + 4 * size * text.intermediate
+    head = batch.response_tokens * size * text.hidden
+    return batch.tokens * (text.layers * block + norm * text.hidden) + head + _image_activations(model, size, batch.patches)
+
+
+def _image_activations(model: Architecture, size: int, patches: int) -> int:
+    """Of the image encoder: two LayerNorms, attention and a GELU MLP per block; the mergers are small beside them."""
+    vision = model.vision
+    if vision is None:
+        return 0
+    return patches * (vision.layers * size * (8 * vision.hidden + 2 * vision.intermediate) + size * vision.patch)
+
+
+def kv_cache(model: Architecture, dtype: str, tokens: int) -> int:
+    """Keys and values of `tokens` tokens in all sequences together."""
+    return tokens * model.text.layers * 2 * model.text.kv_heads * model.text.head_dim * BYTES[dtype]
+
+
+def gpus(state: int, work: int, gpu_bytes: float) -> int | None:
+    """GPUs if `state` were spread evenly over them and each had its own `work`; None if that alone does not fit."""
+    room = USABLE * gpu_bytes - work
+    return None if room <= 0 else max(1, -int(-state // room))

@@ -1,0 +1,88 @@
+"""The plan as text: one table of memory, one of work, and what was assumed."""
+
+from collections.abc import Sequence
+
+from npo_pipeline.planning import memory as m
+from npo_pipeline.planning.architecture import Architecture
+from npo_pipeline.planning.work import Assumptions, Work, checkpoint_bytes, plan_work, state_bytes
+from npo_pipeline.settings import RootConfig
+
+GB = 1e9
+UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+SCORED_TOKENS = 8192  # padded tokens per forward when trajectories are scored without a gradient
+
+
+def amount(value: float) -> str:
+    """Bytes as a person reads them: 17.5 GB."""
+    return next((f"{value / unit:.3g} {name}" for unit, name in UNITS if value >= unit), f"{value:.0f} B")
+
+
+def page(root: RootConfig, model: Architecture, assumed: Assumptions, image_tokens: int, gpu_gb: float) -> str:
+    lora = f", LoRA of rank {root.policy.lora.rank}" if root.policy.lora else ""
+    head = f"{root.name}: {model.name}, {model.parameters:,} parameters, {root.policy.dtype}{lora}; {len(root.seeds)} seed(s)"
+    parts = [head, _memory(root, model, assumed, image_tokens, gpu_gb), _work(root, model, assumed), _notes(root, model, assumed)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _memory(root: RootConfig, model: Architecture, assumed: Assumptions, image_tokens: int, gpu_gb: float) -> str:
+    dtype, response = root.policy.dtype, root.sampling.max_new_tokens
+    batch = m.micro_batch(model, root.grpo.micro_batch_tokens, assumed.prompt_tokens, response, image_tokens)
+    cache = m.kv_cache(model, dtype, root.engine.max_batch * (assumed.prompt_tokens + response))
+    train = m.training(model, dtype, root.policy.lora, root.grpo.kl_coef > 0, batch)
+    weights = model.parameters * m.BYTES[dtype]
+    copy = 0 if root.engine.name == "transformers" else weights  # an engine of its own holds the weights again
+    responses = SCORED_TOKENS * response // (assumed.prompt_tokens + response)
+    scored = responses * model.text.vocab * 4 * m.LOGIT_COPIES
+    rows = [
+        _memory_row("probe, guided", train, cache, copy, gpu_gb),
+        _memory_row("guide", m.Training(weights, 0, 0, 0, 0, scored), cache, copy, gpu_gb),
+        _memory_row("evaluate", m.Training(weights, 0, 0, 0, 0, 0), cache, copy, gpu_gb),
+    ]
+    titles = ["stage", "weights", "gradients", "optimizer", "reference", "activations", "logits", "KV cache", "GPU memory"]
+    return table([*titles, f"GPUs of {gpu_gb:.0f} GB"], rows)
+
+
+def _memory_row(stage: str, train: m.Training, cache: int, copy: int, gpu_gb: float) -> list[str]:
+    """Sampling and training take turns: the larger of the KV cache and a micro-batch's work counts."""
+    work, state = max(train.work, cache), train.state + copy
+    count = m.gpus(state, work, gpu_gb * GB)
+    parts = (train.weights + copy, train.gradients, train.optimizer, train.reference, train.activations, train.logits, cache)
+    return [stage, *map(amount, parts), amount(state + work), "does not fit" if count is None else str(count)]
+
+
+def _work(root: RootConfig, model: Architecture, assumed: Assumptions) -> str:
+    works = list(plan_work(root, model, assumed))
+    rows = [_work_row(work, root, assumed) for work in works]
+    total = Work("total", sum(w.most for w in works), sum(w.expected for w in works), sum(w.disk for w in works))
+    titles = ["stage", "responses at most", "expected", "tokens at most", "expected", "checkpoints", "disk"]
+    return table(titles, [*rows, _work_row(total, root, assumed)])
+
+
+def _work_row(work: Work, root: RootConfig, assumed: Assumptions) -> list[str]:
+    most, expected = work.most * root.sampling.max_new_tokens, work.expected * assumed.response_tokens
+    counts = (f"{work.most:,}", f"{work.expected:,.0f}", f"{most:,}", f"{expected:,.0f}")
+    return [work.stage, *counts, str(work.checkpoints or "-"), amount(work.disk)]
+
+
+def _notes(root: RootConfig, model: Architecture, assumed: Assumptions) -> str:
+    kept, state = amount(checkpoint_bytes(root, model)), amount(state_bytes(root, model))
+    return "\n".join(
+        [
+            f"Prompts of {assumed.prompt_tokens} tokens, responses of up to {root.sampling.max_new_tokens}, of which "
+            f"{assumed.response_tokens:.0f} are expected; {assumed.failed:.0%} of the prompts at or below the gate, and",
+            f"{assumed.tries:.0%} of the allowed tries used. One checkpoint {kept}, one trainer state {state} (a run keeps one, and "
+            "has two while it saves).",
+            f"GPUs: weights, gradients and optimizer spread evenly, a micro-batch's activations and logits on each, {m.USABLE:.0%} of the "
+            "memory used. The trainer itself runs on one GPU,",
+            "without activation checkpointing: where it asks for more, this says what a sharded one would need.",
+        ]
+    )
+
+
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns aligned: the first to the left, figures to the right."""
+    widths = [max(len(row[i]) for row in (titles, *rows)) for i in range(len(titles))]
+    lines = [
+        [cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))] for row in (titles, *rows)
+    ]
+    return "\n".join("  ".join(line).rstrip() for line in lines)

@@ -1,0 +1,107 @@
+"""How much each stage samples and writes: responses, tokens and bytes, at most and as expected under stated assumptions."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from npo_pipeline.compose import later_rounds
+from npo_pipeline.planning.architecture import Architecture
+from npo_pipeline.planning.memory import BYTES
+from npo_pipeline.settings import SCHEDULED, MethodConfig, RootConfig
+from npo_pipeline.timeline import Timeline, checkpoint_steps, resolve_timeline
+
+ROW_BYTES = 12  # of a sampled token in a Parquet file: its id, two float32 log-probs, its text; log-probs hardly compress
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """What no configuration says. Shares are of 1; a finished run's metrics.jsonl tells the true ones."""
+
+    prompt_tokens: int
+    response_tokens: float  # mean length; expected tokens are responses times this
+    failed: float  # share of the prompts that are at or below the gate: those that a guide tries
+    tries: float  # share of `guidance.samples` that a prompt takes until its first verified one
+
+
+@dataclass(frozen=True)
+class Work:
+    """One stage, over all seeds: responses (at most, expected), and disk in bytes; `checkpoints` and `state` are parts of a run's."""
+
+    stage: str
+    most: int
+    expected: float
+    disk: float
+    checkpoints: int = 0
+
+
+def checkpoint_bytes(root: RootConfig, model: Architecture) -> int:
+    """Of one policy checkpoint: the whole policy, or an adapter in float32."""
+    lora = root.policy.lora
+    return model.adapter_parameters(lora.rank, lora.target_modules) * 4 if lora else model.parameters * BYTES[root.policy.dtype]
+
+
+def state_bytes(root: RootConfig, model: Architecture) -> int:
+    """Of the saved trainer state: master copy and two moments, of what is trained."""
+    lora = root.policy.lora
+    return 12 * (model.adapter_parameters(lora.rank, lora.target_modules) if lora else model.parameters)
+
+
+def plan_work(root: RootConfig, model: Architecture, assumed: Assumptions) -> Iterator[Work]:
+    """Every stage that samples or writes much, in the order of the pipeline."""
+    time = resolve_timeline(root)
+    whole = model.parameters * BYTES[root.policy.dtype]
+    yield Work("prepare", 0, 0.0, whole)
+    group = root.grpo.prompts_per_step * root.grpo.group_size
+    yield _run(root, model, assumed, "probe", time.steps, time.checkpoint_every, time.steps * group)
+    for place in ("", *(f"round-{n}/" for n in range(2, root.rounds + 1))):
+        yield _guide(root, time, assumed, f"{place}guide")
+    for run in (*root.method, *later_rounds(root)):
+        method = time.methods[run.split("/")[-1]]
+        if method.kind == "demonstrations" and method.demonstrations:
+            tried = _distinct(root, time.steps) * method.demonstrations.samples
+            yield _sampled(root, assumed, f"{run}: demonstrations", tried, tried * assumed.tries)
+        yield _guided(root, model, assumed, run, method, time)
+    policies = 2 + len(root.method) + len(later_rounds(root))
+    problems = root.task.eval_size or 0
+    responses = policies * problems * root.evaluate.samples
+    yield _sampled(root, assumed, f"evaluate ({policies} policies)", responses, responses)
+
+
+def _run(root: RootConfig, model: Architecture, assumed: Assumptions, stage: str, steps: int, every: int, responses: int) -> Work:
+    kept = len(checkpoint_steps(every, steps))
+    rows = responses * assumed.response_tokens * ROW_BYTES
+    # A new state is written beside the old one.
+    disk = kept * checkpoint_bytes(root, model) + 2 * state_bytes(root, model) + rows
+    seeds = len(root.seeds)
+    return Work(stage, seeds * responses, seeds * responses, seeds * disk, seeds * kept)
+
+
+def _guided(root: RootConfig, model: Architecture, assumed: Assumptions, run: str, method: MethodConfig, time: Timeline) -> Work:
+    """A run of a method; of "resample" also its further tries. Its `policy/` is whole."""
+    steps = round(method.length * time.steps)
+    own = _run(root, model, assumed, run, steps, time.guided_checkpoint_every, steps * root.grpo.prompts_per_step * root.grpo.group_size)
+    most = expected = 0.0
+    if method.resample:
+        prompts = (method.resample.to_step - method.resample.from_step) * root.grpo.prompts_per_step
+        most = len(root.seeds) * prompts * method.resample.samples
+        expected = most * assumed.failed * assumed.tries
+    whole = len(root.seeds) * model.parameters * BYTES[root.policy.dtype]
+    return Work(run, own.most + int(most), own.expected + expected, own.disk + whole, own.checkpoints)
+
+
+def _guide(root: RootConfig, time: Timeline, assumed: Assumptions, stage: str) -> Work:
+    """Each guide checkpoint tries the prompts of its lookback, up to `samples` times."""
+    if not any(method.kind in (*SCHEDULED, "online") for method in root.method.values()):
+        return Work(stage, 0, 0.0, 0.0)
+    prompts = sum(_distinct(root, min(guide, time.lookback)) for guide in time.guide_steps)
+    most = prompts * root.guidance.samples
+    return _sampled(root, assumed, stage, most, most * assumed.failed * assumed.tries)
+
+
+def _sampled(root: RootConfig, assumed: Assumptions, stage: str, most: int, expected: float) -> Work:
+    seeds = len(root.seeds)
+    return Work(stage, seeds * most, seeds * expected, seeds * expected * assumed.response_tokens * ROW_BYTES)
+
+
+def _distinct(root: RootConfig, steps: int) -> int:
+    """Different prompts of so many consecutive steps."""
+    return min(steps * root.grpo.prompts_per_step, root.task.train_size or steps * root.grpo.prompts_per_step)

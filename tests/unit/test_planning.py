@@ -1,0 +1,186 @@
+"""The forecast against the real thing: parameters of real models, tensors that a real forward saves, memory of a real update."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, PreTrainedModel
+
+from npo_pipeline.compose import PROJECT, load_root
+from npo_pipeline.errors import ConfigError
+from npo_pipeline.planning import memory as m
+from npo_pipeline.planning.architecture import PUBLISHED, Architecture, architecture_of, from_scratch, parse, read_config
+from npo_pipeline.planning.work import Assumptions, plan_work
+from npo_pipeline.policy.logprobs import collate, response_logprobs
+from npo_pipeline.policy.lora import add_lora
+from npo_pipeline.settings import LoraConfig
+
+DECODER: dict[str, Any] = {
+    "hidden_size": 64,
+    "intermediate_size": 160,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "vocab_size": 300,
+}
+VISION: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 96,
+    "depth": 3,
+    "num_heads": 2,
+    "patch_size": 4,
+    "temporal_patch_size": 2,
+    "spatial_merge_size": 2,
+    "num_position_embeddings": 64,
+    "out_hidden_size": 64,
+    "deepstack_visual_indexes": [0, 1],
+}
+ROPE = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 2, 2], "mrope_interleaved": True}}
+CONFIGS = {
+    "llama": DECODER | {"model_type": "llama"},
+    "llama with biases": DECODER | {"model_type": "llama", "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
+    "mistral": DECODER | {"model_type": "mistral"},
+    "qwen2": {key: value for key, value in DECODER.items() if key != "head_dim"} | {"model_type": "qwen2"},
+    "qwen3": DECODER | {"model_type": "qwen3", "tie_word_embeddings": True},
+    "qwen3 with biases": DECODER | {"model_type": "qwen3", "attention_bias": True},
+    "qwen3_vl": {"model_type": "qwen3_vl", "tie_word_embeddings": True, "text_config": DECODER | ROPE, "vision_config": VISION},
+}
+
+
+def real(values: dict[str, Any], dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    config = AutoConfig.for_model(**values)
+    kind = AutoModelForImageTextToText if values["model_type"] == "qwen3_vl" else AutoModelForCausalLM
+    return kind.from_config(config, dtype=dtype).eval()
+
+
+def counted(model: PreTrainedModel) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def published(name: str) -> dict[str, Any]:
+    return yaml.safe_load(PUBLISHED.read_text())[name]
+
+
+@pytest.mark.parametrize("name", list(CONFIGS))
+def test_parameters_are_those_of_the_real_model(name: str, tmp_path: Path) -> None:
+    model = real(CONFIGS[name])
+    assert parse(CONFIGS[name], name).parameters == counted(model)
+    model.config.save_pretrained(tmp_path)
+    assert read_config(tmp_path).parameters == counted(model), "from a whole config.json"
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("Qwen/Qwen3-VL-8B-Instruct", 17_534_247_392 // 2), ("HuggingFaceTB/SmolLM2-135M-Instruct", 134_515_008)]
+)
+def test_published_shapes_have_the_published_parameters(name: str, parameters: int) -> None:
+    values = published(name)
+    with torch.device("meta"):
+        assert counted(real(values)) == parameters
+    assert parse(values, name).parameters == parameters
+
+
+def test_the_scratch_policy_is_counted() -> None:
+    from npo_pipeline.policy.scratch import build_scratch
+
+    settings = load_root().policy.scratch
+    assert from_scratch(settings).parameters == counted(build_scratch(["1, 2, 3"], settings, 0).model)
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3", "qwen3_vl"])
+@pytest.mark.parametrize("targets", [["q_proj", "down_proj"], ["all-linear"]])
+def test_adapter_parameters_are_those_of_peft(name: str, targets: list[str]) -> None:
+    model = real(CONFIGS[name])
+    add_lora(model, LoraConfig(4, 8.0, target_modules=targets), "base", 0)
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    assert parse(CONFIGS[name], name).adapter_parameters(4, targets) == trained
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_activations_are_what_autograd_saves(name: str, dtype: str) -> None:
+    model = real(CONFIGS[name], getattr(torch, dtype))
+    rows = [(tuple(range(5 + i, 37 + i)), tuple(range(40, 104))) for i in range(4)]
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    saved: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.untyped_storage().data_ptr() not in own:
+            saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        kept = response_logprobs(model, collate(rows, 0, torch.device("cpu")), 1.0)
+    assert kept[0].requires_grad
+    forecast = m.activations(parse(CONFIGS[name], name), m.BYTES[dtype], m.Batch(4 * 96, 4 * 64))
+    assert forecast + 4 * 64 * 300 * 4 == pytest.approx(sum(saved.values()), rel=0.03), "with one float32 copy of the logits"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_trainer_memory_of_smollm2s_shape_is_forecast_within_15_percent(dtype: str) -> None:
+    """A real update in a process of its own: the growth of its resident memory."""
+    done = subprocess.run(
+        [sys.executable, str(PROJECT / "tests/measure_update.py"), dtype], capture_output=True, text=True, timeout=600, cwd=PROJECT
+    )
+    assert done.returncode == 0, done.stderr
+    rows, prompt, response, measured = map(int, done.stdout.split())
+    model = parse(published("HuggingFaceTB/SmolLM2-135M-Instruct"), "SmolLM2")
+    batch = m.micro_batch(model, rows * (prompt + response), prompt, response, 0)
+    forecast = m.training(model, dtype, None, False, batch)
+    assert forecast.state + forecast.work == pytest.approx(measured, rel=0.15)
+
+
+def test_memory_by_hand() -> None:
+    model = Architecture("m", parse(CONFIGS["llama"], "m").text, None, tied=True)
+    batch = m.Batch(8, 4)
+    whole, adapter = (m.training(model, "bfloat16", lora, True, batch) for lora in (None, LoraConfig(4, 8.0)))
+    n, trained = model.parameters, model.adapter_parameters(4, LoraConfig(4, 8.0).target_modules)
+    assert (whole.weights, whole.gradients, whole.optimizer, whole.reference) == (2 * n, 6 * n, 12 * n, 2 * n)
+    assert (adapter.weights, adapter.gradients, adapter.optimizer, adapter.reference) == (2 * n + 4 * trained, 4 * trained, 8 * trained, 0)
+    assert m.kv_cache(model, "bfloat16", 10) == 10 * 2 * 2 * (2 * 16) * 2  # tokens x layers x (keys, values) x width x bytes
+
+
+@pytest.mark.parametrize(("state", "work", "expected"), [(60, 10, 1), (80, 10, 2), (700, 10, 12), (1, 72, None)])
+def test_gpus_share_the_state_and_each_does_the_work(state: int, work: int, expected: int | None) -> None:
+    assert m.gpus(state, work, 80) == expected
+
+
+def test_work_by_hand() -> None:
+    root = load_root(
+        overrides=[
+            *("method=[npo,rlep]", "seeds=[0,1]", "probe.steps=40", "probe.checkpoint_every=10", "grpo.prompts_per_step=4"),
+            *("grpo.group_size=8", "guidance.every=20", "guidance.lookback=10", "task.eval_size=16", "evaluate.samples=2"),
+            *("evaluate.ks=[1]", "guided.checkpoint_every=20"),
+        ]
+    )
+    found = {work.stage: work for work in plan_work(root, from_scratch(root.policy.scratch), Assumptions(20, 12.0, 0.5, 0.25))}
+    assert (found["probe"].most, found["probe"].checkpoints) == (2 * 40 * 4 * 8, 2 * 5)
+    tries = root.guidance.samples
+    assert found["guide"].most == 2 * (2 * 10 * 4 * tries), "guide checkpoints 20 and 40, the prompts of ten steps each"
+    assert found["guide"].expected == found["guide"].most / 8
+    assert found["rlep: demonstrations"].most == 2 * 40 * 4 * root.method["rlep"].demonstrations.samples
+    assert found["evaluate (4 policies)"].most == 2 * 4 * 16 * 2
+
+
+def test_what_cannot_be_planned_is_said(tmp_path: Path) -> None:
+    policy = load_root(overrides=["policy=hf", "policy.path=nobody/nothing"]).policy
+    with pytest.raises(ConfigError, match=r"policy.path=nobody/nothing: not on this machine.*give --model FOLDER"):
+        architecture_of(policy)
+    (tmp_path / "config.json").write_text('{"model_type": "mamba"}')
+    with pytest.raises(ConfigError, match=r"model_type='mamba': expected one of llama"):
+        read_config(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "llama", "hidden_size": 8}')
+    with pytest.raises(ConfigError, match=r"has no num_attention_heads"):
+        read_config(tmp_path)
+
+
+def test_the_command_needs_no_torch() -> None:
+    code = "import sys, npo_pipeline.plan_resources as p; sys.argv = ['x', '--overrides', 'policy.lora={rank:4,alpha:8}']; p.main()"
+    done = subprocess.run([sys.executable, "-c", f"{code}; assert 'torch' not in sys.modules"], capture_output=True, text=True, cwd=PROJECT)
+    assert done.returncode == 0, done.stderr
+    assert "656,448 parameters, float32, LoRA of rank 4" in done.stdout
