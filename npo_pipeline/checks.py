@@ -37,6 +37,7 @@ def check_root(root: s.RootConfig) -> None:
     check_policy(root.policy)
     check_engine(root.engine)
     check_sampling(root.sampling)
+    check_coldest(root)
     check_grpo(root.grpo)
     require(root.probe.steps >= 1, "probe.steps", root.probe.steps, "at least 1")
     every = root.probe.checkpoint_every
@@ -135,8 +136,31 @@ def _is_json_object(path: Path) -> bool:
 
 
 def check_engine(engine: s.EngineConfig) -> None:
-    one_of("engine.name", engine.name, ("transformers",))
+    one_of("engine.name", engine.name, ("transformers", "vllm"))
     require(engine.max_batch >= 1, "engine.max_batch", engine.max_batch, "at least 1")
+    require(engine.check_every >= 0, "engine.check_every", engine.check_every, "0 (never) or more")
+    tolerance = engine.check_tolerance
+    require(tolerance is None or tolerance > 0, "engine.check_tolerance", tolerance, "more than 0, or null")
+    if engine.name == "vllm":
+        check_vllm(engine.vllm)
+
+
+def check_vllm(vllm: s.VllmConfig | None) -> None:
+    require(vllm is not None, "engine.vllm", vllm, "its settings; choose it with engine=vllm")
+    assert vllm is not None
+    for key in ("max_model_len", "tensor_parallel_size"):
+        require(getattr(vllm, key) >= 1, f"engine.vllm.{key}", getattr(vllm, key), "at least 1")
+    share = vllm.gpu_memory_utilization
+    require(0 < share <= 1, "engine.vllm.gpu_memory_utilization", share, "a share of the GPU, in (0, 1]")
+    require(vllm.cpu_cache_gib > 0, "engine.vllm.cpu_cache_gib", vllm.cpu_cache_gib, "more than 0")
+
+
+def check_coldest(owner: Any) -> None:
+    """vLLM samples at 0.01 what is to be sampled colder. `owner`: whatever has an engine and the temperatures it is used at."""
+    engine = getattr(owner, "engine", None)
+    for key in ("sampling", "evaluate") if engine and engine.name == "vllm" else ():
+        temperature = owner_part.temperature if (owner_part := getattr(owner, key, None)) else 1.0
+        require(temperature >= 0.01, f"{key}.temperature", temperature, "at least 0.01 with engine=vllm")
 
 
 def check_sampling(sampling: s.SamplingConfig) -> None:
@@ -161,6 +185,8 @@ def check_grpo(grpo: s.GrpoConfig) -> None:
     require(grpo.clip_high > 0, "grpo.clip_high", grpo.clip_high, "more than 0")
     require(grpo.kl_coef >= 0, "grpo.kl_coef", grpo.kl_coef, "0 or more")
     require(len(grpo.adam_betas) == 2, "grpo.adam_betas", grpo.adam_betas, "two numbers")
+    cap = grpo.engine_correction_cap
+    require(cap is None or cap > 0, "grpo.engine_correction_cap", cap, "more than 0 (2 is usual), or null")
     one_of("grpo.advantage", grpo.advantage, ("std", "mean"))
     one_of("grpo.aggregation", grpo.aggregation, ("response", "constant"))
 
@@ -276,6 +302,7 @@ def check_stage(stage: Any) -> None:
             one_of(key, value, ("float32", "bfloat16"))
         elif key in ("seeds", "methods", "guide_steps"):
             require(bool(value), key, value, "at least one")
+    check_coldest(stage)
     if isinstance(stage, c.GuideStage | c.MeasureStage):
         require(0 <= stage.gate < 1, "gate", stage.gate, "in [0, 1)")
     if isinstance(stage, c.PlanStage):

@@ -34,11 +34,11 @@ CONF = PROJECT / "conf"
 VERSIONS = {
     "prepare": 2,
     "teacher": 1,
-    "probe": 2,
+    "probe": 3,
     "guide": 2,
     "plan": 1,
     "demonstrate": 2,
-    "guided": 2,
+    "guided": 3,
     "evaluate": 2,
     "report": 1,
     "comparison": 1,

@@ -36,6 +36,6 @@ class StorageError(NpoError):
 
 
 class NumericalError(NpoError):
-    """A loss, gradient or log-probability is no longer finite."""
+    """A loss, gradient or log-probability is no longer finite, or the engine's log-probs are not the policy's."""
 
     exit_code = 76

@@ -106,9 +106,23 @@ class PolicyConfig:
 
 
 @dataclass
+class VllmConfig:
+    """What vLLM is started with, beside the policy's own dtype."""
+
+    max_model_len: int  # tokens of prompt and response together; cut to what the policy can read
+    gpu_memory_utilization: float  # share of the GPU's memory that it may fill; the trainer needs the rest
+    cpu_cache_gib: float  # on a CPU: size of the KV cache
+    tensor_parallel_size: int
+    enforce_eager: bool  # false: compile and capture CUDA graphs; a slower start, then faster
+
+
+@dataclass
 class EngineConfig:
-    name: str  # "transformers"
+    name: str  # "transformers" or "vllm"
     max_batch: int  # sequences sampled at a time
+    check_every: int  # calls between two checks of its log-probs against the policy's (the first call is checked); 0: never
+    check_tolerance: float | None  # mean gap in nats that a check allows; None: by dtype (npo_pipeline.rollout.check)
+    vllm: VllmConfig | None = None
 
 
 @dataclass
@@ -137,6 +151,7 @@ class GrpoConfig:
     clip_high: float
     entropy_coef: float  # of an entropy bonus
     kl_coef: float  # against the initial policy; 0: the reference is not even loaded
+    engine_correction_cap: float | None  # weigh a sampled token's loss by min(trainer / engine probability, this); None: off
     micro_batch_tokens: int  # padded tokens per forward; does not change the result beyond rounding
 
 

@@ -33,6 +33,7 @@ def grpo(**changes: object) -> GrpoConfig:
         "clip_high": 0.28,
         "entropy_coef": 0.0,
         "kl_coef": 0.0,
+        "engine_correction_cap": None,
         "micro_batch_tokens": 10_000,
     }
     return GrpoConfig(**values | changes)  # type: ignore[arg-type]

@@ -28,6 +28,15 @@ def shaped_surrogate(logprobs_BT: Tensor, old_BT: Tensor, advantages_B: Tensor) 
     return -ratio / (ratio + SHAPING) * advantages_B[:, None]
 
 
+def engine_correction(trainer_BT: Tensor, engine_BT: Tensor, cap: float) -> Tensor:
+    """Weights min(pi_trainer / pi_engine, cap) of token losses: the engine sampled from a policy that is the trainer's up to rounding.
+
+    Truncated importance sampling of Yao et al. 2025, "Your Efficient RL Framework Secretly Brings You Off-Policy RL Training",
+    as in verl (`rollout_is`) and TRL (`vllm_importance_sampling_correction`): the surrogate is weighed, KL and entropy terms are not.
+    """
+    return torch.exp(trainer_BT - engine_BT).clamp(max=cap)
+
+
 def kl_to_reference(logprobs_BT: Tensor, reference_BT: Tensor) -> Tensor:
     """Schulman's k3 estimate of KL(pi || reference) per token: exp(d) - 1 - d with d = log reference - log pi; never negative."""
     difference = reference_BT - logprobs_BT

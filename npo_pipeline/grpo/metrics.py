@@ -1,5 +1,6 @@
 """The numbers of one step, under the field's own names. Rewards and accuracy are of the policy's own samples, always."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,19 +53,20 @@ def _guide_metrics(mixed: Mixed) -> dict[str, Any]:
 
 
 def _policy_metrics(mixed: Sequence[Group], result: UpdateResult) -> dict[str, Any]:
-    """Entropy and trainer-engine gap over the tokens that the policy itself sampled."""
+    """Entropy and trainer-engine gap over the tokens that the policy itself sampled; `kl` is k3's KL(engine || trainer) per token."""
     slots = [slot for group in mixed for slot in group.slots]
     own = [i for i, slot in enumerate(slots) if slot.source == "on_policy"]
     tokens = sum(len(slots[i].trajectory.response_token_ids) for i in own)
     gaps = [
-        abs(trained - sampled)
+        trained - sampled
         for i in own
         for trained, sampled in zip(result.measured.logprobs[i], slots[i].trajectory.behaviour_logprobs, strict=True)
     ]
     return {
         "entropy": sum(result.measured.entropy[i] for i in own) / max(tokens, 1),
-        "logprob_gap/mean": _mean(gaps),
-        "logprob_gap/max": max(gaps, default=0.0),
+        "logprob_gap/mean": _mean([abs(gap) for gap in gaps]),
+        "logprob_gap/max": max(map(abs, gaps), default=0.0),
+        "logprob_gap/kl": _mean([math.expm1(gap) - gap for gap in gaps]),
     }
 
 

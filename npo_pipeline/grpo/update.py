@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from npo_pipeline.errors import NumericalError
-from npo_pipeline.grpo.loss import clipped_surrogate, kl_to_reference, shaped_surrogate, token_weights
+from npo_pipeline.grpo.loss import clipped_surrogate, engine_correction, kl_to_reference, shaped_surrogate, token_weights
 from npo_pipeline.grpo.optimizer import PolicyOptimizer
 from npo_pipeline.policy.logprobs import TokenBatch, collate, micro_batches, response_logprobs, score
 from npo_pipeline.policy.lora import without_adapter
@@ -130,6 +130,8 @@ class Updater:
         if (shaped := torch.tensor([rows.slots[i].ratio.startswith("shaped") for i in picked], device=logprobs.device)).any():
             losses = torch.where(shaped[:, None], shaped_surrogate(logprobs, old, advantages), losses)
             clipped &= ~shaped[:, None]
+        if self.settings.engine_correction_cap is not None:
+            losses = losses * self._engine_weights([rows.slots[i] for i in picked], [result.measured.logprobs[i] for i in picked], losses)
         result.clipped_tokens += int((clipped & mask).sum())
         result.tokens += int(mask.sum())
         if rows.reference is None:
@@ -137,6 +139,13 @@ class Updater:
         kl = kl_to_reference(logprobs, _padded([rows.reference[i] for i in picked], logprobs)) * mask
         result.kl_sum += kl.sum().item()
         return losses + self.settings.kl_coef * kl
+
+    def _engine_weights(self, slots: Sequence[Slot], measured: Sequence[Sequence[float]], like: Tensor) -> Tensor:
+        """Correction [B, T] of what the engine sampled for this step; 1 for tokens of others."""
+        assert self.settings.engine_correction_cap is not None
+        own = [slot.source == "on_policy" for slot in slots]
+        engine = [slot.trajectory.behaviour_logprobs if mine else now for slot, now, mine in zip(slots, measured, own, strict=True)]
+        return engine_correction(_padded(measured, like), _padded(engine, like), self.settings.engine_correction_cap)
 
     @staticmethod
     def _old_logprobs(slot: Slot, measured: Sequence[float]) -> Sequence[float]:

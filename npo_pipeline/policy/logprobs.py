@@ -47,7 +47,7 @@ def response_logprobs(
 
     Both are of the distribution softmax(logits / temperature). The entropy is only logged, unless it is optimised too.
     """
-    scaled = _response_logits(model, batch).float() / temperature
+    scaled = response_logits(model, batch).float() / temperature
     normaliser = scaled.logsumexp(dim=-1)
     chosen = scaled.gather(-1, batch.response_ids.unsqueeze(-1)).squeeze(-1)
     with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
@@ -57,7 +57,7 @@ def response_logprobs(
     return (chosen - normaliser).masked_fill(padded, 0.0), entropy.masked_fill(padded, 0.0)
 
 
-def _response_logits(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
+def response_logits(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
     """The logits that each response token was drawn from, [B, T, V]."""
     length = batch.response_ids.shape[1]
     first, owner = _distinct_prompts(batch)

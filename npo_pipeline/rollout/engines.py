@@ -1,12 +1,21 @@
 """The engines by their names in `engine.name`."""
 
 from npo_pipeline.policy.policy import Policy
+from npo_pipeline.rollout.check import CheckedEngine
 from npo_pipeline.rollout.engine import Engine
 from npo_pipeline.rollout.hf import TransformersEngine
 from npo_pipeline.settings import EngineConfig, SamplingConfig
 
 
 def make_engine(settings: EngineConfig, sampling: SamplingConfig, policy: Policy) -> Engine:
-    """The engine that the configuration names; npo_pipeline.checks has refused any other name."""
-    engines = {"transformers": TransformersEngine}
-    return engines[settings.name](policy, sampling, settings.max_batch)
+    """The engine that the configuration names, under its self-check; npo_pipeline.checks has refused any other name."""
+    engine = _engine(settings, sampling, policy)
+    return CheckedEngine(engine, policy, sampling, settings) if settings.check_every else engine
+
+
+def _engine(settings: EngineConfig, sampling: SamplingConfig, policy: Policy) -> Engine:
+    if settings.name == "transformers":
+        return TransformersEngine(policy, sampling, settings.max_batch)
+    from npo_pipeline.rollout.vllm import VllmEngine  # an extra: imported where it is asked for
+
+    return VllmEngine(policy, sampling, settings)

@@ -11,17 +11,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import (
-    DynamicCache,
-    LogitsProcessorList,
-    PreTrainedModel,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
+from transformers import DynamicCache, PreTrainedModel
 
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.rollout.engine import Completion, Request
+from npo_pipeline.rollout.truncate import warpers
 from npo_pipeline.settings import SamplingConfig
 
 
@@ -56,7 +50,7 @@ class TransformersEngine:
 
     def __init__(self, policy: Policy, sampling: SamplingConfig, max_batch: int) -> None:
         self.policy, self.sampling, self.max_batch = policy, sampling, max_batch
-        self._warpers = _warpers(sampling)
+        self._warpers = warpers(sampling)
         self._stop_ids = torch.tensor(policy.stop_ids, device=policy.device)
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
@@ -120,14 +114,3 @@ def _uniforms(requests: Sequence[Request], length: int) -> Tensor:
     """Uniform numbers in [0, 1), [B, T]: a counter-based stream per request, keyed by its seed."""
     rows = [np.random.Generator(np.random.Philox(key=request.seed)).random(length) for request in requests]
     return torch.from_numpy(np.stack(rows))
-
-
-def _warpers(sampling: SamplingConfig) -> LogitsProcessorList:
-    warpers = LogitsProcessorList()
-    if sampling.temperature != 1.0:
-        warpers.append(TemperatureLogitsWarper(sampling.temperature))
-    if sampling.top_k > 0:
-        warpers.append(TopKLogitsWarper(sampling.top_k))
-    if sampling.top_p < 1.0:
-        warpers.append(TopPLogitsWarper(sampling.top_p))
-    return warpers

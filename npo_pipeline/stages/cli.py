@@ -15,6 +15,7 @@ from typing import Generic, NoReturn, TypeVar
 
 from npo_pipeline.compose import load_stage
 from npo_pipeline.errors import NpoError, StorageError
+from npo_pipeline.rollout.installed import check_installed
 from npo_pipeline.storage.layout import Layout
 
 Config = TypeVar("Config")
@@ -82,6 +83,8 @@ def run_stage(options: argparse.ArgumentParser, schema: type[Config], run: Calla
     root = arguments.root or experiment_folder(arguments.config.resolve())
     try:
         config, digest = load_stage(arguments.config, schema)
+        if hasattr(config, "engine"):
+            check_installed(config.engine)
         place = {key: getattr(config, key) for key in ("round", "probe_run") if hasattr(config, key)}
         run(Context(config, digest, Layout(root, arguments.seed, **place), arguments))
     except NpoError as error:

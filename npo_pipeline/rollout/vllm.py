@@ -1,0 +1,85 @@
+"""vLLM as an engine, in this very process, on weights that it takes over from the policy.
+
+vLLM keeps a copy of the weights, packed for its kernels. Each call first compares the policy's weights with those that were handed
+over last, by a hash of their content, and puts them into the running engine in place if anything changed them: an optimizer step,
+another checkpoint, a resume. Cached prefixes of the old weights are then dropped. Samples of one prompt share its prefill.
+
+Log-probs are of the distribution that was sampled, after temperature, top-k and top-p (`logprobs_mode`). A request's randomness
+is its seed's alone, but its logits are rounded differently in another batch, so the same seed gives the same text for the same calls.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from npo_pipeline.errors import DataError
+from npo_pipeline.policy.policy import Policy, weights_hash
+from npo_pipeline.rollout.engine import Completion, Request
+from npo_pipeline.rollout.vllm_start import readable_length, start_vllm
+from npo_pipeline.settings import EngineConfig, SamplingConfig
+
+SEED_BITS = 63  # vLLM's seeds are signed, and it reads -1 as no seed; torch's generator on a CPU takes the lower 32 bits of them
+
+
+class VllmEngine:
+    """Samples with vLLM. `weights` is the hash of the policy's weights that it holds; None: none of them yet."""
+
+    def __init__(self, policy: Policy, sampling: SamplingConfig, settings: EngineConfig) -> None:
+        self.policy, self.sampling = policy, sampling
+        self.length = readable_length(policy, settings)
+        self.weights: Tensor | None = None
+        self._llm = start_vllm(policy, settings, self.length)
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        """Raises DataError for a prompt that leaves too little of engine.vllm.max_model_len for a response."""
+        longest = max((len(request.prompt_token_ids) for request in requests), default=0)
+        self._require_room(longest)
+        self.update()
+        prompts = [{"prompt_token_ids": list(request.prompt_token_ids)} for request in requests]
+        outputs = self._llm.generate(prompts, [self._parameters(request) for request in requests], use_tqdm=False)
+        return [self._completion(output) for output in outputs]
+
+    def update(self) -> None:
+        """Take over the policy's weights if they are not those that vLLM holds."""
+        found = weights_hash(self.policy)
+        if self.weights is not None and torch.equal(found, self.weights):
+            return
+        # A tied head is in the list too: vLLM packs it apart from the embedding, and would silently keep the old one.
+        tensors = [(name, tensor.detach()) for name, tensor in self.policy.effective_weights()]
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": tensors})
+        self._llm.reset_prefix_cache()
+        self.weights = found
+
+    def _parameters(self, request: Request) -> Any:
+        from vllm import SamplingParams
+
+        return SamplingParams(
+            temperature=self.sampling.temperature,
+            top_p=self.sampling.top_p,
+            top_k=self.sampling.top_k,
+            max_tokens=self.sampling.max_new_tokens,
+            seed=request.seed % 2**SEED_BITS,
+            stop_token_ids=list(self.policy.stop_ids),
+            ignore_eos=True,  # the policy's own stop tokens decide, as in every engine
+            logprobs=0,  # of the sampled token alone
+            flat_logprobs=True,
+            detokenize=False,
+        )
+
+    def _completion(self, output: Any) -> Completion:
+        sampled = output.outputs[0]
+        if sampled.finish_reason == "length" and len(sampled.token_ids) < self.sampling.max_new_tokens:
+            self._require_room(len(output.prompt_token_ids))
+        return Completion(tuple(sampled.token_ids), tuple(sampled.logprobs.logprobs), sampled.finish_reason)
+
+    def _require_room(self, prompt: int) -> None:
+        """vLLM would end a response early where the two together do not fit."""
+        needed = prompt + self.sampling.max_new_tokens
+        if needed > self.length:
+            raise DataError(
+                f"engine.vllm.max_model_len: {self.length} tokens can be read, but a prompt of {prompt} with "
+                f"sampling.max_new_tokens={self.sampling.max_new_tokens} needs {needed}. Raise it as far as the policy can read, "
+                "or lower sampling.max_new_tokens"
+            )

@@ -1,0 +1,74 @@
+"""Starting vLLM for a policy that is already in memory: from its configuration alone, the weights are handed over later."""
+
+import copy
+import os
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+from npo_pipeline.errors import ConfigError
+from npo_pipeline.policy.policy import Policy
+from npo_pipeline.settings import EngineConfig, VllmConfig
+
+# Read by vLLM when it is imported; what a user has set stays.
+ENVIRONMENT = {
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # npo_pipeline.runtime has set the threads
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+CPU_BLOCK = 32  # tokens per cache block, the smallest that its kernels like: only whole blocks of a prompt are shared
+
+
+def start_vllm(policy: Policy, settings: EngineConfig, length: int) -> Any:
+    """A running `vllm.LLM` with random weights, of the policy's shape and dtype. Raises ConfigError for another than the first GPU."""
+    assert settings.vllm is not None, "checked with the configuration"
+    if policy.device.index:
+        raise ConfigError(
+            f"--device {policy.device}: vLLM takes the first GPU it sees; use --device cuda with CUDA_VISIBLE_DEVICES={policy.device.index}"
+        )
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # in this process: tensors are handed over as they are
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from vllm import LLM
+
+        write_config(policy, Path(folder))
+        return LLM(
+            model=folder,
+            runner="generate",
+            skip_tokenizer_init=True,
+            generation_config="vllm",  # no sampling defaults of the model's own
+            load_format="dummy",
+            dtype=str(policy.model.dtype).removeprefix("torch."),
+            max_model_len=length,
+            max_num_seqs=settings.max_batch,
+            enable_prefix_caching=True,
+            logprobs_mode="processed_logprobs",  # of the distribution that is sampled, not of the raw one
+            tensor_parallel_size=settings.vllm.tensor_parallel_size,
+            enforce_eager=settings.vllm.enforce_eager,
+            disable_log_stats=True,
+            **device_arguments(policy, settings.vllm, max(length, settings.max_batch)),
+        )
+
+
+def device_arguments(policy: Policy, settings: VllmConfig, batch: int) -> dict[str, Any]:
+    if policy.device.type != "cpu":
+        return {"gpu_memory_utilization": settings.gpu_memory_utilization}
+    # On a CPU a prompt that is read in pieces fails as soon as its request has a seed (0.32), so prompts are read whole.
+    whole = {"enable_chunked_prefill": False, "max_num_batched_tokens": batch}
+    return {"kv_cache_memory_bytes": int(settings.cpu_cache_gib * 2**30), "block_size": CPU_BLOCK, **whole}
+
+
+def readable_length(policy: Policy, settings: EngineConfig) -> int:
+    """Tokens of prompt and response together: as configured, or as many as the policy can read."""
+    assert settings.vllm is not None, "checked with the configuration"
+    return min(settings.vllm.max_model_len, policy.model.config.get_text_config().max_position_embeddings)
+
+
+def write_config(policy: Policy, folder: Path) -> None:
+    """config.json as `save_pretrained` of the model would write it."""
+    config = copy.deepcopy(policy.model.config)
+    config.architectures = [type(policy.model).__name__]
+    config.save_pretrained(folder)
