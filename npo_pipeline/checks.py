@@ -42,6 +42,7 @@ def check_root(root: s.RootConfig) -> None:
     require(root.probe.steps >= 1, "probe.steps", root.probe.steps, "at least 1")
     every = root.probe.checkpoint_every
     require(every >= 1, "probe.checkpoint_every", every, "at least 1")
+    require(root.probe.key_every >= 1, "probe.key_every", root.probe.key_every, "at least 1")
     check_guidance(root.guidance)
     compared = root.comparison
     different = len(set(compared.seeds)) == len(compared.seeds) > 0
@@ -288,7 +289,7 @@ PARTS: dict[type, Callable[[Any], None]] = {
     s.EvaluateConfig: check_evaluate,
     s.MeasureConfig: check_measure,
 }
-COUNTS = ("steps", "checkpoint_every", "lookback", "samples", "shard_rows")
+COUNTS = ("steps", "checkpoint_every", "key_every", "lookback", "samples", "shard_rows")
 
 
 def check_stage(stage: Any) -> None:

@@ -77,7 +77,7 @@ def stage_configs(root: s.RootConfig) -> dict[str, dict[str, Any]]:
     """The resolved configuration of every stage, by the name of its file below `config/` (without .yaml)."""
     time = resolve_timeline(root)
     shared: dict[str, Any] = {"sampling": root.sampling, "engine": root.engine, "verifier": root.task.verifier, "dtype": root.policy.dtype}
-    run: dict[str, Any] = {"steps": time.steps, "grpo": root.grpo, "lora": root.policy.lora, **shared}
+    run: dict[str, Any] = {"steps": time.steps, "key_every": root.probe.key_every, "grpo": root.grpo, "lora": root.policy.lora, **shared}
     stages: dict[str, Any] = {
         "prepare": c.PrepareStage(VERSIONS["prepare"], root.task, replace(root.policy, teacher=None, lora=None)),
         "probe": c.ProbeStage(VERSIONS["probe"], checkpoint_every=time.checkpoint_every, **run),

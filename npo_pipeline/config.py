@@ -39,6 +39,7 @@ class RunStage:
     version: int
     steps: int
     checkpoint_every: int
+    key_every: int
     grpo: GrpoConfig
     sampling: SamplingConfig
     engine: EngineConfig

@@ -1,7 +1,8 @@
 """Typed errors and their exit codes.
 
 Every error says which file, field or key is wrong, what was found, what was expected, and the fix.
-Exit codes follow sysexits.h, so that a scheduler can tell bad input (65, 66, 74, 78) from a crash (1).
+Exit codes follow sysexits.h, so that a scheduler can tell bad input (65, 66, 74, 78) from a crash (1), and both from a run that was
+asked to stop and can go on (75).
 """
 
 
@@ -9,6 +10,7 @@ class NpoError(Exception):
     """Base of every error that a user can mend."""
 
     exit_code = 70
+    label = "error"  # what its line begins with
 
 
 class ConfigError(NpoError):
@@ -33,6 +35,13 @@ class StorageError(NpoError):
     """The disk refused: full, read-only, or without permission."""
 
     exit_code = 74
+
+
+class Interrupted(NpoError):
+    """A signal asked a run to stop: it saved its state, and the same command goes on from there. A failure to try again, not a crash."""
+
+    exit_code = 75
+    label = "stopped"
 
 
 class NumericalError(NpoError):

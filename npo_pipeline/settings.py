@@ -159,6 +159,7 @@ class GrpoConfig:
 class ProbeConfig:
     steps: int
     checkpoint_every: int
+    key_every: int  # every how many checkpoints one is a whole policy; those in between are deltas. Also of guided runs
 
 
 @dataclass

@@ -2,14 +2,17 @@
 
 import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass
 
+from npo_pipeline.errors import Interrupted
 from npo_pipeline.grpo.state import load_state, save_state
 from npo_pipeline.grpo.step import StepOutcome, Trainer, run_step
-from npo_pipeline.policy.policy import save_policy, weights_sha256
+from npo_pipeline.grpo.stopping import Stop, noticing
+from npo_pipeline.policy.checkpoints import CheckpointWriter
+from npo_pipeline.policy.policy import weights_sha256
 from npo_pipeline.progress import Progress
-from npo_pipeline.storage.layout import checkpoint
-from npo_pipeline.storage.run_files import RunFiles
+from npo_pipeline.storage.run_files import STATE, RunFiles
 from npo_pipeline.timeline import checkpoint_steps
 
 
@@ -19,31 +22,63 @@ class RunLength:
 
     steps: int
     checkpoint_every: int
+    key_every: int  # every how many checkpoints one is a whole policy
     save_every: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is under way: its parts, and the name and fingerprint that a saved state of it has."""
+
+    trainer: Trainer
+    files: RunFiles
+    writer: CheckpointWriter
+    length: RunLength
+    label: str
+    fingerprint: str
+
+    def save(self, step: int) -> None:
+        """What the state claims is on disk before it is."""
+        self.writer.wait()
+        self.files.flush()
+        save_state(self.files.folder / STATE, self.trainer.updater.optimizer, step, self.fingerprint)
 
 
 def train(trainer: Trainer, files: RunFiles, length: RunLength, label: str, fingerprint: str) -> None:
     """Run to the last step, from the last saved state of this very run (`fingerprint`) if there is one.
 
-    A run that was killed and started again leaves the same files as one that was not (timings excepted).
+    A run that was killed and started again leaves the same files as one that was not (timings excepted). Raises Interrupted where a
+    signal asks for it, StorageError if the disk refuses, ArtifactError if files that the state rests on are gone.
     """
-    optimizer = trainer.updater.optimizer
-    start = load_state(files.folder / "state", optimizer, fingerprint)
+    start = load_state(files.folder / STATE, trainer.updater.optimizer, fingerprint, files.whole_steps())
     if start:
         print(f"{label}: resuming from step {start}", file=sys.stderr)
     files.start(start)
     trainer.mixer.restore(files.folder, start)
+    with noticing() as stop, closing(CheckpointWriter(trainer.policy, files.folder, length.key_every)) as writer:
+        _steps(Run(trainer, files, writer, length, label, fingerprint), start, stop)
+
+
+def _steps(run: Run, start: int, stop: Stop) -> None:
+    length = run.length
     kept = set(checkpoint_steps(length.checkpoint_every, length.steps))
-    progress = Progress(label, length.steps, start)
+    run.writer.resume(start, kept)
+    progress = Progress(run.label, length.steps, start)
     for step in progress:
+        sha256 = weights_sha256(run.trainer.policy)
         if step in kept:
-            save_policy(trainer.policy, checkpoint(files.folder, step))
-        outcome = run_step(trainer, step, weights_sha256(trainer.policy))
-        _write(files, step, outcome)
+            run.writer.put(step, sha256)
+        run.writer.check()
+        outcome = run_step(run.trainer, step, sha256)
+        _write(run.files, step, outcome)
         progress.note(f"reward {outcome.metrics['reward/mean']:.3f} entropy {outcome.metrics['entropy']:.3f}")
-        if (step + 1) % length.save_every == 0 and step + 1 < length.steps:
-            save_state(files.folder / "state", optimizer, step + 1, fingerprint)
-    save_policy(trainer.policy, checkpoint(files.folder, length.steps))
+        done = step + 1
+        if done < length.steps and (done % length.save_every == 0 or stop.signal):
+            run.save(done)
+        if done < length.steps and stop.signal:
+            raise Interrupted(f"{run.label}: by {stop.signal} before step {done}; the same command resumes there")
+    run.writer.put(length.steps, weights_sha256(run.trainer.policy))
+    run.writer.wait()
 
 
 def _write(files: RunFiles, step: int, outcome: StepOutcome) -> None:

@@ -7,7 +7,7 @@ base relative to the folder, so that results may be moved. Adapter weights are f
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> None:
 @torch.no_grad()
 def load_adapter_weights(model: PreTrainedModel, folder: Path) -> None:
     """Put another adapter's weights into the one that `model` has, in place. Raises ArtifactError if they do not fit or are damaged."""
-    own = _adapter_weights(model)
+    own = adapter_weights(model)
     try:
         found = load_file(folder / WEIGHTS)
         if different := sorted(own.keys() ^ found.keys()):
@@ -107,8 +107,8 @@ def load_adapter_weights(model: PreTrainedModel, folder: Path) -> None:
         raise ArtifactError(f"{folder}: its adapter could not be read ({error}). Run the stage that wrote it again.") from error
 
 
-def save_adapter(model: PreTrainedModel, partial: Path, folder: Path) -> None:
-    """Write the adapter to `partial`, which will be renamed to `folder`."""
+def save_adapter(model: PreTrainedModel, partial: Path, folder: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write the adapter, with these weights, to `partial`, which will be renamed to `folder`."""
     values = model.peft_config[NAME].to_dict() | {"inference_mode": True}
     base = values["base_model_name_or_path"]
     if Path(base).is_dir():
@@ -116,10 +116,10 @@ def save_adapter(model: PreTrainedModel, partial: Path, folder: Path) -> None:
     # peft keeps some lists as sets, whose order differs between processes: equal runs write equal bytes.
     plain = {key: sorted(value) if isinstance(value, set) else value for key, value in values.items()}
     (partial / CONFIG).write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    save_file({name: tensor.cpu().contiguous() for name, tensor in _adapter_weights(model).items()}, partial / WEIGHTS, {"format": "pt"})
+    save_file({name: tensor.cpu().contiguous() for name, tensor in weights.items()}, partial / WEIGHTS, {"format": "pt"})
 
 
-def _adapter_weights(model: PreTrainedModel) -> dict[str, Tensor]:
+def adapter_weights(model: PreTrainedModel) -> dict[str, Tensor]:
     """The adapter's tensors themselves, by the names they have in a peft directory."""
     from peft import get_peft_model_state_dict
 

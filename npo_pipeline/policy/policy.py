@@ -4,17 +4,27 @@ Directories are ordinary Hugging Face ones: `AutoModelForCausalLM.from_pretraine
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from npo_pipeline.errors import ArtifactError, ConfigError
-from npo_pipeline.policy.lora import base_of, has_lora, is_adapter, load_adapter, load_adapter_weights, merged_weights, save_adapter
+from npo_pipeline.policy.lora import (
+    adapter_weights,
+    base_of,
+    has_lora,
+    is_adapter,
+    load_adapter,
+    load_adapter_weights,
+    merged_weights,
+    save_adapter,
+)
 from npo_pipeline.storage.atomic import new_folder
 
 WEIGHTS = "model.safetensors"
@@ -90,10 +100,16 @@ def load_policy(source: str | Path, dtype: str, device: str = "cpu", revision: s
 
 def save_policy(policy: Policy, folder: Path) -> None:
     """Write a checkpoint, atomically: an ordinary Hugging Face directory, or with LoRA a peft one. Raises StorageError."""
-    if not has_lora(policy.model):
-        return export_policy(policy, folder)
     with new_folder(folder) as partial:
-        save_adapter(policy.model, partial, folder)
+        write_policy(policy, partial, folder, own_weights(policy))
+
+
+def write_policy(policy: Policy, partial: Path, folder: Path, weights: Mapping[str, Tensor]) -> None:
+    """The same into `partial`, which will be renamed to `folder`, with these weights, named as by `own_weights`."""
+    if has_lora(policy.model):
+        return save_adapter(policy.model, partial, folder, weights)
+    policy.model.save_pretrained(partial, state_dict=dict(weights))
+    policy.tokenizer.save_pretrained(partial)
 
 
 def export_policy(policy: Policy, folder: Path) -> None:
@@ -101,6 +117,22 @@ def export_policy(policy: Policy, folder: Path) -> None:
     with new_folder(folder) as partial:
         policy.model.save_pretrained(partial, state_dict=dict(policy.effective_weights()))
         policy.tokenizer.save_pretrained(partial)
+
+
+def own_weights(policy: Policy) -> dict[str, Tensor]:
+    """What a checkpoint holds: the tensors themselves, each memory once (a tied head is its embedding), with LoRA the adapter's."""
+    if has_lora(policy.model):
+        return adapter_weights(policy.model)
+    tied = tied_names(policy)
+    found: dict[tuple[int, torch.Size], tuple[str, Tensor]] = {}
+    for name, tensor in sorted(policy.model.state_dict().items(), key=lambda item: (item[0] in tied, item[0])):
+        found.setdefault((tensor.data_ptr(), tensor.shape), (name, tensor))
+    return dict(found.values())
+
+
+def tied_names(policy: Policy) -> set[str]:
+    """The names of weights that are another weight's memory, and that no file need hold."""
+    return set(policy.model.all_tied_weights_keys) if policy.model.config.tie_word_embeddings else set()
 
 
 def weights_sha256(policy: Policy) -> str:
@@ -130,8 +162,7 @@ def load_weights(policy: Policy, folder: Path) -> None:
         missing, unexpected = policy.model.load_state_dict(weights, strict=False)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ArtifactError(f"{folder}: its weights could not be read ({error}). Run the stage that wrote it again.") from error
-    tied = set(policy.model.all_tied_weights_keys) if policy.model.config.tie_word_embeddings else set()
-    if unexpected or (absent := [name for name in missing if name not in tied]):
+    if unexpected or (absent := [name for name in missing if name not in tied_names(policy)]):
         raise ArtifactError(
             f"{folder}: its weights are of another model (first difference: {(unexpected or absent)[0]}). Run its stage again."
         )

@@ -102,5 +102,5 @@ def experiment_folder(config: Path) -> Path:
 
 
 def _stop(error: NpoError) -> NoReturn:
-    print(f"error: {error}", file=sys.stderr)
+    print(f"{error.label}: {error}", file=sys.stderr)
     sys.exit(error.exit_code)

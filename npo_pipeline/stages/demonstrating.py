@@ -8,6 +8,7 @@ from typing import Any
 from npo_pipeline.config import DemonstrateStage
 from npo_pipeline.errors import DataError
 from npo_pipeline.guidance.generate import sample_until_verified
+from npo_pipeline.policy.checkpoints import open_policy
 from npo_pipeline.policy.policy import Policy, load_policy, weights_sha256
 from npo_pipeline.progress import Progress
 from npo_pipeline.records import Draw, Problem, Trajectory
@@ -40,7 +41,7 @@ def from_policy(context: Context[DemonstrateStage]) -> None:
     config, layout, device = context.config, context.layout, pick_device(context.options.device)
     student = load_policy(layout.initial_policy, config.dtype)
     folder, step = _source(context)
-    policy = load_policy(folder, config.dtype, device)
+    policy = open_policy(folder, config.dtype, device)
     problems = problems_of_run(context)
     # A teacher with a tokenizer of its own has prompts of its own, and its answers are then put into the student's tokens.
     same_tokens = policy.tokenizer.get_vocab() == student.tokenizer.get_vocab()

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from npo_pipeline.config import EvaluateStage
-from npo_pipeline.policy.policy import Policy, load_policy, weights_sha256
+from npo_pipeline.policy.checkpoints import open_policy
+from npo_pipeline.policy.policy import Policy, weights_sha256
 from npo_pipeline.progress import Progress
 from npo_pipeline.records import Problem, Trajectory
 from npo_pipeline.report.statistics import summarise
@@ -22,7 +23,7 @@ def evaluate_policy(context: Context[EvaluateStage], name: str, folder: Path) ->
     """Sample, write the trajectories, and return the contents of the evaluation file."""
     settings, layout = context.config.evaluate, context.layout
     problems = [problem for problem in read_problems(layout.problems) if problem.split == "eval"]
-    policy = load_policy(folder, context.config.dtype, pick_device(context.options.device))
+    policy = open_policy(folder, context.config.dtype, pick_device(context.options.device))
     trajectories = draw(context, name, policy, problems)
     digest = weights_sha256(policy)
     prompts = {problem.problem_id: problem.prompt for problem in problems}

@@ -9,8 +9,8 @@ from npo_pipeline.config import GuideStage
 from npo_pipeline.errors import ArtifactError
 from npo_pipeline.guidance.generate import sample_until_verified
 from npo_pipeline.guidance.pool import mistake_pool, segments
+from npo_pipeline.policy.checkpoints import Walk
 from npo_pipeline.policy.logprobs import score
-from npo_pipeline.policy.policy import Policy, load_policy, load_weights, weights_sha256
 from npo_pipeline.progress import Progress
 from npo_pipeline.records import Outcome, Problem, Trajectory
 from npo_pipeline.rollout.engine import Engine
@@ -19,7 +19,6 @@ from npo_pipeline.rollout.sample import sample
 from npo_pipeline.runtime import pick_device
 from npo_pipeline.stages.cli import Context
 from npo_pipeline.storage.guides import first_verified, read_outcomes, write_scores, write_shards
-from npo_pipeline.storage.layout import checkpoint
 from npo_pipeline.storage.manifest import NAME, read_manifest, sha256_file, verify, write_manifest
 from npo_pipeline.storage.parquet import read_problems, trajectory_row
 from npo_pipeline.tasks.verify import Verifier
@@ -32,7 +31,7 @@ class Maker:
     """The loaded parts that all guide checkpoints of a job share."""
 
     context: Context[GuideStage]
-    policy: Policy
+    walk: Walk
     engine: Engine
     verifier: Verifier
     problems: dict[str, Problem]
@@ -46,10 +45,10 @@ def make_guides(context: Context[GuideStage], guide_steps: Sequence[int]) -> Non
         return
     config, layout = context.config, context.layout
     steps = read_manifest(layout.probe)["steps"]
-    policy = load_policy(checkpoint(layout.probe, todo[0]), config.dtype, pick_device(context.options.device))
+    walk = Walk(layout.probe, todo[0], pick_device(context.options.device))
     problems = {problem.problem_id: problem for problem in read_problems(layout.problems)}
     with Verifier(config.verifier, context.options.workers) as verifier:
-        maker = Maker(context, policy, make_engine(config.engine, config.sampling, policy), verifier, problems, steps)
+        maker = Maker(context, walk, make_engine(config.engine, config.sampling, walk.policy), verifier, problems, steps)
         progress = Progress("guide", len(todo))
         for i in progress:
             covered, tried = make_guide(maker, todo[i])
@@ -76,12 +75,12 @@ def make_guide(maker: Maker, guide_step: int) -> tuple[int, int]:
     shutil.rmtree(folder, ignore_errors=True)  # what an interrupted job or another configuration left
     outcomes = read_outcomes(context.layout.probe, max(0, guide_step - config.lookback), guide_step)
     pool = [maker.problems[i] for i in mistake_pool(outcomes, 0, guide_step, config.gate)]
-    load_weights(maker.policy, checkpoint(context.layout.probe, guide_step))
-    digest = weights_sha256(maker.policy)
+    maker.walk.to(guide_step)
+    digest = maker.walk.sha256()
     trajectories = sample_until_verified(
         pool,
         config.samples,
-        lambda draws: sample(maker.engine, maker.policy, maker.verifier, draws, "guide", context.layout.seed, guide_step),
+        lambda draws: sample(maker.engine, maker.walk.policy, maker.verifier, draws, "guide", context.layout.seed, guide_step),
     )
     rows = [trajectory_row(t, guide_step, maker.problems[t.problem_id].prompt, digest) for t in trajectories]
     verified = first_verified(trajectories)
@@ -103,14 +102,14 @@ def make_guide(maker: Maker, guide_step: int) -> tuple[int, int]:
 
 def rescore(maker: Maker, guide_step: int, outcomes: Sequence[Outcome], verified: dict[str, Trajectory]) -> Iterator[dict[str, Any]]:
     """Log-probs of each verified trajectory under the current policies whose prompts it answers; loads those policies in turn."""
-    config, layout = maker.context.config, maker.context.layout
+    config, policy = maker.context.config, maker.walk.policy
     for segment in segments(config.checkpoint_every, maker.steps, guide_step, config.lookback):
         usable = [verified[i] for i in mistake_pool(outcomes, segment.start, segment.end, config.gate) if i in verified]
         if not usable:
             continue
-        load_weights(maker.policy, checkpoint(layout.probe, segment.current_step))
+        maker.walk.to(segment.current_step)
         rows = [(t.prompt_token_ids, t.response_token_ids) for t in usable]
-        logprobs = score(maker.policy.model, rows, maker.policy.pad_id, config.sampling.temperature, SCORE_TOKENS)
+        logprobs = score(policy.model, rows, policy.pad_id, config.sampling.temperature, SCORE_TOKENS)
         for trajectory, values in zip(usable, logprobs, strict=True):
             yield {
                 "problem_id": trajectory.problem_id,

@@ -12,8 +12,8 @@ from npo_pipeline.guidance import gradient_variance as gv
 from npo_pipeline.guidance.findings import findings, sentences
 from npo_pipeline.guidance.pool import mistake_pool
 from npo_pipeline.guidance.signal import divergences, estimates
+from npo_pipeline.policy.checkpoints import Walk
 from npo_pipeline.policy.gradients import SlotGradients
-from npo_pipeline.policy.policy import Policy, load_policy, load_weights
 from npo_pipeline.progress import Progress
 from npo_pipeline.records import Problem, Trajectory
 from npo_pipeline.report.measured_figure import draw_measured
@@ -24,7 +24,6 @@ from npo_pipeline.runtime import pick_device
 from npo_pipeline.stages.cli import Context
 from npo_pipeline.storage.atomic import write_file, write_text
 from npo_pipeline.storage.guides import read_outcomes
-from npo_pipeline.storage.layout import checkpoint
 from npo_pipeline.storage.manifest import read_manifest, write_manifest
 from npo_pipeline.storage.parquet import MEASURED, read_problems, write_table
 from npo_pipeline.tasks.verify import Verifier
@@ -70,7 +69,7 @@ class Current:
 @dataclass
 class Measurer:
     context: Context[MeasureStage]
-    policy: Policy
+    walk: Walk
     engine: Engine
     verifier: Verifier
     problems: dict[str, Problem]
@@ -79,9 +78,9 @@ class Measurer:
 
     def sample(self, step: int, problems: Sequence[Problem], count: int, purpose: str, at: int) -> dict[str, list[Trajectory]]:
         """`count` samples per problem of the probe's checkpoint `step`, for the current step `at`; its weights stay loaded."""
-        load_weights(self.policy, checkpoint(self.context.layout.probe, step))
+        self.walk.to(step)
         draws = [(problem, i) for problem in problems for i in range(count)]
-        found = sample(self.engine, self.policy, self.verifier, draws, f"{purpose} {at}", self.context.layout.seed, step)
+        found = sample(self.engine, self.walk.policy, self.verifier, draws, f"{purpose} {at}", self.context.layout.seed, step)
         return {problem.problem_id: found[i * count : (i + 1) * count] for i, problem in enumerate(problems)}
 
     def current(self, step: int) -> Current:
@@ -102,7 +101,7 @@ class Measurer:
         verified = {i: [t for t in tries if t.verified][: settings.repeats] for i, tries in tried.items()}
         solved = [i for i, kept in verified.items() if kept]
         self.add_groups(current, [self.problems[i] for i in solved if i not in current.groups])
-        load_weights(self.policy, checkpoint(self.context.layout.probe, current.step))
+        self.walk.to(current.step)
         guided = {i: self.guided(verified[i]) for i in solved}
         covered = [i for i in solved if i in current.failed]
         low, high = gv.wilson(len(covered), len(current.failed), settings.confidence)
@@ -167,12 +166,13 @@ def named(key: str, found: tuple[float, float, float]) -> Row:
 def measure(context: Context[MeasureStage], pairs: Sequence[tuple[int, int]]) -> None:
     """Measure every pair and write the stage's files."""
     config, layout = context.config, context.layout
-    policy = load_policy(checkpoint(layout.probe, pairs[0][0]), config.dtype, pick_device(context.options.device))
+    walk = Walk(layout.probe, pairs[0][0], pick_device(context.options.device))
     problems = {problem.problem_id: problem for problem in read_problems(layout.problems)}
     rows: list[Row] = []
     with Verifier(config.verifier, context.options.workers) as verifier:
-        engine, gradients = make_engine(config.engine, config.sampling, policy), SlotGradients(policy, config.grpo, config.sampling)
-        measurer = Measurer(context, policy, engine, verifier, problems, gradients, read_manifest(layout.probe)["steps"])
+        engine = make_engine(config.engine, config.sampling, walk.policy)
+        gradients = SlotGradients(walk.policy, config.grpo, config.sampling)
+        measurer = Measurer(context, walk, engine, verifier, problems, gradients, read_manifest(layout.probe)["steps"])
         progress, current = Progress("measure", len(pairs)), None
         for i in progress:
             step, guide_step = pairs[i]

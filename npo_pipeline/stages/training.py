@@ -35,7 +35,7 @@ def run_training(context: Context[Run], name: str, make_mixer: MakeMixer = lambd
     """Train from the initial policy to the end and write the manifest. `inputs` names what else the run depends on."""
     config, layout = context.config, context.layout
     files = RunFiles(layout.run(name), context.config_sha256)
-    length = RunLength(config.steps, config.checkpoint_every, context.options.save_every)
+    length = RunLength(config.steps, config.checkpoint_every, config.key_every, context.options.save_every)
     with make_trainer(context) as trainer:
         trainer.mixer = make_mixer(trainer)
         train(trainer, files, length, name, fingerprint(context, inputs))

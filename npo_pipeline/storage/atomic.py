@@ -23,9 +23,9 @@ def write_file(path: Path, write: Callable[[Path], None]) -> None:
     with _storage_errors(path, partial):
         path.parent.mkdir(parents=True, exist_ok=True)
         write(partial)
-        _flush(partial)
+        flush(partial)
         os.replace(partial, path)
-        _flush(path.parent)
+        flush(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -42,10 +42,10 @@ def new_folder(path: Path) -> Iterator[Path]:
         partial.mkdir(parents=True)
         yield partial
         for file in sorted(partial.rglob("*")):
-            _flush(file)
+            flush(file)
         _remove(path)
         os.replace(partial, path)
-        _flush(path.parent)
+        flush(path.parent)
 
 
 @contextmanager
@@ -76,7 +76,8 @@ def _write_text(path: Path, text: str) -> None:
         stream.write(text)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """A file's or folder's content is on disk after this."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from npo_pipeline.errors import ArtifactError, StorageError
-from npo_pipeline.storage.atomic import write_text
+from npo_pipeline.storage.atomic import flush, write_text
 from npo_pipeline.storage.layout import rollouts
 from npo_pipeline.storage.manifest import NAME, write_manifest
 from npo_pipeline.storage.parquet import ROLLOUT, write_table
 
 METRICS, TIMINGS, INTERVENTIONS = "metrics.jsonl", "timings.jsonl", "interventions.jsonl"
-OWNED = ("rollouts", "checkpoints", "policy", "state", METRICS, TIMINGS, INTERVENTIONS, NAME)
+STATE = "state"
+OWNED = ("rollouts", "checkpoints", "policy", STATE, METRICS, TIMINGS, INTERVENTIONS, NAME)
 
 
 class RunFiles:
@@ -31,11 +32,22 @@ class RunFiles:
         elif (found := len(_lines(self.folder / METRICS))) < step:
             raise ArtifactError(
                 f"{self.folder / METRICS}: {found} lines, expected the {step} of the saved state. "
-                f"Delete {self.folder / 'state'} and run again: the run starts anew."
+                f"Delete {self.folder / STATE} and run again: the run starts anew."
             )
         for name in (METRICS, TIMINGS, INTERVENTIONS):
             _keep_steps(self.folder / name, step)
         self.folder.mkdir(parents=True, exist_ok=True)
+
+    def whole_steps(self) -> int:
+        """Steps that the files of this folder hold from the first on, so that a run can be resumed at any of them."""
+        known = len([line for line in _lines(self.folder / METRICS) if line.endswith("\n")])
+        return next((step for step in range(known) if not rollouts(self.folder, step).is_file()), known)
+
+    def flush(self) -> None:
+        """What was appended so far is on disk after this, should the machine fail. Raises StorageError."""
+        for name in (METRICS, TIMINGS, INTERVENTIONS):
+            if (self.folder / name).exists():
+                flush(self.folder / name)
 
     def write_step(self, step: int, rows: Sequence[dict[str, Any]], decisions: Sequence[dict[str, Any]], metrics: dict[str, Any]) -> None:
         """Roll-outs and decisions first: a line in the metrics says that the step is whole."""
@@ -55,7 +67,7 @@ class RunFiles:
             *(file for name in ("rollouts", "checkpoints", "policy") for file in (self.folder / name).rglob("*")),
         ]
         write_manifest(self.folder, stage, self.config_sha256, [file for file in files if file.is_file()], facts)
-        _remove(self.folder / "state")
+        _remove(self.folder / STATE)
 
     def _append(self, name: str, values: dict[str, Any]) -> None:
         try:

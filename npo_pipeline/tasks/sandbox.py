@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import resource
+import signal
 import sys
 import warnings
 from typing import Any
@@ -44,6 +45,8 @@ def prepare_worker(kind: str) -> None:
     """Import what judging `kind` ("math" or "reasoning_gym") needs, so that no answer's time pays for it, then close the doors."""
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
+    for number in (signal.SIGINT, signal.SIGUSR1):  # a terminal and SLURM signal the whole group: the run ends its step with its workers
+        signal.signal(number, signal.SIG_IGN)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # scorers that print must not write into the parent's output
     if kind == "math":
         importlib.import_module("math_verify")

@@ -6,6 +6,7 @@ out the same in each of them, and in the next run.
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
@@ -41,8 +42,8 @@ class Workers:
         Raises NpoError if a call raised one, or if no worker can be started.
         """
         outcomes = self._outcomes(function, calls, seconds)
-        if broken := [i for i, outcome in enumerate(outcomes) if isinstance(outcome, BrokenProcessPool)]:
-            self._stop()  # an idle worker was killed, say by the system for want of memory: a fresh pool does the rest
+        if broken := [i for i, outcome in enumerate(outcomes) if _is_no_answer(outcome)]:
+            self._stop()  # a worker was killed, idle by the system for want of memory, or asked to end: a fresh pool does the rest
             for i, outcome in zip(broken, self._outcomes(function, [calls[i] for i in broken], seconds), strict=True):
                 outcomes[i] = outcome
         return [self._checked(outcome) for outcome in outcomes]
@@ -83,6 +84,11 @@ def _outcome(future: "Future[Any]") -> Any:
         return future.result()
     except (TimeoutError, ProcessExpired, BrokenProcessPool, Exception) as error:
         return error
+
+
+def _is_no_answer(outcome: Any) -> bool:
+    """Whether it says nothing about the call: no worker, or one that SIGTERM ended, as SLURM sends it to each process."""
+    return isinstance(outcome, BrokenProcessPool) or (isinstance(outcome, ProcessExpired) and outcome.exitcode == -signal.SIGTERM)
 
 
 def _start_server() -> None:

@@ -1,10 +1,14 @@
 """A run that was killed and started again equals one that was not, byte by byte."""
 
+import json
+import shutil
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from workflow_runner import Workflow, kill_when
+from workflow_runner import Workflow, kill_when, stop_when
 
 pytestmark = pytest.mark.slow
 
@@ -13,25 +17,91 @@ def stage(finished: Workflow, name: str, config: str, *options: str) -> list[str
     return [sys.executable, "-m", f"npo_pipeline.stages.{name}", "--config", str(finished.results / f"config/{config}.yaml"), *options]
 
 
-@pytest.mark.parametrize(("name", "config", "run"), [("probe", "probe", "probe"), ("guided", "guided-npo", "npo")])
-def test_kill_and_resume(finished: Workflow, name: str, config: str, run: str) -> None:
-    folder = finished.results / "seed-0" / run
-    before = finished.digests(f"seed-0/{run}")
-    command = stage(finished, name, config, "--save-every", "1")
-    kill_when(command, (folder / "state/state.json").exists)
-    assert not (folder / "manifest.json").exists(), "killed too late: the run had finished"
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+COMMANDS = {"probe": lambda w: stage(w, "probe", "probe"), "npo": lambda w: stage(w, "guided", "guided-npo")}
+STOPPED = 75
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+
+
+def ends_as_before(workflow: Workflow, below: str, command: list[str], before: dict[str, str]) -> str:
+    """Run to the end; what it said."""
+    done = run(command)
     assert done.returncode == 0, done.stdout
-    assert f"{run}: resuming from step " in done.stdout
-    assert finished.digests(f"seed-0/{run}") == before
+    assert workflow.digests(f"seed-0/{below}") == before
+    return done.stdout
+
+
+# Moments, as what lies in the run's folder then: a roll-out, a checkpoint half written, one whole, a state half written, two states.
+MOMENTS = [
+    ("probe", "rollouts/step-000000.parquet"),
+    ("npo", "checkpoints/.step-000002.partial"),
+    ("probe", "checkpoints/step-000002"),
+    ("npo", "state/.step-000002.partial"),
+    ("probe", "state/.step-000003.partial"),
+    ("npo", "state/step-000002"),
+]
+
+
+@pytest.mark.parametrize(("below", "moment"), MOMENTS)
+def test_kill_and_resume(finished: Workflow, below: str, moment: str) -> None:
+    folder = finished.results / "seed-0" / below
+    before = finished.digests(f"seed-0/{below}")
+    command = [*COMMANDS[below](finished), "--save-every", "1"]
+    kill_when(command, (folder / moment).exists, folder)
+    assert not (folder / "manifest.json").exists(), "killed too late: the run had finished"
+    saved = [state.name for state in (folder / "state").glob("step-*")]
+    said = ends_as_before(finished, below, command, before)
+    assert not saved or f"{below}: resuming from step {int(max(saved)[5:])}\n" in said
+
+
+def test_a_signal_ends_the_step_and_saves(finished: Workflow) -> None:
+    number = signal.SIGTERM  # the others: tests/unit/test_stopping.py
+    folder, before = finished.results / "seed-0/npo", finished.digests("seed-0/npo")
+    command = stage(finished, "guided", "guided-npo")
+    code, said = stop_when(command, (folder / "rollouts/step-000000.parquet").exists, folder, [number])
+    assert code == STOPPED, said
+    (state,) = (folder / "state").glob("step-*")
+    step = int(state.name[5:])
+    assert f"stopped: npo: by {number.name} before step {step}; the same command resumes there" in said
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == step
+    assert f"npo: resuming from step {step}\n" in ends_as_before(finished, "npo", command, before)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_damaged_state_costs_its_steps_and_no_more(finished: Workflow) -> None:
+    folder, before = finished.results / "seed-0/probe", finished.digests("seed-0/probe")
+    command = stage(finished, "probe", "probe", "--save-every", "1")
+    kill_when(command, (folder / "state/step-000003").exists, folder)
+    flip(folder / "state/step-000003/trainer.safetensors")
+    said = ends_as_before(finished, "probe", command, before)
+    assert f"{folder}/state/step-000003: not usable (" in said
+    assert "probe: resuming from step 2\n" in said
 
 
 def test_a_state_of_another_configuration_is_not_resumed(finished: Workflow) -> None:
-    folder = finished.results / "seed-0/probe"
-    (folder / "state").mkdir()
-    (folder / "state/state.json").write_text('{"step": 2, "fingerprint": "of another run"}')
-    before = finished.digests("seed-0/probe")
-    done = subprocess.run(stage(finished, "probe", "probe"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout
-    assert "resuming" not in done.stdout
-    assert finished.digests("seed-0/probe") == {name: digest for name, digest in before.items() if "/state/" not in name}
+    folder, before = finished.results / "seed-0/probe", finished.digests("seed-0/probe")
+    state = folder / "state/step-000002"
+    state.mkdir(parents=True)
+    (state / "state.json").write_text(json.dumps({"step": 2, "fingerprint": "of another run", "sha256": ""}))
+    assert "resuming" not in ends_as_before(finished, "probe", stage(finished, "probe", "probe"), before)
+
+
+def test_a_machine_that_comes_back_with_half_of_the_files(finished: Workflow) -> None:
+    """The newest state claims steps whose roll-outs are gone; then a checkpoint before the state is gone."""
+    folder, before = finished.results / "seed-0/probe", finished.digests("seed-0/probe")
+    command = stage(finished, "probe", "probe", "--save-every", "1")
+    kill_when(command, (folder / "state/step-000003").exists, folder)
+    (folder / "rollouts/step-000002.parquet").unlink()
+    assert "the run's files hold 2 steps" in ends_as_before(finished, "probe", command, before)
+    kill_when(command, (folder / "state/step-000003").exists, folder)
+    shutil.rmtree(folder / "checkpoints/step-000002")
+    failed = run(command)
+    assert failed.returncode == 66
+    assert f"error: {folder}/checkpoints/step-000002: not found, though later ones are." in failed.stdout

@@ -3,11 +3,12 @@
 import hashlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,14 +60,26 @@ class Workflow:
         return {str(file.relative_to(self.results)): hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(files)}
 
 
-def kill_when(command: list[str], ready: Callable[[], bool]) -> None:
-    """Start a stage and kill -9 it, children included, as soon as `ready` says so."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+def kill_when(command: list[str], ready: Callable[[], bool], folder: Path | None = None) -> None:
+    """Start a stage and kill -9 it, children included, as soon as `ready` says so, and a finished run in `folder` is gone."""
+    stop_when(command, ready, folder, [signal.SIGKILL])
+
+
+def stop_when(command: list[str], ready: Callable[[], bool], folder: Path | None, signals: Sequence[int]) -> tuple[int, str]:
+    """As `kill_when`, with these signals, to the whole group as a terminal and SLURM do; exit code and what it said."""
+    if folder:
+        (folder / "manifest.json").unlink(missing_ok=True)
+        shutil.rmtree(folder / "rollouts")
+        shutil.rmtree(folder / "checkpoints")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
     deadline = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < deadline and not ready():
-        time.sleep(0.002)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+        time.sleep(0.001)
+    for number in signals:
+        os.killpg(process.pid, number)
+        time.sleep(0.05)
+    said, _ = process.communicate()
+    return process.returncode, said
 
 
 def stage_jobs(output: str) -> set[str]:

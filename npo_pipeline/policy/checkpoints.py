@@ -1,0 +1,154 @@
+"""The checkpoints of a run as policies: written while the run trains, and walked over by one loaded policy.
+
+What is hashed when: a file's sha256 each time a delta is read, so weights that were right stay right under patching; the sha256 of
+all weights (a full read of memory) once after a full policy was loaded, and where a caller asks for it (`Walk.sha256`).
+"""
+
+import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from npo_pipeline.errors import ArtifactError
+from npo_pipeline.policy.policy import Policy, load_policy, load_weights, own_weights, weights_sha256, write_policy
+from npo_pipeline.storage.atomic import new_folder
+from npo_pipeline.storage.checkpoints import (
+    DELTA,
+    apply_delta,
+    check_checkpoints,
+    fix,
+    is_checkpoint,
+    read_record,
+    read_records,
+    route,
+    write_record,
+)
+from npo_pipeline.storage.deltas import encode
+from npo_pipeline.storage.layout import checkpoint
+
+WORTH = 0.5  # a delta that takes more than this share of a full policy is not worth the chain: the policy is kept whole
+
+
+class Walk:
+    """A loaded policy that goes from checkpoint to checkpoint of a run, patched in place wherever that costs less than loading."""
+
+    def __init__(self, run: Path, step: int, device: str = "cpu") -> None:
+        """Load the policy of `step`, in the dtype it was trained in. Raises ArtifactError."""
+        self.run, self.records = run, read_records(run)
+        self.step, deltas = route(run, self.records, step)
+        self.policy = load_policy(checkpoint(run, self.step), self.records[self.step].dtype, device)
+        self._weights = own_weights(self.policy)
+        self._patch(deltas, step)
+        self.sha256()
+
+    def to(self, step: int) -> None:
+        """Put the weights of `step` into the policy, in place. Raises ArtifactError if a file on the way is damaged."""
+        start, deltas = route(self.run, self.records, step, self.step)
+        if start != self.step:
+            load_weights(self.policy, checkpoint(self.run, start))
+            self.step = start
+            self.sha256()
+        self._patch(deltas, step)
+
+    def sha256(self) -> str:
+        """The weights' sha256. Raises ArtifactError if it is not what was recorded when the run wrote them."""
+        found, recorded = weights_sha256(self.policy), self.records[self.step].weights_sha256
+        if found != recorded:
+            folder = checkpoint(self.run, self.step)
+            raise ArtifactError(f"{folder}: its weights have sha256 {found[:12]}..., expected {recorded[:12]}.... {fix(folder)}")
+        return found
+
+    def _patch(self, deltas: list[int], step: int) -> None:
+        """Backwards over the delta of each checkpoint that is left, or forwards over that of each that is come to."""
+        for passed in deltas:
+            apply_delta(self.run, self.records[passed], self._weights)
+        self.step = step
+
+
+def open_policy(source: str | Path, dtype: str, device: str = "cpu") -> Policy:
+    """A checkpoint of a run, whole or not, or whatever else `load_policy` reads. Raises ArtifactError or ConfigError."""
+    if not is_checkpoint(source):
+        return load_policy(source, dtype, device)
+    folder = Path(source)
+    return Walk(folder.parent.parent, read_record(folder).step, device).policy
+
+
+class CheckpointWriter:
+    """Writes a run's checkpoints on a thread of its own. The caller pays for one copy of the weights, in memory that is kept.
+
+    At most one checkpoint is being written: `put` waits for the one before. What went wrong on the thread is raised by the next
+    call of `put`, `check` or `wait`, as StorageError where the disk refused.
+    """
+
+    def __init__(self, policy: Policy, run: Path, key_every: int) -> None:
+        """Every `key_every`-th checkpoint is a full policy, the first one always."""
+        self.policy, self.run, self.key_every = policy, run, key_every
+        self.count, self.last = 0, -1  # checkpoints so far, and the step of the last one
+        self._old: dict[str, Tensor] | None = None  # the last one's weights
+        self._spare: dict[str, Tensor] | None = None
+        self._thread = ThreadPoolExecutor(1, "checkpoints")
+        self._pending: Future[None] | None = None
+
+    def resume(self, step: int, kept: set[int]) -> None:
+        """Go on at `step`: later checkpoints go, earlier ones of the `kept` steps are checked. Raises ArtifactError."""
+        for folder in (self.run / "checkpoints").glob("step-*"):
+            if int(folder.name.removeprefix("step-")) >= step:
+                shutil.rmtree(folder)
+        earlier = sorted(known for known in kept if known < step)
+        check_checkpoints(self.run, earlier)
+        if earlier:
+            self.count, self.last = len(earlier), earlier[-1]
+            self._old = own_weights(Walk(self.run, self.last).policy)
+
+    def put(self, step: int, sha256: str) -> None:
+        """Keep the policy as it is now, whose weights have this sha256."""
+        self.wait()
+        new = self._copy()
+        full = self.count % self.key_every == 0
+        self._pending = self._thread.submit(self._write, step, self.last, full, self._old, new, sha256)
+        self._old, self._spare = new, self._old
+        self.count, self.last = self.count + 1, step
+
+    def check(self) -> None:
+        """Raise what went wrong so far, without waiting."""
+        if self._pending and self._pending.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """All that was put is on disk after this."""
+        pending, self._pending = self._pending, None
+        if pending:
+            pending.result()
+
+    def close(self) -> None:
+        self._thread.shutdown()
+
+    @torch.no_grad()
+    def _copy(self) -> dict[str, Tensor]:
+        own = own_weights(self.policy)
+        if self._spare is None:
+            self._spare = {name: torch.empty_like(tensor, device="cpu").contiguous() for name, tensor in own.items()}
+        for name, tensor in own.items():
+            self._spare[name].copy_(tensor)
+        return self._spare
+
+    def _write(self, step: int, last: int, full: bool, old: dict[str, Tensor] | None, new: dict[str, Tensor], sha256: str) -> None:
+        with new_folder(checkpoint(self.run, step)) as partial:
+            small = old is not None and _write_delta(partial / DELTA, old, new)
+            if full or not small:
+                write_policy(self.policy, partial, checkpoint(self.run, step), new)
+            dtype = str(self.policy.model.dtype).removeprefix("torch.")
+            write_record(partial, step, last if small else None, full or not small, dtype, sha256)
+
+
+def _write_delta(path: Path, old: dict[str, Tensor], new: dict[str, Tensor]) -> bool:
+    """Write it if it is worth it; returns whether it is."""
+    tensors, metadata = encode(old, new)
+    if sum(t.nbytes for t in tensors.values()) > WORTH * sum(t.nbytes for t in new.values()):
+        return False
+    path.parent.mkdir()
+    save_file(tensors, path, metadata)
+    return True

@@ -1,0 +1,236 @@
+"""The checkpoint store against copies of the weights that were kept beside it: every step, any order, every damage."""
+
+import json
+import random
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from tiny import tiny_policy
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from npo_pipeline.errors import ArtifactError, StorageError
+from npo_pipeline.policy import checkpoints
+from npo_pipeline.policy.checkpoints import CheckpointWriter, Walk, open_policy
+from npo_pipeline.policy.policy import Policy, as_policy, weights_sha256
+from npo_pipeline.storage.checkpoints import DELTA, RECORD, read_records, route, write_record
+from npo_pipeline.storage.deltas import encode, patch
+from npo_pipeline.storage.layout import checkpoint
+
+STEPS, KEY_EVERY = range(0, 14, 2), 3
+Kept = dict[int, dict[str, Tensor]]
+
+
+def policy_of(dtype: torch.dtype, tied: bool = True) -> Policy:
+    policy = tiny_policy()
+    config = policy.model.config
+    config.tie_word_embeddings = tied
+    torch.manual_seed(0)
+    return as_policy(AutoModelForCausalLM.from_config(config, dtype=dtype), policy.tokenizer)
+
+
+@torch.no_grad()
+def train(policy: Policy, step: int, share: float) -> None:
+    """Change this share of the weights a little."""
+    generator = torch.Generator().manual_seed(step)
+    for parameter in policy.model.parameters():
+        moved = torch.rand(parameter.shape, generator=generator) < share
+        parameter.mul_(torch.where(moved, 1.01, 1.0))
+
+
+def write_run(run: Path, policy: Policy, share: float, steps: range = STEPS) -> Kept:
+    """A run with a checkpoint at each of the steps; the weights as they were then."""
+    writer, kept = CheckpointWriter(policy, run, KEY_EVERY), {}
+    writer.resume(steps.start, set(STEPS))
+    for step in steps:
+        kept[step] = {name: tensor.clone() for name, tensor in policy.model.state_dict().items()}
+        writer.put(step, weights_sha256(policy))
+        train(policy, step, share)
+    writer.wait()
+    writer.close()
+    return kept
+
+
+def assert_equal(policy: Policy, expected: dict[str, Tensor]) -> None:
+    found = policy.model.state_dict()
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(found[name].view(torch.uint8), tensor.view(torch.uint8)), name
+
+
+def reshard(run: Path, policy: Policy) -> None:
+    """Cut the first full policy into several files, as a large one is."""
+    folder = checkpoint(run, 0)
+    record = read_records(run)[0]
+    before = Walk(run, 0).policy
+    (folder / "model.safetensors").unlink()
+    before.model.save_pretrained(folder, max_shard_size="40KB")
+    assert len(list(folder.glob("model-*.safetensors"))) >= 2
+    (folder / RECORD).unlink()
+    write_record(folder, 0, None, True, record.dtype, record.weights_sha256)
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize(("dtype", "share", "full"), [(torch.bfloat16, 0.01, {0, 6, 12}), (torch.float32, 1.0, set(STEPS))])
+def test_every_step_comes_back_bit_by_bit_in_any_order(
+    tmp_path: Path, dtype: torch.dtype, share: float, full: set[int], tied: bool, shards: int
+) -> None:
+    policy = policy_of(dtype, tied)
+    kept = write_run(tmp_path, policy, share)
+    if shards > 1:
+        reshard(tmp_path, policy)
+    assert {step for step, record in read_records(tmp_path).items() if record.full} == full
+    order = [step for step in STEPS for _ in range(2)]
+    random.Random(0).shuffle(order)
+    walk = Walk(tmp_path, order[0])
+    for step in order:
+        walk.to(step)
+        assert_equal(walk.policy, kept[step])
+        assert (walk.policy.model.lm_head.weight is walk.policy.model.model.embed_tokens.weight) == tied
+    for step in STEPS:
+        assert_equal(open_policy(checkpoint(tmp_path, step), "bfloat16"), kept[step])
+
+
+def test_a_full_checkpoint_is_an_ordinary_directory_and_a_delta_is_small(tmp_path: Path) -> None:
+    kept = write_run(tmp_path, policy_of(torch.bfloat16), 0.01)
+    plain = AutoModelForCausalLM.from_pretrained(checkpoint(tmp_path, 6), dtype=torch.bfloat16).state_dict()
+    assert all(torch.equal(plain[name], tensor) for name, tensor in kept[6].items())
+    records = read_records(tmp_path)
+    sizes = [records[step].delta_size for step in STEPS]
+    assert sizes[0] is None
+    assert all(size is not None and size < 0.1 * records[0].full_size for size in sizes[1:])
+
+
+def test_patching_goes_on_across_a_full_checkpoint_and_a_far_one_is_loaded(tmp_path: Path) -> None:
+    write_run(tmp_path, policy_of(torch.bfloat16), 0.01)
+    records = read_records(tmp_path)
+    assert route(tmp_path, records, 8, at=4) == (4, [6, 8])
+    assert route(tmp_path, records, 4, at=8) == (8, [8, 6])
+    assert route(tmp_path, records, 2) == (0, [2])
+    assert route(tmp_path, records, 10) == (12, [12])  # the next full one is nearer than the last
+    assert route(tmp_path, records, 12, at=0)[0] in (0, 12)
+
+
+@pytest.mark.parametrize("at", [2, 6, 10])
+def test_a_resumed_run_writes_the_same_bytes(tmp_path: Path, at: int) -> None:
+    """Killed before step `at`: what lies there of later steps is made again."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    write_run(whole, policy_of(torch.bfloat16), 0.01)
+    write_run(killed, policy_of(torch.bfloat16), 0.01)
+    policy = policy_of(torch.bfloat16)
+    for step in range(0, at, 2):
+        train(policy, step, 0.01)
+    write_run(killed, policy, 0.01, range(at, 14, 2))
+    files = {file.relative_to(whole): file.read_bytes() for file in whole.rglob("*") if file.is_file()}
+    assert files == {file.relative_to(killed): file.read_bytes() for file in killed.rglob("*") if file.is_file()}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    write_run(folder, policy_of(torch.bfloat16), 0.01)
+    return folder
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) * 2 // 3] ^= 1
+    path.write_bytes(content)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def schema(path: Path) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 9}))
+
+
+def another_record(path: Path) -> None:
+    shutil.copy(path.parent.parent / "step-000004" / RECORD, path)
+
+
+DAMAGES: list[tuple[str, Callable[[Path], object], str]] = [
+    (f"step-000002/{DELTA}", flip, "damaged"),
+    (f"step-000002/{DELTA}", truncate, "damaged"),
+    (f"step-000002/{DELTA}", Path.unlink, "No such file"),
+    (f"step-000002/{DELTA}", lambda path: shutil.copy(path.parents[2] / "step-000004" / DELTA, path), "damaged"),
+    (f"step-000002/{RECORD}", truncate, "damaged"),
+    (f"step-000002/{RECORD}", Path.unlink, "No such file"),
+    (f"step-000002/{RECORD}", schema, "schema 9, this code reads schema 1"),
+    (f"step-000002/{RECORD}", another_record, "says step 4, which is another folder's"),
+    ("step-000000/model.safetensors", flip, "its weights have sha256"),
+    ("step-000000", lambda path: shutil.copytree(path.parent / "step-000006", path, dirs_exist_ok=True), "says step 6"),
+]
+
+
+@pytest.mark.parametrize(("name", "damage", "message"), DAMAGES, ids=lambda value: str(value)[:40])
+def test_damage_is_found_before_use_and_named(run: Path, tmp_path: Path, name: str, damage: Callable[[Path], object], message: str) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    damage(tmp_path / "run/checkpoints" / name)
+    with pytest.raises(ArtifactError, match=f"{tmp_path}/run/checkpoints/{name.split('/')[0]}.*{message}"):
+        Walk(tmp_path / "run", 0).to(2)
+
+
+def test_a_missing_checkpoint_in_between_is_named(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    shutil.rmtree(checkpoint(tmp_path / "run", 8))
+    walk = Walk(tmp_path / "run", 6)
+    walk.to(10)  # from the full one behind it
+    with pytest.raises(ArtifactError, match="step-000008: not found; the checkpoints of this run are: 0, 2, 4, 6, 10, 12"):
+        walk.to(8)
+    with pytest.raises(ArtifactError, match="step-000008: not found, though later ones are"):
+        write_run(tmp_path / "run", policy_of(torch.bfloat16), 0.01, range(10, 14, 2))
+
+
+def test_a_delta_of_other_weights_is_refused() -> None:
+    old, new = {"a": torch.zeros(4)}, {"a": torch.ones(4)}
+    with pytest.raises(ValueError, match="a: 5 elements, 4 in the delta"):
+        patch({"a": torch.zeros(5)}, *encode(old, new))
+
+
+def test_bits_that_compare_equal_or_never_are_kept() -> None:
+    """-0.0 and 0.0 are equal numbers, NaN is not even equal to itself."""
+    old = {"a": torch.tensor([0.0, float("nan"), 1.0]), "b": torch.tensor([1, 2]), "c": torch.zeros(0)}
+    new = {"a": torch.tensor([-0.0, float("nan"), float("nan")]), "b": torch.tensor([1, 3]), "c": torch.zeros(0)}
+    weights = {name: tensor.clone() for name, tensor in old.items()}
+    for expected in (new, old):
+        patch(weights, *encode(old, new))
+        assert all(torch.equal(weights[name].view(torch.uint8), expected[name].view(torch.uint8)) for name in old)
+
+
+def test_what_goes_wrong_on_the_thread_is_raised_at_the_next_step(tmp_path: Path) -> None:
+    policy = tiny_policy()
+    (tmp_path / "checkpoints").write_text("a file where the folder should be")
+    writer = CheckpointWriter(policy, tmp_path, 1)
+    writer.put(0, weights_sha256(policy))
+    with pytest.raises(StorageError, match="step-000000: could not be written"):
+        writer.put(1, weights_sha256(policy))
+    writer.close()
+
+
+def test_the_weights_may_change_while_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer waits until training has gone on: what it writes is what was handed over."""
+    policy, trained = policy_of(torch.bfloat16), threading.Event()
+    write = checkpoints.write_policy
+    monkeypatch.setattr(checkpoints, "write_policy", lambda *arguments: trained.wait(30) and write(*arguments))
+    before = {name: tensor.clone() for name, tensor in policy.model.state_dict().items()}
+    writer = CheckpointWriter(policy, tmp_path, 1)
+    writer.put(0, weights_sha256(policy))
+    train(policy, 0, 1.0)
+    trained.set()
+    writer.wait()
+    writer.close()
+    assert_equal(Walk(tmp_path, 0).policy, before)
+
+
+def test_the_format_is_safetensors_of_bytes(run: Path) -> None:
+    with safe_open(checkpoint(run, 2) / DELTA, "pt") as file:
+        assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.uint8}  # noqa: SIM118
+        assert "blocks" in file.metadata()
