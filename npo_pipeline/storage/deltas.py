@@ -88,7 +88,10 @@ def _differences(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[np.ndarray[Any
 
 
 def _flip(flat: Tensor, positions: np.ndarray[Any, Any], bits: np.ndarray[Any, Any]) -> None:
-    if len(positions):
+    if flat.device.type == "cpu":
+        row = flat.numpy()  # the same memory; numpy takes half the time of torch here
+        row[positions] ^= bits
+    elif len(positions):
         where, what = torch.from_numpy(positions).to(flat.device), torch.from_numpy(bits).to(flat.device)
         flat[where] = flat[where] ^ what
 

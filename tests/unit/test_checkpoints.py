@@ -17,7 +17,9 @@ from transformers import AutoModelForCausalLM
 from npo_pipeline.errors import ArtifactError, StorageError
 from npo_pipeline.policy import checkpoints
 from npo_pipeline.policy.checkpoints import CheckpointWriter, Walk, open_policy
-from npo_pipeline.policy.policy import Policy, as_policy, weights_sha256
+from npo_pipeline.policy.lora import add_lora
+from npo_pipeline.policy.policy import Policy, as_policy, load_policy, save_policy, weights_sha256
+from npo_pipeline.settings import LoraConfig
 from npo_pipeline.storage.checkpoints import DELTA, RECORD, read_records, route, write_record
 from npo_pipeline.storage.deltas import encode, patch
 from npo_pipeline.storage.layout import checkpoint
@@ -38,7 +40,7 @@ def policy_of(dtype: torch.dtype, tied: bool = True) -> Policy:
 def train(policy: Policy, step: int, share: float) -> None:
     """Change this share of the weights a little."""
     generator = torch.Generator().manual_seed(step)
-    for parameter in policy.model.parameters():
+    for parameter in filter(lambda parameter: parameter.requires_grad, policy.model.parameters()):
         moved = torch.rand(parameter.shape, generator=generator) < share
         parameter.mul_(torch.where(moved, 1.01, 1.0))
 
@@ -187,6 +189,18 @@ def test_a_missing_checkpoint_in_between_is_named(run: Path, tmp_path: Path) -> 
         walk.to(8)
     with pytest.raises(ArtifactError, match="step-000008: not found, though later ones are"):
         write_run(tmp_path / "run", policy_of(torch.bfloat16), 0.01, range(10, 14, 2))
+
+
+def test_an_adapter_comes_back(tmp_path: Path) -> None:
+    base = tiny_policy()
+    save_policy(base, tmp_path / "policy")
+    policy = load_policy(tmp_path / "policy", "float32")
+    add_lora(policy.model, LoraConfig(2, 4.0), tmp_path / "policy", 0)
+    kept = write_run(tmp_path / "run", policy, 1.0)
+    walk = Walk(tmp_path / "run", 12)
+    for step in (4, 0, 8):
+        walk.to(step)
+        assert_equal(walk.policy, kept[step])
 
 
 def test_a_delta_of_other_weights_is_refused() -> None:

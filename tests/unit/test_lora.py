@@ -122,7 +122,7 @@ def test_a_resumed_run_is_bit_identical(base: Path, tmp_path: Path) -> None:
     updater.update(slots, ADVANTAGES, 0, 1)
     again = fresh(base)
     resumed = Updater(again, grpo(learning_rate=1e-2), SAMPLING)
-    assert load_state(tmp_path / "state", resumed.optimizer, "this run") == 1
+    assert load_state(tmp_path / "state", resumed.optimizer, "this run", 1) == 1
     resumed.update(slots, ADVANTAGES, 0, 1)
     assert weights_sha256(again) == weights_sha256(policy)
 

@@ -1,0 +1,193 @@
+"""What dense checkpoints of SmolLM2-135M cost: this store against a plain file per step, DCP, and zstd of the whole file.
+
+    python tests/benchmarks/bench_checkpoints.py --out DIR [--steps 50] [--every 10] [--learning-rate 1e-6]
+
+Real AdamW steps (float32 master copy) on rows of GSM8K change the weights. Sizes are of every step. Times are taken at every
+`--every`-th step, the ways one after the other (A B A B), each flushed to disk, and told as medians and ratios: seconds hang on
+the machine. Then every step is restored in a random order and compared with the sha256 that its weights had.
+"""
+
+import argparse
+import json
+import random
+import shutil
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.distributed.checkpoint as dcp
+from safetensors.torch import save_file
+
+from npo_pipeline.compose import load_root
+from npo_pipeline.grpo.optimizer import PolicyOptimizer
+from npo_pipeline.policy.checkpoints import CheckpointWriter, Walk
+from npo_pipeline.policy.gguf import load_gguf
+from npo_pipeline.policy.policy import Policy, load_policy, load_weights, own_weights, save_policy, weights_sha256
+from npo_pipeline.storage.atomic import flush
+from npo_pipeline.storage.checkpoints import read_records
+from npo_pipeline.storage.deltas import ZSTD, Weights, encode
+
+PUT, PATCH = "store: copy, training waits", "restore: patch a neighbour in place, its file hashed"
+LOAD, LOAD_HASH = "restore: load a full one from the page cache, unchecked", "restore: the same, and hash its weights"
+ROWS = Path(__file__).resolve().parents[2] / "data/gsm8k/train.jsonl"
+Seconds = dict[str, list[tuple[float, float]]]  # by the clock, and of the calling thread's CPU
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="a folder for checkpoints (about 2 GB) and checkpoints.json")
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--every", type=int, default=10, help="steps between timings")
+    parser.add_argument("--learning-rate", type=float, default=1e-6)
+    parser.add_argument("--sequences", type=int, default=2)
+    parser.add_argument("--tokens", type=int, default=48, help="of each sequence")
+    return parser.parse_args()
+
+
+def smollm2(folder: Path) -> Policy:
+    if not folder.exists():
+        save_policy(load_gguf(load_root("smollm2_gsm8k").policy.path or "", "bfloat16"), folder)
+    return load_policy(folder, "bfloat16")
+
+
+def batches(policy: Policy, sequences: int, tokens: int) -> Callable[[int], torch.Tensor]:
+    rows = [json.loads(line) for line in ROWS.read_text().splitlines()]
+    texts = [f"{row['question']}\n{row['answer']}" for row in rows]
+
+    def batch(step: int) -> torch.Tensor:
+        picked = [texts[(step * sequences + i) % len(texts)] for i in range(sequences)]
+        return torch.tensor([policy.tokenizer.encode(text)[:tokens] for text in picked])
+
+    return batch
+
+
+def timed(seconds: Seconds, name: str, work: Callable[[], object]) -> None:
+    clock, cpu = time.perf_counter(), time.thread_time()
+    work()
+    seconds[name].append((time.perf_counter() - clock, time.thread_time() - cpu))
+
+
+def size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def save_plain(weights: Weights, path: Path) -> None:
+    save_file(dict(weights), path)
+    flush(path)
+
+
+def save_zstd(weights: Weights, path: Path) -> None:
+    save_file(dict(weights), path)
+    path.write_bytes(ZSTD.compress(path.read_bytes(), asbytes=True))
+    flush(path)
+
+
+def save_dcp(weights: Weights, folder: Path) -> None:
+    dcp.save(dict(weights), storage_writer=dcp.FileSystemWriter(folder, sync_files=True), no_dist=True)
+
+
+def train(policy: Policy, arguments: argparse.Namespace) -> tuple[Seconds, dict[str, list[int]], dict[int, str]]:
+    """The steps, with a checkpoint of each; seconds, bytes of the others, and the sha256 of every step's weights."""
+    settings = load_root("smollm2_gsm8k", f"grpo.learning_rate={arguments.learning_rate}").grpo
+    optimizer, batch = PolicyOptimizer(policy.model, settings), batches(policy, arguments.sequences, arguments.tokens)
+    run, others = arguments.out / "run", arguments.out / "others"
+    others.mkdir(parents=True)
+    writer, seconds, sizes, sha256 = CheckpointWriter(policy, run, 50), defaultdict(list), defaultdict(list), {}
+    first = {name: tensor.clone() for name, tensor in own_weights(policy).items()}
+    before = first
+    for step in range(arguments.steps + 1):
+        sha256[step] = weights_sha256(policy)
+        timed(seconds, PUT, lambda step=step: writer.put(step, sha256[step]))
+        if step % arguments.every == 0:
+            timed(seconds, "store: encode and write, on its thread", writer.wait)
+            for name, save in (("plain", save_plain), ("zstd", save_zstd), ("dcp", save_dcp)):
+                place = others / name / str(step)
+                place.parent.mkdir(exist_ok=True)
+                timed(seconds, name, lambda save=save, place=place: save(own_weights(policy), place))
+                sizes[name].append(size(place) if place.is_dir() else place.stat().st_size)
+                shutil.rmtree(place.parent)
+        now = {name: tensor.clone() for name, tensor in own_weights(policy).items()}
+        for name, base in (("xor with the step before", before), ("xor with the first", first)):
+            if step and (step % arguments.every == 0 or step == 1):
+                sizes[name].append(sum(tensor.nbytes for tensor in encode(base, now)[0].values()))
+        before = now
+        if step < arguments.steps:
+            timed(seconds, "step", lambda step=step: one_step(policy, optimizer, batch(step), step))
+            print(f"step {step}: {seconds['step'][-1][0]:.1f} s, put {seconds[PUT][-1][0]:.3f} s", file=sys.stderr)
+    writer.wait()
+    writer.close()
+    return seconds, sizes, sha256
+
+
+def one_step(policy: Policy, optimizer: PolicyOptimizer, ids: torch.Tensor, step: int) -> None:
+    policy.model(input_ids=ids, labels=ids).loss.backward()
+    optimizer.step(step)
+
+
+def restore(run: Path, sha256: dict[int, str], seconds: Seconds) -> int:
+    """Every step in a random order, bit for bit; then a neighbour by patching and by loading, in turn. Returns steps that were exact."""
+    order = list(sha256)
+    random.Random(0).shuffle(order)
+    walk = Walk(run, order[0])
+    exact = 0
+    for step in order:
+        walk.to(step)
+        exact += weights_sha256(walk.policy) == sha256[step]
+    full = run / "checkpoints/step-000000"
+    for _ in range(9):
+        walk.to(0)
+        timed(seconds, PATCH, lambda: walk.to(1))
+        timed(seconds, LOAD, lambda: load_weights(walk.policy, full))
+        walk.step = 0
+        timed(seconds, LOAD_HASH, lambda: (load_weights(walk.policy, full), weights_sha256(walk.policy)))
+    return exact
+
+
+def main() -> None:
+    arguments = options()
+    torch.set_num_threads(1)
+    for name in ("run", "others"):
+        shutil.rmtree(arguments.out / name, ignore_errors=True)
+    policy = smollm2(arguments.out / "policy")
+    full = sum(tensor.nbytes for tensor in own_weights(policy).values())
+    seconds, sizes, sha256 = train(policy, arguments)
+    exact = restore(arguments.out / "run", sha256, seconds)
+    records = read_records(arguments.out / "run")
+    deltas = [record.delta_size for record in records.values() if record.delta_size]
+    median = {name: [statistics.median(column) for column in zip(*values, strict=True)] for name, values in seconds.items()}
+    total = {name: [sum(column) for column in zip(*seconds[name][1:], strict=True)] for name in (PUT, "step")}
+    result = {
+        "arguments": {name: str(value) for name, value in vars(arguments).items()},
+        "full_bytes": full,
+        "delta_share": statistics.mean(deltas) / full,
+        "delta_share_largest": max(deltas) / full,
+        "share_with_full_ones": sum(sum(e["size"] for e in record.files.values()) for record in records.values()) / len(records) / full,
+        "shares": {name: [value / full for value in values] for name, values in sizes.items()},
+        "seconds": median,
+        "put_over_step": [put / step for put, step in zip(total[PUT], total["step"], strict=True)],
+        "patch_faster": [full / patch for full, patch in zip(median[LOAD], median[PATCH], strict=True)],
+        "patch_faster_checked": [full / patch for full, patch in zip(median[LOAD_HASH], median[PATCH], strict=True)],
+        "restored_exactly": f"{exact} of {len(sha256)}",
+    }
+    (arguments.out / "checkpoints.json").write_text(json.dumps(result, indent=1) + "\n")
+    print(table(result))
+
+
+def table(result: dict) -> str:
+    lines = [
+        f"| {name}, bytes over a full one's | {'; '.join(f'{value:.2%}' for value in values)} |"
+        for name, values in result["shares"].items()
+    ]
+    lines += [f"| {name} | {clock:.3f} s ({cpu:.3f} s) |" for name, (clock, cpu) in result["seconds"].items()]
+    lines += [f"| {name} | {result[name]:.2%} |" for name in ("delta_share", "delta_share_largest", "share_with_full_ones")]
+    lines += ["| put_over_step | {:.2%} ({:.2%}) |".format(*result["put_over_step"])]
+    lines += ["| {} | {:.1f} times ({:.1f}) |".format(name, *result[name]) for name in ("patch_faster", "patch_faster_checked")]
+    return "\n".join(["| what | by the clock (CPU) |", "| --- | --- |", *lines, f"| restored exactly | {result['restored_exactly']} |"])
+
+
+if __name__ == "__main__":
+    main()
