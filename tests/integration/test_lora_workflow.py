@@ -55,7 +55,7 @@ def test_a_killed_probe_resumes_to_the_same_bytes(workflow: Workflow) -> None:
     ]
     folder: Path = workflow.results / "seed-0/probe"
     before = workflow.digests("seed-0/probe")
-    kill_when(command, (folder / "state/state.json").exists)
+    kill_when(command, (folder / "state/step-000001").exists)
     assert not (folder / "manifest.json").exists(), "killed too late: the run had finished"
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
     assert done.returncode == 0, done.stdout

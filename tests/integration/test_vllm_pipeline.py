@@ -1,6 +1,5 @@
 """The whole pipeline on engine=vllm, on a CPU; and what a killed run on vLLM leaves."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -54,9 +53,8 @@ def test_a_killed_probe_resumes_to_the_same_bytes(workflow: Workflow, tmp_path: 
     folder, before = copy.results / "seed-0/probe", copy.digests("seed-0/probe")
     config = str(copy.results / "config/probe.yaml")
     command = [sys.executable, "-m", "npo_pipeline.stages.probe", "--config", config, "--save-every", "1"]
-    kill_when(command, (folder / "state/state.json").exists)
+    kill_when(command, (folder / "state/step-000001").exists)
     assert not (folder / "manifest.json").exists(), "killed too late: the run had finished"
-    assert 0 < json.loads((folder / "state/state.json").read_text())["step"] < 4
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
     assert done.returncode == 0, done.stdout
     assert "probe: resuming from step " in done.stdout
