@@ -2,7 +2,8 @@
 
 vLLM keeps a copy of the weights, packed for its kernels. Each call first compares the policy's weights with those that were handed
 over last, by a hash of their content, and puts them into the running engine in place if anything changed them: an optimizer step,
-another checkpoint, a resume. Cached prefixes of the old weights are then dropped. Samples of one prompt share its prefill.
+another checkpoint, a resume. Samples of one prompt share its prefill, within a call: prefixes cached by earlier ones are dropped, so
+that what a call samples hangs on its requests and the weights alone.
 
 Log-probs are of the distribution that was sampled, after temperature, top-k and top-p (`logprobs_mode`). A request's randomness
 is its seed's alone, but its logits are rounded differently in another batch, so the same seed gives the same text for the same calls.
@@ -30,6 +31,8 @@ class VllmEngine:
         self.policy, self.sampling = policy, sampling
         self.length = readable_length(policy, settings)
         self.weights: Tensor | None = None
+        # To several GPUs' processes tensors are sent, over the CPU; to the one of this process they are handed as they are.
+        self._by_way_of = policy.device if settings.vllm and settings.vllm.tensor_parallel_size == 1 else torch.device("cpu")
         self._llm = start_vllm(policy, settings, self.length)
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
@@ -37,6 +40,7 @@ class VllmEngine:
         longest = max((len(request.prompt_token_ids) for request in requests), default=0)
         self._require_room(longest)
         self.update()
+        self._llm.reset_prefix_cache()
         prompts = [{"prompt_token_ids": list(request.prompt_token_ids)} for request in requests]
         outputs = self._llm.generate(prompts, [self._parameters(request) for request in requests], use_tqdm=False)
         return [self._completion(output) for output in outputs]
@@ -47,9 +51,8 @@ class VllmEngine:
         if self.weights is not None and torch.equal(found, self.weights):
             return
         # A tied head is in the list too: vLLM packs it apart from the embedding, and would silently keep the old one.
-        tensors = [(name, tensor.detach()) for name, tensor in self.policy.effective_weights()]
+        tensors = [(name, tensor.detach().to(self._by_way_of)) for name, tensor in self.policy.effective_weights()]
         self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": tensors})
-        self._llm.reset_prefix_cache()
         self.weights = found
 
     def _parameters(self, request: Request) -> Any:
