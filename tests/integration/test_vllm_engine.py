@@ -18,14 +18,16 @@ from npo_pipeline.compose import load_root
 from npo_pipeline.errors import DataError, NumericalError
 from npo_pipeline.grpo.state import load_state, save_state
 from npo_pipeline.grpo.update import Updater
+from npo_pipeline.policy.checkpoints import CheckpointWriter, Walk
 from npo_pipeline.policy.logprobs import score
 from npo_pipeline.policy.lora import add_lora
-from npo_pipeline.policy.policy import Policy, as_policy, load_weights, save_policy, weights_hash
+from npo_pipeline.policy.policy import Policy, as_policy, load_weights, save_policy, weights_hash, weights_sha256
 from npo_pipeline.policy.scratch import random_model
 from npo_pipeline.rollout.check import CheckedEngine
 from npo_pipeline.rollout.engine import Completion, Engine, Request
 from npo_pipeline.rollout.hf import TransformersEngine
 from npo_pipeline.settings import LoraConfig, SamplingConfig
+from npo_pipeline.storage.layout import checkpoint
 
 pytestmark = [pytest.mark.slow, needs_vllm]
 
@@ -113,7 +115,7 @@ def every_change(policy: Policy, folder: Path) -> Iterator[str]:
     yield "another checkpoint"
     load_weights(policy, folder / "first")
     yield "a resumed state"
-    assert load_state(folder / "state", updater.optimizer, "this run") == 1
+    assert load_state(folder / "state", updater.optimizer, "this run", 1) == 1
 
 
 @pytest.mark.parametrize("kind", ["tied", "lora", "bfloat16"])
@@ -126,6 +128,27 @@ def test_every_change_of_the_weights_is_noticed(engines: dict[str, Engine], kind
         assert torch.equal(held, weights_hash(engine.policy)), change
     assert not torch.equal(held, weights_hash(engine.policy))  # the last change
     assert gaps(engine.policy, REQUESTS, engine.generate(REQUESTS)).max() < TOLERANCE[kind]
+
+
+def test_a_walk_over_checkpoints_that_are_deltas_is_noticed(engines: dict[str, Engine], tmp_path: Path) -> None:
+    """Deltas are patched into the weights through numpy, which no version counter of torch sees."""
+    engine, policy = engines["bfloat16"], policy_of("bfloat16")
+    writer = CheckpointWriter(policy, tmp_path, key_every=10)
+    for step in (0, 1):
+        writer.put(step, weights_sha256(policy))
+        with torch.no_grad():
+            policy.model.get_input_embeddings().weight[:100].mul_(-2)
+    writer.wait()
+    writer.close()
+    assert not (checkpoint(tmp_path, 1) / "model.safetensors").exists()
+    walk, own = Walk(tmp_path, 0), engine.policy
+    engine.policy, engine.sampling = walk.policy, SAMPLING
+    try:
+        for step in (0, 1, 0):
+            walk.to(step)
+            assert gaps(walk.policy, REQUESTS, engine.generate(REQUESTS)).mean() < TOLERANCE["bfloat16"]
+    finally:
+        engine.policy = own
 
 
 def test_weights_that_did_not_change_are_not_handed_over_again(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

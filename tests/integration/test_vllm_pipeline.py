@@ -10,8 +10,8 @@ import pytest
 from vllm_here import needs_vllm
 from workflow_runner import Workflow, kill_when
 
+from npo_pipeline.policy.checkpoints import open_policy
 from npo_pipeline.policy.logprobs import score
-from npo_pipeline.policy.policy import load_policy
 from npo_pipeline.storage.layout import checkpoint
 from npo_pipeline.storage.parquet import GUIDE_SHARD, ROLLOUT, read_rows
 
@@ -28,7 +28,7 @@ def workflow(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
 
 def largest_gap(policy: Path, rows: list[dict]) -> float:
     """Between the log-probs in a file and those of the policy that is said to have sampled them."""
-    loaded = load_policy(policy, "float32")
+    loaded = open_policy(policy, "float32")
     pairs = [(row["prompt_token_ids"], row["response_token_ids"]) for row in rows]
     scored = score(loaded.model, pairs, loaded.pad_id, 1.0, 10_000)
     return max(np.abs(np.array(a) - np.array(row["guide_logprobs"])).max() for a, row in zip(scored, rows, strict=True))
