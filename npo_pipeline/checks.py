@@ -63,6 +63,12 @@ def check_root(root: s.RootConfig) -> None:
             "a model directory, a hub name or a trajectory file, since this policy has no policy.teacher (only policy=tiny makes one)",
         )
     check_evaluate(root.evaluate)
+    require(
+        not root.evaluate.benchmarks or root.task.verifier.kind != "reasoning_gym",
+        "task.verifier.kind",
+        root.task.verifier.kind,
+        "exact or math, since it judges evaluate.benchmarks too",
+    )
     size = root.task.train_size
     batch = root.grpo.prompts_per_step
     require(
@@ -266,6 +272,11 @@ def check_evaluate(evaluate: s.EvaluateConfig) -> None:
     require(evaluate.temperature > 0, "evaluate.temperature", evaluate.temperature, "more than 0")
     require(evaluate.bootstrap >= 100, "evaluate.bootstrap", evaluate.bootstrap, "at least 100")
     require(0 < evaluate.confidence < 1, "evaluate.confidence", evaluate.confidence, "in (0, 1)")
+    for name, benchmark in evaluate.benchmarks.items():
+        key = f"evaluate.benchmarks.{name}"
+        require(bool(name) and "/" not in name and name not in ("train", "eval", "cold"), key, name, "a plain name, not that of a split")
+        require(bool(benchmark.data), f"{key}.data", benchmark.data, "a .jsonl or .parquet file, a folder of a dataset, or a hub name")
+        require(benchmark.size is None or benchmark.size >= 1, f"{key}.size", benchmark.size, "at least 1, or null for all")
 
 
 def check_measure(measure: s.MeasureConfig) -> None:

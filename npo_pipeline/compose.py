@@ -39,6 +39,7 @@ VERSIONS = {
     "plan": 1,
     "demonstrate": 2,
     "guided": 3,
+    "benchmarks": 1,
     "evaluate": 2,
     "report": 1,
     "comparison": 1,
@@ -46,7 +47,7 @@ VERSIONS = {
 }
 
 # Mappings whose keys belong to somebody else (a reasoning-gym dataset): overrides may add to them.
-OPEN_KEYS = ("task.config.", "task.cold_start_config.")
+OPEN_KEYS = ("task.config.", "task.cold_start_config.", "evaluate.benchmarks.")
 
 Stage = TypeVar("Stage")
 
@@ -86,6 +87,8 @@ def stage_configs(root: s.RootConfig) -> dict[str, dict[str, Any]]:
         "comparison": c.ComparisonStage(version=VERSIONS["comparison"], name=root.name, **vars(root.comparison)),
         "measure": _measure_stage(root, time, shared),
     }
+    if root.evaluate.benchmarks:
+        stages["benchmarks"] = c.BenchmarksStage(VERSIONS["benchmarks"], root.task, root.evaluate.benchmarks, root.policy.dtype)
     for name, method in time.methods.items():
         if method.kind == "demonstrations":
             stages[f"demonstrate-{name}"] = _demonstrate_stage(root, name, method, time.steps)

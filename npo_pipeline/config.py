@@ -6,6 +6,7 @@
 from dataclasses import dataclass
 
 from npo_pipeline.settings import (
+    BenchmarkConfig,
     ComparisonConfig,
     EngineConfig,
     EvaluateConfig,
@@ -118,6 +119,14 @@ class DemonstrateStage:
     sampling: SamplingConfig
     engine: EngineConfig
     verifier: VerifierConfig
+    dtype: str
+
+
+@dataclass
+class BenchmarksStage:
+    version: int
+    task: TaskConfig  # its prompt and verifier
+    benchmarks: dict[str, BenchmarkConfig]
     dtype: str
 
 

@@ -264,6 +264,19 @@ class GuidedConfig:
 
 
 @dataclass
+class BenchmarkConfig:
+    """A held-out dataset that policies are evaluated on beside the task's own problems, and never trained on."""
+
+    data: str  # as task.eval
+    split: str = "test"
+    revision: str | None = None
+    question_column: str = "question"
+    answer_column: str = "answer"
+    difficulty_key: str | None = None
+    size: int | None = None  # problems to take; None: all
+
+
+@dataclass
 class EvaluateConfig:
     samples: int  # responses per problem
     ks: list[int]  # the k of pass@k
@@ -271,6 +284,7 @@ class EvaluateConfig:
     bootstrap: int  # resamples behind each confidence interval
     confidence: float
     seed: int
+    benchmarks: dict[str, BenchmarkConfig] = field(default_factory=dict)  # by name; prompt and verifier are the task's
 
 
 @dataclass

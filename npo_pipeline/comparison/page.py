@@ -6,6 +6,7 @@ from npo_pipeline.comparison.load import Comparison
 from npo_pipeline.comparison.notes import notes
 from npo_pipeline.comparison.summary import Row, Speed
 from npo_pipeline.report import numbers
+from npo_pipeline.report.benchmarks import benchmark_rows
 from npo_pipeline.report.results import GRPO
 from npo_pipeline.report.style import Drawing
 from npo_pipeline.report.summary import headline
@@ -32,6 +33,7 @@ def markdown_page(comparison: Comparison, rows: Sequence[Row], sentences: Sequen
         _bullets(sentences),
         f"## Held-out {headline(comparison.results)}",
         markdown(*score_rows(rows)),
+        *benchmark_parts(comparison, rows),
         "## Training and compute",
         markdown(*training_rows(rows)),
         "## Notes",
@@ -40,6 +42,15 @@ def markdown_page(comparison: Comparison, rows: Sequence[Row], sentences: Sequen
     for drawing in drawings:
         parts += [f"## {drawing.title}", f"![{markdown_text(drawing.alt)}]({drawing.name}.svg)", markdown_text(drawing.how_to_read)]
     return "\n\n".join(parts) + "\n"
+
+
+def benchmark_parts(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
+    """The table of held-out benchmarks, where there are any."""
+    found = {row.policy: row.benchmarks for row in rows if row.benchmarks}
+    if not found:
+        return []
+    table = markdown(*benchmark_rows(found, {row.policy: row.label for row in rows}))
+    return [f"## {headline(comparison.results)} on held-out benchmarks", table, "Every benchmark counts alike in the average."]
 
 
 def _bullets(lines: Sequence[str]) -> str:

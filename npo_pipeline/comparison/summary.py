@@ -11,6 +11,7 @@ from npo_pipeline.comparison.groups import difficulty_groups
 from npo_pipeline.comparison.load import Comparison
 from npo_pipeline.comparison.methods import INITIAL, label
 from npo_pipeline.report import series
+from npo_pipeline.report.benchmarks import BenchmarkRow, benchmark_scores, summarise_benchmarks
 from npo_pipeline.report.results import GRPO
 from npo_pipeline.report.statistics import Interval
 from npo_pipeline.report.summary import steps_to_grpo
@@ -67,6 +68,7 @@ class Row:
     own_seconds: float | None
     total_seconds: float | None
     compute_ratio: float | None  # total_tokens over GRPO's
+    benchmarks: BenchmarkRow | None  # None where there are none
 
 
 def mean(found: Sequence[float | None]) -> float | None:
@@ -78,7 +80,14 @@ def mean(found: Sequence[float | None]) -> float | None:
 def summarise_comparison(comparison: Comparison) -> list[Row]:
     """In the order of the table's rows."""
     groups = group_intervals(comparison)
-    return [_row(comparison, policy, {name: found[policy] for name, found in groups.items()}) for policy in comparison.policies]
+    stage = comparison.stage
+    shares = benchmark_scores(comparison.results, comparison.policies, seed_means=False)
+    benchmarks = summarise_benchmarks(shares, stage.resamples, stage.confidence, stage.seed)
+
+    def row(policy: str) -> Row:
+        return _row(comparison, policy, {name: found[policy] for name, found in groups.items()}, benchmarks.get(policy))
+
+    return [row(policy) for policy in comparison.policies]
 
 
 def group_problems(comparison: Comparison) -> dict[str, list[str]]:
@@ -119,7 +128,7 @@ def speed(comparison: Comparison, policy: str) -> Speed:
     return Speed(steps_S, fmean(theirs), sum(theirs) / sum(mine), interval)
 
 
-def _row(comparison: Comparison, policy: str, groups: Mapping[str, Interval]) -> Row:
+def _row(comparison: Comparison, policy: str, groups: Mapping[str, Interval], benchmarks: BenchmarkRow | None) -> Row:
     seeds, costs = comparison.results.seeds, [costs[policy] for costs in comparison.costs]
     trained = policy != INITIAL
     runs = [seed.runs[policy] for seed in seeds] if trained else []
@@ -140,6 +149,7 @@ def _row(comparison: Comparison, policy: str, groups: Mapping[str, Interval]) ->
         own_seconds=mean([cost.own.seconds for cost in costs]),
         total_seconds=mean([cost.total.seconds for cost in costs]),
         compute_ratio=_compute_ratio(comparison, policy),
+        benchmarks=benchmarks,
     )
 
 

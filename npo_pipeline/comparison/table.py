@@ -7,6 +7,7 @@ from typing import Any
 
 from npo_pipeline.comparison.load import Comparison
 from npo_pipeline.comparison.summary import Difference, Row, Speed
+from npo_pipeline.report.benchmarks import benchmark_cells
 from npo_pipeline.report.statistics import Interval
 from npo_pipeline.report.summary import headline
 
@@ -59,6 +60,8 @@ def _csv_row(comparison: Comparison, row: Row) -> dict[str, Any]:
     for name, found in row.groups.items():
         cells |= _interval_cells(f"{metric} {name}", found)
     cells |= _interval_cells(f"{metric} average", row.average) | _difference_cells(metric, row.to_grpo) | _speed_cells(row.speed)
+    for name, interval in benchmark_cells(metric, row.benchmarks).items():
+        cells |= _interval_cells(name, interval)
     cells |= {"training steps": row.steps, "final reward": row.reward, "final entropy": row.entropy, "injected slots": row.injected}
     cells |= {
         "own sampled tokens": row.own_tokens,

@@ -17,7 +17,7 @@ from npo_pipeline.report.results import Results
 from npo_pipeline.report.samples import choose_samples, visible
 from npo_pipeline.report.style import Drawing
 from npo_pipeline.report.summary import PolicySummary, headline
-from npo_pipeline.report.tables import comparison_rows, difficulty_rows, notes
+from npo_pipeline.report.tables import benchmark_table, comparison_rows, difficulty_rows, notes
 
 TEMPLATE = "report.html.jinja"
 MOST_DECISIONS = 200  # rows of a decision table; a schedule.yaml that is longer is named instead
@@ -40,6 +40,7 @@ def render_report(
             schedules=schedules(results),
             comparison=comparison_rows(results, summaries),
             difficulty=difficulty_rows(results, summaries),
+            benchmarks=benchmark_table(summaries),
             notes=notes(results),
             samples=choose_samples(results, stage.report.samples),
             footer={"config_sha256": config_sha256, "version": __version__},

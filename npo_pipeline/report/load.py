@@ -135,6 +135,7 @@ def _evaluation(content: Mapping[str, Any]) -> Evaluation:
         confidence=float(bootstrap["confidence"]),
         bootstrap_seed=int(bootstrap["seed"]),
         correct=dict(content["correct"]),
+        benchmarks={name: dict(found["correct"]) for name, found in content.get("benchmarks", {}).items()},
     )
 
 

@@ -30,6 +30,7 @@ class Evaluation:
     confidence: float
     bootstrap_seed: int
     correct: Mapping[str, int]
+    benchmarks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # as `correct`, of each benchmark
     trajectories: tuple[Mapping[str, Any], ...] = ()  # problem_id, sample_index, response_text, verified, finish_reason
 
 

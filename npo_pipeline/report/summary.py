@@ -9,6 +9,7 @@ from statistics import fmean
 
 from npo_pipeline.errors import ArtifactError
 from npo_pipeline.report import series
+from npo_pipeline.report.benchmarks import BenchmarkRow, benchmark_scores, summarise_benchmarks
 from npo_pipeline.report.results import GRPO, Evaluation, Results, SeedResults, policy_label
 from npo_pipeline.report.statistics import Interval, bootstrap_difference, by_difficulty, mean_scores, problem_scores
 
@@ -39,6 +40,7 @@ class PolicySummary:
     difficulty: Mapping[str, Mapping[str, Interval]]
     sizes: Mapping[str, int]  # problems per difficulty
     seed_means: tuple[float, ...]  # headline metric of each seed
+    benchmarks: BenchmarkRow | None  # None where there are none
     to_grpo: Interval | None  # None for GRPO itself
     to_initial: Interval | None  # None for the initial policy
     training: Training | None  # None for the initial policy
@@ -52,10 +54,13 @@ def headline(results: Results) -> str:
 def summarise_policies(results: Results) -> list[PolicySummary]:
     """Summaries in the order initial, GRPO, methods. Raises ArtifactError where evaluations do not belong together."""
     scores = {policy: _seed_mean_scores(results, policy) for policy in results.policies}
-    return [_summarise(results, policy, scores) for policy in results.policies]
+    settings = results.settings
+    shares = benchmark_scores(results, results.policies, seed_means=True)
+    rows = summarise_benchmarks(shares, settings.resamples, settings.confidence, settings.bootstrap_seed)
+    return [_summarise(results, policy, scores, rows.get(policy)) for policy in results.policies]
 
 
-def _summarise(results: Results, policy: str, scores: Mapping[str, Scores]) -> PolicySummary:
+def _summarise(results: Results, policy: str, scores: Mapping[str, Scores], benchmarks: BenchmarkRow | None) -> PolicySummary:
     groups = by_difficulty(list(scores[policy]), {key: problem.difficulty for key, problem in results.problems.items()})
     own, seeds = scores[policy], results.seeds
     return PolicySummary(
@@ -65,6 +70,7 @@ def _summarise(results: Results, policy: str, scores: Mapping[str, Scores]) -> P
         difficulty={label: _intervals(results.settings, [own[i] for i in ids]) for label, ids in groups.items()},
         sizes={label: len(ids) for label, ids in groups.items()},
         seed_means=tuple(fmean(seed.evaluations[policy].correct.values()) / results.settings.samples for seed in seeds),
+        benchmarks=benchmarks,
         to_grpo=None if policy == GRPO else _difference(results, scores, policy, GRPO),
         to_initial=None if policy == "initial" else _difference(results, scores, policy, "initial"),
         training=None if policy == "initial" else _training(seeds, policy),
@@ -85,7 +91,8 @@ def _seed_mean_scores(results: Results, policy: str) -> Scores:
 def check_settings(results: Results, evaluation: Evaluation, name: str) -> None:
     """Raise ArtifactError unless the evaluation was made as the others were, on the same problems."""
     found, expected = ((e.samples, e.ks, e.temperature, len(e.correct)) for e in (evaluation, results.settings))
-    if found != expected or evaluation.correct.keys() != results.settings.correct.keys():
+    problems, others = ({name: set(own) for name, own in {**e.benchmarks, "": e.correct}.items()} for e in (evaluation, results.settings))
+    if found != expected or problems != others:
         raise ArtifactError(
             f"{name}: samples, ks, temperature, number of problems are {found}, expected {expected} and the same problems as in the other "
             f"evaluations of {results.name}. Delete it and run `evaluate` again."

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from npo_pipeline.report import numbers
+from npo_pipeline.report.benchmarks import benchmark_cells, benchmark_rows
 from npo_pipeline.report.results import Results
 from npo_pipeline.report.series import EMA_WEIGHT
 from npo_pipeline.report.statistics import Interval
@@ -32,6 +33,8 @@ def _csv_row(results: Results, summary: PolicySummary) -> dict[str, Any]:
         row |= _interval_cells(name, found)
     row |= {f"{metric} difficulty={label}": found[metric].value for label, found in summary.difficulty.items()}
     row |= _interval_cells(f"{metric} minus GRPO", summary.to_grpo)
+    for name, interval in benchmark_cells(metric, summary.benchmarks).items():
+        row |= _interval_cells(name, interval)
     return row | _training_cells(summary.training)
 
 
@@ -76,6 +79,12 @@ def difficulty_rows(results: Results, summaries: Sequence[PolicySummary]) -> tup
     return header, rows
 
 
+def benchmark_table(summaries: Sequence[PolicySummary]) -> tuple[list[str], list[list[str]]] | None:
+    """Header and cells of the held-out benchmarks; None where there are none."""
+    rows = {summary.policy: summary.benchmarks for summary in summaries if summary.benchmarks}
+    return benchmark_rows(rows) if rows else None
+
+
 def notes(results: Results) -> str:
     """What a reader of the tables must know."""
     settings, seeds = results.settings, len(results.seeds)
@@ -96,6 +105,8 @@ def markdown_tables(results: Results, summaries: Sequence[PolicySummary]) -> str
     parts = [f"# {markdown_text(results.name)}: comparison", markdown(*comparison_rows(results, summaries)), notes(results)]
     if len(summaries[0].difficulty) > 1:
         parts += [f"## {headline(results)} by difficulty", markdown(*difficulty_rows(results, summaries))]
+    if found := benchmark_table(summaries):
+        parts += [f"## {headline(results)} on held-out benchmarks", markdown(*found)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""evaluate: held-out mean@k and pass@k of one policy, with intervals, per difficulty; and the samples behind them."""
+"""evaluate: held-out mean@k and pass@k of one policy, with intervals, per difficulty and benchmark; and the samples behind them."""
 
 import json
 from pathlib import Path
@@ -15,6 +15,8 @@ def run(context: Context[EvaluateStage]) -> None:
     verify(layout.prepare)
     if name != "initial":
         verify(layout.run(name), "checkpoints")
+    if context.config.evaluate.benchmarks:
+        verify(layout.benchmarks)
 
     from npo_pipeline.stages.evaluation import evaluate_policy
 

@@ -1,15 +1,19 @@
-"""Sampling and scoring of one policy on the held-out problems."""
+"""Sampling and scoring of one policy on the held-out problems, and on the benchmarks beside them."""
 
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from npo_pipeline.config import EvaluateStage
 from npo_pipeline.policy.checkpoints import open_policy
 from npo_pipeline.policy.policy import Policy, weights_sha256
 from npo_pipeline.progress import Progress
 from npo_pipeline.records import Problem, Trajectory
+from npo_pipeline.report.benchmarks import summarise_benchmarks
 from npo_pipeline.report.statistics import summarise
 from npo_pipeline.rollout.engines import make_engine
 from npo_pipeline.rollout.sample import sample
@@ -23,18 +27,47 @@ def evaluate_policy(context: Context[EvaluateStage], name: str, folder: Path) ->
     """Sample, write the trajectories, and return the contents of the evaluation file."""
     settings, layout = context.config.evaluate, context.layout
     problems = [problem for problem in read_problems(layout.problems) if problem.split == "eval"]
+    others = read_problems(layout.benchmark_problems) if settings.benchmarks else []
     policy = open_policy(folder, context.config.dtype, pick_device(context.options.device))
-    trajectories = draw(context, name, policy, problems)
+    trajectories = draw(context, name, policy, [*problems, *others])
     digest = weights_sha256(policy)
+    own = len(problems) * settings.samples
+    _write(context, layout.evaluation_samples(name), problems, trajectories[:own], digest)
+    result = {"schema": 1, "policy": name, "seed": layout.seed, "policy_sha256": digest, "config_sha256": context.config_sha256}
+    result |= {"temperature": settings.temperature} | _scores(context, problems, trajectories[:own])
+    if others:
+        _write(context, layout.benchmark_samples(name), others, trajectories[own:], digest)
+        result |= _benchmarks(context, others, trajectories[own:])
+    return result
+
+
+def _write(
+    context: Context[EvaluateStage], path: Path, problems: Sequence[Problem], trajectories: Sequence[Trajectory], digest: str
+) -> None:
     prompts = {problem.problem_id: problem.prompt for problem in problems}
     rows = [trajectory_row(trajectory, None, prompts[trajectory.problem_id], digest) for trajectory in trajectories]
-    write_table(layout.evaluation_samples(name), rows, GUIDE_SHARD, context.config_sha256, {"temperature": settings.temperature})
+    write_table(path, rows, GUIDE_SHARD, context.config_sha256, {"temperature": context.config.evaluate.temperature})
+
+
+def _scores(context: Context[EvaluateStage], problems: Sequence[Problem], trajectories: Sequence[Trajectory]) -> dict[str, Any]:
+    settings = context.config.evaluate
     correct = Counter({problem.problem_id: 0 for problem in problems})
     correct.update(trajectory.problem_id for trajectory in trajectories if trajectory.verified)
     difficulty = {problem.problem_id: problem.difficulty for problem in problems}
-    scores = summarise(correct, settings.samples, settings.ks, difficulty, settings.bootstrap, settings.confidence, settings.seed)
-    identity = {"schema": 1, "policy": name, "seed": layout.seed, "policy_sha256": digest, "config_sha256": context.config_sha256}
-    return identity | {"temperature": settings.temperature} | scores
+    return summarise(correct, settings.samples, settings.ks, difficulty, settings.bootstrap, settings.confidence, settings.seed)
+
+
+def _benchmarks(context: Context[EvaluateStage], problems: Sequence[Problem], trajectories: Sequence[Trajectory]) -> dict[str, Any]:
+    """The scores of each benchmark, and the plain average over them, in which every benchmark counts alike."""
+    settings, found, shares = context.config.evaluate, {}, {}
+    for name in settings.benchmarks:
+        own = [problem for problem in problems if problem.split == name]
+        ids = {problem.problem_id for problem in own}
+        scores = _scores(context, own, [trajectory for trajectory in trajectories if trajectory.problem_id in ids])
+        found[name] = {key: scores[key] for key in ("n_problems", "overall", "difficulty", "correct")}
+        shares[name] = {"": np.array([list(scores["correct"].values())]) / settings.samples}
+    average = summarise_benchmarks(shares, settings.bootstrap, settings.confidence, settings.seed)[""].average
+    return {"benchmarks": found, "average": {f"mean@{settings.samples}": asdict(average)}}
 
 
 def draw(context: Context[EvaluateStage], name: str, policy: Policy, problems: list[Problem]) -> list[Trajectory]:

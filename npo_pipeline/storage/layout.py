@@ -42,6 +42,15 @@ class Layout:
         return self.prepare / "problems.parquet"
 
     @property
+    def benchmarks(self) -> Path:
+        """Held-out benchmarks beside the task."""
+        return self.root / "benchmarks"
+
+    @property
+    def benchmark_problems(self) -> Path:
+        return self.benchmarks / "problems.parquet"
+
+    @property
     def seed_folder(self) -> Path:
         return self.root / f"seed-{self.seed}"
 
@@ -96,6 +105,9 @@ class Layout:
 
     def evaluation_samples(self, policy: str) -> Path:
         return self.seed_folder / "evaluation" / f"{policy}.parquet"
+
+    def benchmark_samples(self, policy: str) -> Path:
+        return self.seed_folder / "evaluation" / f"{policy}.benchmarks.parquet"
 
 
 def checkpoint(run: Path, step: int) -> Path:

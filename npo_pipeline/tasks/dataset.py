@@ -43,13 +43,21 @@ def load_problems(task: TaskConfig) -> tuple[list[RawProblem], list[RawProblem]]
 
 def describe_sources(task: TaskConfig) -> dict[str, Any]:
     """Where train and eval rows come from, for the record: of a hub dataset the commit, null where the hub did not tell."""
-    facts: dict[str, Any] = {}
-    for split, name in (("train", task.train), ("eval", task.eval)):
-        if name is not None:
-            facts[split] = {"name": name, "split": task.train_split if split == "train" else task.eval_split}
-            if resolve_path(name) is None:
-                facts[split] |= {"revision": task.revision, "commit": hub_commit(name.partition(":")[0], task.revision, "dataset")}
+    named = {"train": (task.train, task.train_split), "eval": (task.eval, task.eval_split)}
+    return {kind: describe_source(name, split, task.revision) for kind, (name, split) in named.items() if name is not None}
+
+
+def describe_source(name: str, split: str, revision: str | None) -> dict[str, Any]:
+    facts: dict[str, Any] = {"name": name, "split": split}
+    if resolve_path(name) is None:
+        facts |= {"revision": revision, "commit": hub_commit(name.partition(":")[0], revision, "dataset")}
     return facts
+
+
+def load_held_out(task: TaskConfig, split: str, key: str) -> list[RawProblem]:
+    """`task.eval` alone, as problems of `split`. `key` is the configuration key that names it. Raises DataError."""
+    rows = _unique(_read(task, str(task.eval), task.eval_split, key))
+    return _problems(_sized(rows, task.eval_size, task, split), split)
 
 
 def load_cold_start(task: TaskConfig, count: int) -> list[RawProblem]:

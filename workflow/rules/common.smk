@@ -99,6 +99,7 @@ def artifacts(wildcards):
     return [
         f"{RESULTS}/report.html",
         f"{RESULTS}/prepare/manifest.json",
+        *benchmark_manifest(wildcards),
         *expand(f"{RESULTS}/seed-{{seed}}/probe/manifest.json", seed=ROOT.seeds),
         *expand(f"{RESULTS}/seed-{{seed}}/guide/{{file}}", seed=ROOT.seeds, file=["manifest.json", "signal.parquet"]),
         *expand(f"{RESULTS}/seed-{{seed}}/{{run}}/schedule.yaml", seed=ROOT.seeds, run=filter(is_scheduled, RUNS)),

@@ -5,10 +5,15 @@ def policy_manifest(wildcards):
     return f"{RESULTS}/{folder}/manifest.json"
 
 
+def benchmark_manifest(wildcards):
+    return [f"{RESULTS}/benchmarks/manifest.json"] if ROOT.evaluate.benchmarks else []
+
+
 rule evaluate:
     input:
         "<results>/prepare/manifest.json",
         policy_manifest,
+        benchmark_manifest,
         config="<results>/config/evaluate.yaml",
     output:
         "<results>/seed-{seed}/evaluation/{policy}.json",

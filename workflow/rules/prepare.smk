@@ -46,3 +46,28 @@ rule teacher:
         runtime=120,
     shell:
         "{PYTHON:q} -m npo_pipeline.stages.teacher --config {input.config:q} 2>&1 | tee -i {log:q}"
+
+
+# Held-out benchmarks beside the task, where there are any: only evaluations depend on them.
+def benchmark_sources(wildcards):
+    sources = [resolve_path(benchmark.data) for benchmark in ROOT.evaluate.benchmarks.values()]
+    return sorted({str(file) for source in sources if source for file in files_in(source)})
+
+
+rule benchmarks:
+    input:
+        "<results>/prepare/manifest.json",
+        benchmark_sources,
+        config="<results>/config/benchmarks.yaml",
+    output:
+        "<results>/benchmarks/manifest.json",
+    log:
+        "<logs>/benchmarks.log",
+    benchmark:
+        "<benchmarks>/benchmarks.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    shell:
+        "{PYTHON:q} -m npo_pipeline.stages.benchmarks --config {input.config:q} 2>&1 | tee -i {log:q}"
