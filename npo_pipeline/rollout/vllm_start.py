@@ -21,7 +21,7 @@ CPU_BLOCK = 32  # tokens per cache block, the smallest that its kernels like: on
 
 
 def start_vllm(policy: Policy, settings: EngineConfig, length: int) -> Any:
-    """A running `vllm.LLM` with random weights, of the policy's shape and dtype. Raises ConfigError for another than the first GPU."""
+    """A running `vllm.LLM` without weights yet, of the policy's shape and dtype. Raises ConfigError for another than the first GPU."""
     assert settings.vllm is not None, "checked with the configuration"
     if policy.device.index:
         raise ConfigError(
@@ -34,13 +34,16 @@ def start_vllm(policy: Policy, settings: EngineConfig, length: int) -> Any:
         warnings.simplefilter("ignore")
         from vllm import LLM
 
+        from npo_pipeline.rollout import vllm_loader
+
         write_config(policy, Path(folder))
         return LLM(
             model=folder,
             runner="generate",
             skip_tokenizer_init=True,
             generation_config="vllm",  # no sampling defaults of the model's own
-            load_format="dummy",
+            load_format=vllm_loader.LOAD_FORMAT,
+            worker_extension_cls=f"{vllm_loader.__name__}.{vllm_loader.Worker.__name__}",
             dtype=str(policy.model.dtype).removeprefix("torch."),
             max_model_len=length,
             max_num_seqs=settings.max_batch,
