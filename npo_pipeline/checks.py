@@ -275,7 +275,7 @@ def check_evaluate(evaluate: s.EvaluateConfig) -> None:
     for name, benchmark in evaluate.benchmarks.items():
         key = f"evaluate.benchmarks.{name}"
         require(bool(name) and "/" not in name and name not in ("train", "eval", "cold"), key, name, "a plain name, not that of a split")
-        require(bool(benchmark.data), f"{key}.data", benchmark.data, "a .jsonl or .parquet file, a folder of a dataset, or a hub name")
+        require(benchmark.data != "", f"{key}.data", "", "a .jsonl or .parquet file, a folder of a dataset, a hub name, or null: left out")
         require(benchmark.size is None or benchmark.size >= 1, f"{key}.size", benchmark.size, "at least 1, or null for all")
 
 

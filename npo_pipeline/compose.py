@@ -62,7 +62,8 @@ def load_root(experiment: str = "default", overrides: str | Sequence[str] = (), 
         raise ConfigError(_key_error(error)) from None
     assert isinstance(root, s.RootConfig)
     check_root(root)
-    return root
+    given = {name: benchmark for name, benchmark in root.evaluate.benchmarks.items() if benchmark.data is not None}
+    return replace(root, evaluate=replace(root.evaluate, benchmarks=given))
 
 
 def load_compared(experiment: str, overrides: Sequence[str], root: s.RootConfig, conf: Path = CONF) -> s.RootConfig:

@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--response-tokens", type=at_least(1), help="mean length (default: half of sampling.max_new_tokens)")
     found.add_argument("--failed", type=share, default=0.5, help="share of prompts at or below the gate (default 0.5)")
     found.add_argument("--tries", type=share, default=0.5, help="share of the allowed tries that a prompt takes (default 0.5)")
+    found.add_argument("--delta", type=share, default=0.05, help="size of a checkpoint's delta, as a share of the whole (default 0.05)")
     return found
 
 
@@ -56,7 +57,7 @@ def main() -> None:
 def plan(root: RootConfig, model: Architecture, options: argparse.Namespace) -> str:
     most = root.sampling.max_new_tokens
     prompt = options.prompt_tokens or most
-    assumed = Assumptions(prompt, options.response_tokens or most / 2, options.failed, options.tries)
+    assumed = Assumptions(prompt, options.response_tokens or most / 2, options.failed, options.tries, options.delta)
     images = IMAGE_TOKENS if options.image_tokens is None else options.image_tokens
     return page(root, model, assumed, min(prompt, images), options.gpu_memory)
 

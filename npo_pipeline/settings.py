@@ -267,7 +267,7 @@ class GuidedConfig:
 class BenchmarkConfig:
     """A held-out dataset that policies are evaluated on beside the task's own problems, and never trained on."""
 
-    data: str  # as task.eval
+    data: str | None  # as task.eval; None: not given, so left out
     split: str = "test"
     revision: str | None = None
     question_column: str = "question"

@@ -1,6 +1,7 @@
 """The plan as text: one table of memory, one of work, and what was assumed."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from npo_pipeline.planning import memory as m
 from npo_pipeline.planning.architecture import Architecture
@@ -27,27 +28,45 @@ def page(root: RootConfig, model: Architecture, assumed: Assumptions, image_toke
 def _memory(root: RootConfig, model: Architecture, assumed: Assumptions, image_tokens: int, gpu_gb: float) -> str:
     dtype, response = root.policy.dtype, root.sampling.max_new_tokens
     batch = m.micro_batch(model, root.grpo.micro_batch_tokens, assumed.prompt_tokens, response, image_tokens)
-    cache = m.kv_cache(model, dtype, root.engine.max_batch * (assumed.prompt_tokens + response))
+    engine = _engine(root, model, assumed, gpu_gb)
     train = m.training(model, dtype, root.policy.lora, root.grpo.kl_coef > 0, batch)
     weights = model.parameters * m.BYTES[dtype]
-    copy = 0 if root.engine.name == "transformers" else weights  # an engine of its own holds the weights again
     responses = SCORED_TOKENS * response // (assumed.prompt_tokens + response)
     scored = responses * model.text.vocab * 4 * m.LOGIT_COPIES
     rows = [
-        _memory_row("probe, guided", train, cache, copy, gpu_gb),
-        _memory_row("guide", m.Training(weights, 0, 0, 0, 0, scored), cache, copy, gpu_gb),
-        _memory_row("evaluate", m.Training(weights, 0, 0, 0, 0, 0), cache, copy, gpu_gb),
+        _memory_row("probe, guided", train, engine, gpu_gb),
+        _memory_row("guide", m.Training(weights, 0, 0, 0, 0, scored), engine, gpu_gb),
+        _memory_row("evaluate", m.Training(weights, 0, 0, 0, 0, 0), engine, gpu_gb),
     ]
-    titles = ["stage", "weights", "gradients", "optimizer", "reference", "activations", "logits", "KV cache", "GPU memory"]
+    titles = ["stage", "weights", "gradients", "optimizer", "reference", "activations", "logits", engine.title, "GPU memory"]
     return table([*titles, f"GPUs of {gpu_gb:.0f} GB"], rows)
 
 
-def _memory_row(stage: str, train: m.Training, cache: int, copy: int, gpu_gb: float) -> list[str]:
-    """Sampling and training take turns: the larger of the KV cache and a micro-batch's work counts."""
-    work, state = max(train.work, cache), train.state + copy
-    count = m.gpus(state, work, gpu_gb * GB)
-    parts = (train.weights + copy, train.gradients, train.optimizer, train.reference, train.activations, train.logits, cache)
-    return [stage, *map(amount, parts), amount(state + work), "does not fit" if count is None else str(count)]
+@dataclass(frozen=True)
+class Engine:
+    """What sampling takes, on each GPU: a KV cache that comes and goes, or what vLLM reserves for its weights and cache and keeps."""
+
+    title: str
+    bytes: int
+    kept: bool
+    least: int  # below which it cannot work
+
+
+def _engine(root: RootConfig, model: Architecture, assumed: Assumptions, gpu_gb: float) -> Engine:
+    dtype, longest = root.policy.dtype, assumed.prompt_tokens + root.sampling.max_new_tokens
+    if root.engine.vllm is None or root.engine.name != "vllm":
+        return Engine("KV cache", m.kv_cache(model, dtype, root.engine.max_batch * longest), False, 0)
+    reserved = int(root.engine.vllm.gpu_memory_utilization * gpu_gb * GB)
+    return Engine("vLLM", reserved, True, model.parameters * m.BYTES[dtype] + m.kv_cache(model, dtype, longest))
+
+
+def _memory_row(stage: str, train: m.Training, engine: Engine, gpu_gb: float) -> list[str]:
+    """Sampling and training take turns: what the engine does not keep counts only where it is more than a micro-batch's work."""
+    work = train.work + engine.bytes if engine.kept else max(train.work, engine.bytes)
+    count = m.gpus(train.state, work, gpu_gb * GB)
+    parts = (train.weights, train.gradients, train.optimizer, train.reference, train.activations, train.logits)
+    sampling = amount(engine.bytes) + (f" (needs {amount(engine.least)})" if engine.bytes < engine.least else "")
+    return [stage, *map(amount, parts), sampling, amount(train.state + work), "does not fit" if count is None else str(count)]
 
 
 def _work(root: RootConfig, model: Architecture, assumed: Assumptions) -> str:
@@ -70,8 +89,8 @@ def _notes(root: RootConfig, model: Architecture, assumed: Assumptions) -> str:
         [
             f"Prompts of {assumed.prompt_tokens} tokens, responses of up to {root.sampling.max_new_tokens}, of which "
             f"{assumed.response_tokens:.0f} are expected; {assumed.failed:.0%} of the prompts at or below the gate, and",
-            f"{assumed.tries:.0%} of the allowed tries used. One checkpoint {kept}, one trainer state {state} (a run keeps one, and "
-            "has two while it saves).",
+            f"{assumed.tries:.0%} of the allowed tries used. A whole checkpoint is {kept}, a delta {assumed.delta:.1%} of it; a trainer "
+            f"state is {state}, of which a run keeps two.",
             f"GPUs: weights, gradients and optimizer spread evenly, a micro-batch's activations and logits on each, {m.USABLE:.0%} of the "
             "memory used. The trainer itself runs on one GPU,",
             "without activation checkpointing: where it asks for more, this says what a sharded one would need.",

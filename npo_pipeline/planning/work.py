@@ -9,6 +9,7 @@ from npo_pipeline.planning.memory import BYTES
 from npo_pipeline.settings import SCHEDULED, MethodConfig, RootConfig
 from npo_pipeline.timeline import Timeline, checkpoint_steps, resolve_timeline
 
+STATES = 2  # saved trainer states of a run (npo_pipeline.grpo.state)
 ROW_BYTES = 12  # of a sampled token in a Parquet file: its id, two float32 log-probs, its text; log-probs hardly compress
 
 
@@ -20,6 +21,7 @@ class Assumptions:
     response_tokens: float  # mean length; expected tokens are responses times this
     failed: float  # share of the prompts that are at or below the gate: those that a guide tries
     tries: float  # share of `guidance.samples` that a prompt takes until its first verified one
+    delta: float  # size of a checkpoint that is kept as a delta, as a share of a whole one
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,10 @@ def plan_work(root: RootConfig, model: Architecture, assumed: Assumptions) -> It
 
 def _run(root: RootConfig, model: Architecture, assumed: Assumptions, stage: str, steps: int, every: int, responses: int) -> Work:
     kept = len(checkpoint_steps(every, steps))
+    whole = -(-kept // root.probe.key_every)
     rows = responses * assumed.response_tokens * ROW_BYTES
-    # A new state is written beside the old one.
-    disk = kept * checkpoint_bytes(root, model) + 2 * state_bytes(root, model) + rows
+    checkpoints = (whole + (kept - whole) * assumed.delta) * checkpoint_bytes(root, model)
+    disk = checkpoints + STATES * state_bytes(root, model) + rows
     seeds = len(root.seeds)
     return Work(stage, seeds * responses, seeds * responses, seeds * disk, seeds * kept)
 

@@ -43,8 +43,8 @@ class Layout:
 
     @property
     def benchmarks(self) -> Path:
-        """Held-out benchmarks beside the task."""
-        return self.root / "benchmarks"
+        """Held-out benchmarks beside the task; `benchmarks/` holds what Snakemake measures of jobs."""
+        return self.root / "held-out"
 
     @property
     def benchmark_problems(self) -> Path:

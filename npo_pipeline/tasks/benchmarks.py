@@ -33,7 +33,7 @@ def as_task(settings: BenchmarkConfig, task: TaskConfig) -> TaskConfig:
 
 def describe_benchmark(settings: BenchmarkConfig, task: TaskConfig) -> dict[str, Any]:
     """Where its rows come from, for the record."""
-    return describe_source(settings.data, settings.split, as_task(settings, task).revision)
+    return describe_source(str(settings.data), settings.split, as_task(settings, task).revision)
 
 
 def trained_on(problems: Mapping[str, Sequence[RawProblem]], training: Sequence[str]) -> dict[str, int]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from npo_pipeline.errors import ConfigError
-from npo_pipeline.settings import TaskConfig
+from npo_pipeline.settings import BenchmarkConfig, TaskConfig
 from npo_pipeline.tasks.files import looks_like_path, resolve_path
 
 PIPELINE_OWN = {"seed": "task.seed", "size": "task.train_size and task.eval_size"}
@@ -25,6 +25,12 @@ def check_source(task: TaskConfig) -> None:
     else:
         for key, name in (("task.train", task.train), ("task.eval", task.eval)):
             _check_file(key, name)
+
+
+def check_benchmarks(benchmarks: dict[str, BenchmarkConfig]) -> None:
+    """Raises ConfigError naming a benchmark whose file is missing."""
+    for name, benchmark in benchmarks.items():
+        _check_file(f"evaluate.benchmarks.{name}.data", benchmark.data)
 
 
 def _check_pattern(pattern: str | None) -> None:

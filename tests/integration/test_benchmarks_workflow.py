@@ -27,7 +27,7 @@ def test_benchmarks_beside_the_task(finished: Workflow, tmp_path: Path) -> None:
     assert jobs == {"benchmarks", *(f"evaluate seed=0 policy={policy}" for policy in ("initial", "probe", "npo")), "report"}
     assert finished.digests("seed-0/probe") == before
 
-    manifest = json.loads((finished.results / "benchmarks/manifest.json").read_text())
+    manifest = json.loads((finished.results / "held-out/manifest.json").read_text())
     assert manifest["problems"] == {"pairs": 16, "longer": 3}
     found = json.loads((finished.results / "seed-0/evaluation/npo.json").read_text())
     assert {name: own["n_problems"] for name, own in found["benchmarks"].items()} == {"pairs": 16, "longer": 3}

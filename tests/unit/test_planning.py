@@ -158,7 +158,7 @@ def test_work_by_hand() -> None:
             *("evaluate.ks=[1]", "guided.checkpoint_every=20"),
         ]
     )
-    found = {work.stage: work for work in plan_work(root, from_scratch(root.policy.scratch), Assumptions(20, 12.0, 0.5, 0.25))}
+    found = {work.stage: work for work in plan_work(root, from_scratch(root.policy.scratch), Assumptions(20, 12.0, 0.5, 0.25, 0.05))}
     assert (found["probe"].most, found["probe"].checkpoints) == (2 * 40 * 4 * 8, 2 * 5)
     tries = root.guidance.samples
     assert found["guide"].most == 2 * (2 * 10 * 4 * tries), "guide checkpoints 20 and 40, the prompts of ten steps each"

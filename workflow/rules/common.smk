@@ -48,10 +48,12 @@ def compose():
         raise ConfigError(f"--config guide_jobs={option('guide_jobs')}: expected at least 1")
     root = load_root(option("experiment"), override_words())
     if workflow.is_main_process:  # once, not in every job: it may import a task's library
-        from npo_pipeline.tasks.checks import check_source
+        from npo_pipeline.tasks.checks import check_benchmarks, check_source
 
         check_source(root.task)
-        check_installed(root.engine)
+        check_benchmarks(root.evaluate.benchmarks)
+        if not workflow.output_settings.dryrun:  # a plan needs no engine
+            check_installed(root.engine)
     return root, stage_configs(root)
 
 

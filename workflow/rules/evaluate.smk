@@ -6,7 +6,7 @@ def policy_manifest(wildcards):
 
 
 def benchmark_manifest(wildcards):
-    return [f"{RESULTS}/benchmarks/manifest.json"] if ROOT.evaluate.benchmarks else []
+    return [f"{RESULTS}/held-out/manifest.json"] if ROOT.evaluate.benchmarks else []
 
 
 rule evaluate:

@@ -50,7 +50,7 @@ rule teacher:
 
 # Held-out benchmarks beside the task, where there are any: only evaluations depend on them.
 def benchmark_sources(wildcards):
-    sources = [resolve_path(benchmark.data) for benchmark in ROOT.evaluate.benchmarks.values()]
+    sources = [resolve_path(benchmark.data) for benchmark in ROOT.evaluate.benchmarks.values()]  # None: of the hub
     return sorted({str(file) for source in sources if source for file in files_in(source)})
 
 
@@ -60,7 +60,7 @@ rule benchmarks:
         benchmark_sources,
         config="<results>/config/benchmarks.yaml",
     output:
-        "<results>/benchmarks/manifest.json",
+        "<results>/held-out/manifest.json",
     log:
         "<logs>/benchmarks.log",
     benchmark:
