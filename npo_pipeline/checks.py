@@ -80,7 +80,7 @@ def check_root(root: s.RootConfig) -> None:
 
 
 def check_task(task: s.TaskConfig) -> None:
-    one_of("task.source", task.source, ("reasoning_gym", "dataset"))
+    one_of("task.source", task.source, ("reasoning_gym", "dataset", "easy_vqa"))
     one_of("task.prompt.style", task.prompt.style, ("auto", "chat", "plain"))
     require("{question}" in task.prompt.template, "task.prompt.template", task.prompt.template, "a template that holds {question}")
     check_verifier(task.verifier, "task.verifier")
@@ -89,8 +89,10 @@ def check_task(task: s.TaskConfig) -> None:
     if task.source == "reasoning_gym":
         for key, size in (("train_size", task.train_size), ("eval_size", task.eval_size)):
             require(size is not None, f"task.{key}", size, "a number of problems to generate")
+        require(task.image_column is None, "task.image_column", task.image_column, "null, since reasoning-gym has no images")
     else:
-        require(bool(task.train), "task.train", task.train, "a .jsonl or .parquet file, a saved datasets folder, or a hub name")
+        own = task.source == "easy_vqa"
+        require(own or bool(task.train), "task.train", task.train, "a .jsonl or .parquet file, a saved datasets folder, or a hub name")
         require(
             task.verifier.kind != "reasoning_gym", "task.verifier.kind", task.verifier.kind, "exact or math, since the task is a dataset"
         )
@@ -105,6 +107,8 @@ def check_verifier(verifier: s.VerifierConfig, key: str = "verifier") -> None:
 def check_policy(policy: s.PolicyConfig) -> None:
     one_of("policy.source", policy.source, ("scratch", "pretrained", "gguf"))
     one_of("policy.dtype", policy.dtype, ("float32", "bfloat16"))
+    if policy.vision:
+        check_vision(policy.vision, policy.source)
     if policy.source != "scratch":
         require(bool(policy.path), "policy.path", policy.path, "a model directory or hub name, for example policy.path=./my-model")
     if policy.lora:
@@ -118,6 +122,19 @@ def check_lora(lora: s.LoraConfig, key: str = "lora") -> None:
     require(lora.alpha > 0, f"{key}.alpha", lora.alpha, "more than 0")
     require(lora.dropout == 0, f"{key}.dropout", lora.dropout, "0, since the ratio of a policy to itself must be 1")
     require(bool(lora.target_modules), f"{key}.target_modules", [], "names of linear layers, or [all-linear]")
+
+
+def check_vision(vision: s.VisionConfig, source: str) -> None:
+    low, high = vision.min_pixels, vision.max_pixels
+    require(low is None or low >= 1, "policy.vision.min_pixels", low, "at least 1, or null for the model's own")
+    require(high is None or high >= (low or 1), "policy.vision.max_pixels", high, f"at least policy.vision.min_pixels={low}, or null")
+    require(source != "gguf", "policy.vision", "given", "null: policies from GGUF files read text alone")
+    if source == "scratch":
+        require(vision.scratch is not None, "policy.vision.scratch", None, "sizes, as in conf/policy/tiny_vl.yaml")
+        require(None not in (low, high), "policy.vision.min_pixels", low, "a number, and so for max_pixels: there is no published one")
+    if scratch := vision.scratch:
+        fits = scratch.heads >= 1 and scratch.hidden_size % (4 * scratch.heads) == 0
+        require(fits, "policy.vision.scratch.hidden_size", scratch.hidden_size, "a multiple of 4 times policy.vision.scratch.heads")
 
 
 def check_model_directory(path: Path) -> None:

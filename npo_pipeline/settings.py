@@ -15,7 +15,7 @@ StepLike = Any  # int: steps; float in [0, 1]: a fraction of probe.steps
 @dataclass
 class PromptConfig:
     style: str  # "chat" (the tokenizer's chat template), "plain" (`template` alone), or "auto": chat where there is one
-    template: str  # holds {question}
+    template: str  # holds {question}; {image} where an image goes, those without a place of their own come first
     system: str | None  # system message of the chat style
 
 
@@ -28,7 +28,7 @@ class VerifierConfig:
 
 @dataclass
 class TaskConfig:
-    source: str  # "reasoning_gym" or "dataset"
+    source: str  # "reasoning_gym", "dataset" or "easy_vqa"
     name: str  # reasoning-gym dataset, or a label
     config: dict[str, Any]  # reasoning-gym parameters
     cold_start_config: dict[str, Any]  # parameters that differ for the cold start's problems
@@ -39,6 +39,7 @@ class TaskConfig:
     revision: str | None  # hub revision
     question_column: str
     answer_column: str
+    image_column: str | None  # dataset: an image, or a list of them: files beside the dataset, or bytes
     train_size: int | None  # problems to take; None: all (dataset only)
     eval_size: int | None
     seed: int
@@ -67,6 +68,27 @@ class ScratchConfig:
     vocab_size: int  # of the tokenizer, trained on the task's own text
     max_positions: int
     split_pattern: str  # regular expression: what the tokenizer never merges across
+
+
+@dataclass
+class VisionScratchConfig:
+    """The image side of a tiny Qwen3-VL: an image becomes (width / (patch_size * merge_size)) * (height / ...) tokens."""
+
+    patch_size: int
+    merge_size: int
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+    heads: int
+
+
+@dataclass
+class VisionConfig:
+    """How a vision-language policy reads images; written into the policy's directory, so that every stage reads them so."""
+
+    min_pixels: int | None  # smaller images are scaled up; None: as the model was published
+    max_pixels: int | None  # larger ones are scaled down: the bound on the tokens of an image
+    scratch: VisionScratchConfig | None = None  # source scratch only
 
 
 @dataclass
@@ -101,6 +123,7 @@ class PolicyConfig:
     seed: int
     scratch: ScratchConfig
     cold_start: ColdStartConfig
+    vision: VisionConfig | None = None  # None: text alone, or as the model was published
     teacher: TeacherConfig | None = None  # source scratch only; made when a method asks for it
     lora: LoraConfig | None = None  # null: the whole policy is trained
 
@@ -272,6 +295,7 @@ class BenchmarkConfig:
     revision: str | None = None
     question_column: str = "question"
     answer_column: str = "answer"
+    image_column: str | None = None
     difficulty_key: str | None = None
     size: int | None = None  # problems to take; None: all
 

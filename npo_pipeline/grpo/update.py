@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from npo_pipeline.errors import NumericalError
 from npo_pipeline.grpo.loss import clipped_surrogate, engine_correction, kl_to_reference, shaped_surrogate, token_weights
 from npo_pipeline.grpo.optimizer import PolicyOptimizer
-from npo_pipeline.policy.logprobs import TokenBatch, collate, micro_batches, response_logprobs, score
+from npo_pipeline.policy.logprobs import Sequences, TokenBatch, collate, micro_batches, response_logprobs, score
 from npo_pipeline.policy.lora import without_adapter
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.records import Slot
@@ -49,11 +49,8 @@ class Rows:
 
     slots: Sequence[Slot]
     advantages: Sequence[float]
+    sequences: Sequences
     reference: list[list[float]] | None
-
-    def tokens(self, rows: Sequence[int]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-        """(prompt, response) token ids of some rows."""
-        return [(self.slots[i].trajectory.prompt_token_ids, self.slots[i].trajectory.response_token_ids) for i in rows]
 
 
 class Updater:
@@ -68,7 +65,8 @@ class Updater:
 
     def update(self, slots: Sequence[Slot], advantages: Sequence[float], seed: int, step: int) -> UpdateResult:
         """Run epochs x minibatches optimizer steps. Raises NumericalError if a loss or gradient is not finite."""
-        rows = Rows(slots, advantages, self._reference_logprobs(slots))
+        sequences = self.policy.rows([slot.trajectory for slot in slots])
+        rows = Rows(slots, advantages, sequences, self._reference_logprobs(sequences))
         result = UpdateResult(Measured([[] for _ in slots], [0.0] * len(slots)))
         single = self.settings.epochs * self.settings.minibatches == 1
         # With a single optimizer step the training forward itself measures the policy: the ratio is 1 by construction.
@@ -89,12 +87,12 @@ class Updater:
                 yield sorted(int(i) for i in piece)
 
     def _cut(self, rows: Rows, picked: Sequence[int]) -> Iterator[list[int]]:
-        lengths = [(len(prompt), len(response)) for prompt, response in rows.tokens(picked)]
+        lengths = [(len(prompt), len(response)) for prompt, response in (rows.sequences[i] for i in picked)]
         for batch in micro_batches(lengths, self.settings.micro_batch_tokens):
             yield [picked[i] for i in batch]
 
     def _batch(self, rows: Rows, picked: Sequence[int]) -> TokenBatch:
-        return collate(rows.tokens(picked), self.policy.pad_id, self.policy.device)
+        return collate([rows.sequences[i] for i in picked], self.policy.pad_id, self.policy.device)
 
     @torch.no_grad()
     def _measure(self, rows: Rows, picked: Sequence[int], measured: Measured) -> None:
@@ -102,12 +100,11 @@ class Updater:
             logprobs, entropy = response_logprobs(self.policy.model, self._batch(rows, batch), self.sampling.temperature)
             _record(measured, rows, batch, logprobs, entropy)
 
-    def _reference_logprobs(self, slots: Sequence[Slot]) -> list[list[float]] | None:
+    def _reference_logprobs(self, sequences: Sequences) -> list[list[float]] | None:
         if self.reference is None:
             return None
-        pairs = Rows(slots, [], None).tokens(range(len(slots)))
         with without_adapter(self.reference):
-            return score(self.reference, pairs, self.policy.pad_id, self.sampling.temperature, self.settings.micro_batch_tokens)
+            return score(self.reference, sequences, self.policy.pad_id, self.sampling.temperature, self.settings.micro_batch_tokens)
 
     def _backward(self, rows: Rows, picked: Sequence[int], responses: int, result: UpdateResult) -> float:
         """Accumulate the gradient of one micro-batch; returns its share of the loss."""

@@ -78,8 +78,7 @@ class SlotGradients:
 
     def _forward(self, slots: Sequence[Trajectory]) -> tuple[Tensor, Tensor]:
         """Log-probs, and each token's weight in the loss of the whole group: [B, T]."""
-        rows = [(slot.prompt_token_ids, slot.response_token_ids) for slot in slots]
-        batch = collate(rows, self.policy.pad_id, self.policy.device)
+        batch = collate(self.policy.rows(slots), self.policy.pad_id, self.policy.device)
         logprobs, _ = response_logprobs(self.policy.model, batch, self.sampling.temperature)
         weights = token_weights(batch.response_mask, self.grpo.group_size, self.grpo.aggregation, self.sampling.max_new_tokens)
         return logprobs, weights

@@ -1,10 +1,11 @@
-"""A policy: model, tokenizer, and what both agree on (end of sequence, padding).
+"""A policy: model, tokenizer, and what both agree on (end of sequence, padding); of a vision-language model also how it reads images.
 
-Directories are ordinary Hugging Face ones: `AutoModelForCausalLM.from_pretrained` reads every policy and checkpoint we write.
+Directories are ordinary Hugging Face ones: `AutoModelForCausalLM.from_pretrained` (`AutoModelForImageTextToText` with
+`AutoProcessor`) reads every policy and checkpoint we write.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,15 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from npo_pipeline.errors import ArtifactError, ConfigError
 from npo_pipeline.policy.lora import (
@@ -25,20 +34,28 @@ from npo_pipeline.policy.lora import (
     merged_weights,
     save_adapter,
 )
+from npo_pipeline.policy.qwen3_vl import Qwen3Vision
+from npo_pipeline.policy.vision import Vision, forbidden_ids
+from npo_pipeline.records import Image, Trajectory
 from npo_pipeline.storage.atomic import new_folder
 
 WEIGHTS = "model.safetensors"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+FAMILIES = {"qwen3_vl": Qwen3Vision}  # by the model_type of config.json: the vision-language models that are read with their images
 
 
 @dataclass
 class Policy:
-    """A causal LM as a policy. `stop_ids` end a response; `pad_id` fills batches and is never attended to."""
+    """A language model as a policy. `stop_ids` end a response; `pad_id` fills batches and is never attended to.
+
+    `vision` says how it reads images; None: it reads text alone.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     stop_ids: tuple[int, ...]
     pad_id: int
+    vision: Vision | None = None
 
     @property
     def device(self) -> torch.device:
@@ -51,8 +68,28 @@ class Policy:
         """
         return merged_weights(self.model) if has_lora(self.model) else self.model.state_dict().items()
 
+    @property
+    def forbidden_ids(self) -> tuple[int, ...]:
+        """Tokens that a response never holds: they stand for pixels (npo_pipeline.policy.vision.forbid)."""
+        return forbidden_ids(self.model.config)
 
-def as_policy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Policy:
+    def prompt(self, ids: Sequence[int], images: Sequence[Image] = ()) -> Sequence[int]:
+        """A stored prompt as a forward reads it. Raises ConfigError if it has images that this policy cannot read."""
+        if not images:
+            return ids
+        if self.vision is None:
+            raise ConfigError(
+                "policy.path: this policy reads text alone, but problems of the task have images; "
+                "take a vision-language model, for example policy=qwen3_vl"
+            )
+        return self.vision.expand(ids, images)
+
+    def rows(self, trajectories: Sequence[Trajectory]) -> list[tuple[Sequence[int], Sequence[int]]]:
+        """Prompt and response of each trajectory, as npo_pipeline.policy.logprobs takes them."""
+        return [(self.prompt(t.prompt_token_ids, t.images), t.response_token_ids) for t in trajectories]
+
+
+def as_policy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, vision: Vision | None = None) -> Policy:
     """Wrap a model. Its own sampling defaults (temperature, penalties) are dropped: sampling is the configuration's matter.
 
     Raises ConfigError if neither the model nor the tokenizer names an end of sequence.
@@ -65,13 +102,13 @@ def as_policy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Pol
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else stop_ids[0]
     model.generation_config = GenerationConfig(eos_token_id=stop_ids, pad_token_id=pad_id)
     model.eval()  # no dropout: the ratio of a policy to itself must be 1
-    return Policy(model, tokenizer, tuple(stop_ids), pad_id)
+    return Policy(model, tokenizer, tuple(stop_ids), pad_id, vision)
 
 
 def load_policy(source: str | Path, dtype: str, device: str = "cpu", revision: str | None = None) -> Policy:
     """Load a model directory or hub name, or an adapter's directory with its base.
 
-    Raises ConfigError if it is not a causal LM with safetensors weights, ArtifactError for an adapter that does not fit.
+    Raises ConfigError if it is no language model with safetensors weights, ArtifactError for an adapter that does not fit.
     """
     if is_adapter(source):
         policy = load_policy(base_of(Path(source)), dtype, device)
@@ -79,7 +116,11 @@ def load_policy(source: str | Path, dtype: str, device: str = "cpu", revision: s
         return policy
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-        model, report = AutoModelForCausalLM.from_pretrained(
+        config = AutoConfig.from_pretrained(source, revision=revision)
+        family = FAMILIES.get(config.model_type)
+        vision = family.load(source, revision, config, tokenizer) if family else None
+        model_class = AutoModelForImageTextToText if family else AutoModelForCausalLM
+        model, report = model_class.from_pretrained(
             source, revision=revision, dtype=DTYPES[dtype], use_safetensors=True, output_loading_info=True
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
@@ -95,7 +136,7 @@ def load_policy(source: str | Path, dtype: str, device: str = "cpu", revision: s
         raise ConfigError(
             f"policy.path={source}: its tokenizer has no vocabulary, expected tokenizer.json beside the weights; save it there"
         )
-    return as_policy(model.to(device), tokenizer)
+    return as_policy(model.to(device), tokenizer, vision)
 
 
 def save_policy(policy: Policy, folder: Path) -> None:
@@ -108,15 +149,20 @@ def write_policy(policy: Policy, partial: Path, folder: Path, weights: Mapping[s
     """The same into `partial`, which will be renamed to `folder`, with these weights, named as by `own_weights`."""
     if has_lora(policy.model):
         return save_adapter(policy.model, partial, folder, weights)
-    policy.model.save_pretrained(partial, state_dict=dict(weights))
-    policy.tokenizer.save_pretrained(partial)
+    _write_whole(policy, partial, weights)
 
 
 def export_policy(policy: Policy, folder: Path) -> None:
     """Write an ordinary Hugging Face directory, atomically; an adapter is merged into its base. Raises StorageError."""
     with new_folder(folder) as partial:
-        policy.model.save_pretrained(partial, state_dict=dict(policy.effective_weights()))
-        policy.tokenizer.save_pretrained(partial)
+        _write_whole(policy, partial, dict(policy.effective_weights()))
+
+
+def _write_whole(policy: Policy, partial: Path, weights: Mapping[str, Tensor]) -> None:
+    policy.model.save_pretrained(partial, state_dict=dict(weights))
+    policy.tokenizer.save_pretrained(partial)
+    if policy.vision:
+        policy.vision.save(partial)
 
 
 def own_weights(policy: Policy) -> dict[str, Tensor]:

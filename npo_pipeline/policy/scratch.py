@@ -1,4 +1,4 @@
-"""The tiny policy: a Qwen3 built from scratch, with a byte-level BPE tokenizer trained on the task's own text."""
+"""The tiny policy: a Qwen3, or a Qwen3-VL, built from scratch, with a byte-level BPE tokenizer trained on the task's own text."""
 
 from collections.abc import Sequence
 
@@ -7,26 +7,33 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from npo_pipeline.policy.policy import Policy, as_policy
-from npo_pipeline.settings import ScratchConfig
+from npo_pipeline.policy.qwen3_vl import SPECIAL, random_vl_model, scratch_vision
+from npo_pipeline.settings import ScratchConfig, VisionConfig
 
 PAD, EOS = "<|pad|>", "<|end|>"
 
 
-def train_tokenizer(texts: Sequence[str], settings: ScratchConfig) -> PreTrainedTokenizerFast:
+def train_tokenizer(texts: Sequence[str], settings: ScratchConfig, special: Sequence[str] = ()) -> PreTrainedTokenizerFast:
     """Byte-level BPE: any text can be encoded, and no merge crosses a cut of `split_pattern`."""
     tokenizer = Tokenizer(models.BPE())
     split = pre_tokenizers.Split(Regex(settings.split_pattern), behavior="isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=settings.vocab_size, special_tokens=[PAD, EOS], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=settings.vocab_size,
+        special_tokens=[PAD, EOS, *special],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=EOS, clean_up_tokenization_spaces=False)
 
 
-def build_scratch(texts: Sequence[str], settings: ScratchConfig, seed: int) -> Policy:
-    """A randomly initialised policy: a pure function of texts, settings and seed."""
+def build_scratch(texts: Sequence[str], settings: ScratchConfig, seed: int, vision: VisionConfig | None = None) -> Policy:
+    """A randomly initialised policy: a pure function of texts, settings and seed. With `vision` it reads images."""
+    if vision:
+        tokenizer = train_tokenizer(texts, settings, SPECIAL)
+        return as_policy(random_vl_model(tokenizer, settings, vision, seed), tokenizer, scratch_vision(tokenizer, vision))
     tokenizer = train_tokenizer(texts, settings)
     return as_policy(random_model(tokenizer, settings, seed), tokenizer)
 

@@ -54,7 +54,7 @@ class CheckedEngine:
 def token_gaps(policy: Policy, sampling: SamplingConfig, request: Request, completion: Completion) -> Tensor:
     """|engine - policy| in nats of the first tokens of a response [T], both under the distribution that was sampled."""
     response = completion.token_ids[:TOKENS]
-    batch = collate([(request.prompt_token_ids, response)], policy.pad_id, policy.device)
+    batch = collate([(policy.prompt(request.prompt_token_ids, request.images), response)], policy.pad_id, policy.device)
     logits_TV = response_logits(policy.model, batch)[0].float()
     logprobs_TV = warpers(sampling)(batch.response_ids.T, logits_TV).log_softmax(dim=-1)
     expected = logprobs_TV.gather(1, batch.response_ids.T).squeeze(1)

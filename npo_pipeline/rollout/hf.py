@@ -13,35 +13,48 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from npo_pipeline.policy.logprobs import TokenBatch, collate
 from npo_pipeline.policy.policy import Policy
+from npo_pipeline.policy.vision import forbid
 from npo_pipeline.rollout.engine import Completion, Request
 from npo_pipeline.rollout.truncate import warpers
 from npo_pipeline.settings import SamplingConfig
 
 
 class Context:
-    """What the model has read of each row that goes on: a mask [B, P+t] over left-padded prompts and their responses, and a cache."""
+    """What the model has read of each row that goes on: a mask [B, P+t] over left-padded prompts and their responses, and a cache.
 
-    def __init__(self, model: PreTrainedModel, mask: Tensor) -> None:
-        self.model, self.mask = model, mask
+    `next` [B] is the position of the next token; behind images it is not the number of tokens before it.
+    """
+
+    def __init__(self, model: PreTrainedModel, prompts: TokenBatch) -> None:
+        self.model, self.mask = model, prompts.attention_mask
+        self.axes = prompts.position_ids.shape[:-2]  # (): positions of text; (3,): of text and images
+        self.next = prompts.position_ids.amax(dim=-1).reshape(-1, len(self.mask)).amax(dim=0) + 1
         self.cache = DynamicCache(config=model.config)
 
-    def read(self, ids: Tensor) -> Tensor:
+    def read(self, ids: Tensor, positions: Tensor, **images: Tensor) -> Tensor:
         """Read the last tokens `ids` [B, t] of the mask; returns the logits of the token after them, [B, V] in float32."""
-        positions = (self.mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         output = self.model(
-            input_ids=ids, attention_mask=self.mask, position_ids=positions, past_key_values=self.cache, use_cache=True, logits_to_keep=1
+            input_ids=ids,
+            attention_mask=self.mask,
+            position_ids=positions,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+            **images,
         )
         return output.logits[:, -1].float()
 
     def read_next(self, tokens: Tensor) -> Tensor:
         """Read one more token of every row, `tokens` [B]."""
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(tokens), 1)], dim=1)
-        return self.read(tokens[:, None])
+        positions, self.next = self.next[:, None], self.next + 1
+        return self.read(tokens[:, None], positions.expand(*self.axes, -1, -1))
 
     def keep(self, rows: Tensor) -> None:
         """Go on with `rows` only; a row that is named twice is doubled."""
-        self.mask = self.mask[rows]
+        self.mask, self.next = self.mask[rows], self.next[rows]
         self.cache.reorder_cache(rows)
 
 
@@ -55,7 +68,7 @@ class TransformersEngine:
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         # Prompts of like length go together (less padding), equal ones side by side (one prefill).
-        order = sorted(range(len(requests)), key=lambda i: (len(requests[i].prompt_token_ids), requests[i].prompt_token_ids))
+        order = sorted(range(len(requests)), key=lambda i: _place(requests[i]))
         completions: dict[int, Completion] = {}
         for start in range(0, len(order), self.max_batch):
             batch = order[start : start + self.max_batch]
@@ -71,7 +84,7 @@ class TransformersEngine:
         for t in range(self.sampling.max_new_tokens):
             if t > 0:
                 logits = context.read_next(tokens[rows, t - 1])
-            tokens[rows, t], logprobs[rows, t] = _draw(self._warpers(tokens[rows, :t], logits), uniforms[rows, t])
+            tokens[rows, t], logprobs[rows, t] = _draw(self._scores(tokens[rows, :t], logits), uniforms[rows, t])
             going = torch.isin(tokens[rows, t], self._stop_ids, invert=True).nonzero().squeeze(1)
             if len(going) == 0:
                 break
@@ -82,22 +95,28 @@ class TransformersEngine:
 
     def _prefill(self, requests: Sequence[Request]) -> tuple[Context, Tensor]:
         """Read every distinct prompt once; returns the context and logits of one row per request."""
-        prompts = list(dict.fromkeys(request.prompt_token_ids for request in requests))
-        width = max(len(prompt) for prompt in prompts)
-        ids = [[self.policy.pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts]
-        mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-        context = Context(self.policy.model, torch.tensor(mask, device=self.policy.device))
-        logits = context.read(torch.tensor(ids, device=self.policy.device))
-        index = {prompt: i for i, prompt in enumerate(prompts)}
-        owner = torch.tensor([index[request.prompt_token_ids] for request in requests], device=self.policy.device)
+        asked = [(request.prompt_token_ids, request.images) for request in requests]
+        index = {prompt: i for i, prompt in enumerate(dict.fromkeys(asked))}
+        prompts = collate([(self.policy.prompt(*prompt), ()) for prompt in index], self.policy.pad_id, self.policy.device)
+        context = Context(self.policy.model, prompts)
+        logits = context.read(prompts.input_ids, prompts.position_ids, **prompts.image_inputs(range(len(index))))
+        owner = torch.tensor([index[prompt] for prompt in asked], device=self.policy.device)
         context.keep(owner)
         return context, logits[owner]
+
+    def _scores(self, tokens: Tensor, logits: Tensor) -> Tensor:
+        """The logits that are sampled from, after `tokens` [B, t]."""
+        return self._warpers(tokens, forbid(logits, self.policy.model.config))
 
     def _cut(self, tokens: list[int], logprobs: list[float]) -> Completion:
         """End at the first stop token, which belongs to the response."""
         end = next((i for i, token in enumerate(tokens) if token in self.policy.stop_ids), None)
         length = len(tokens) if end is None else end + 1
         return Completion(tuple(tokens[:length]), tuple(logprobs[:length]), "length" if end is None else "stop")
+
+
+def _place(request: Request) -> tuple[int, tuple[int, ...], tuple[str, ...]]:
+    return len(request.prompt_token_ids), request.prompt_token_ids, tuple(image.sha256 for image in request.images)
 
 
 def _draw(scores: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:

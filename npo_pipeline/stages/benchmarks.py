@@ -20,7 +20,7 @@ def run(context: Context[BenchmarksStage]) -> None:
     config, layout = context.config, context.layout
     verify(layout.prepare)
     raws = {name: load_benchmark(name, settings, config.task) for name, settings in config.benchmarks.items()}
-    known = trained_on(raws, [problem.question for problem in read_problems(layout.problems) if problem.split == "train"])
+    known = trained_on(raws, [problem for problem in read_problems(layout.problems) if problem.split == "train"])
     for name, count in known.items():
         if count:
             log.warning("evaluate.benchmarks.%s: %d of its %d questions are training questions too", name, count, len(raws[name]))
@@ -30,7 +30,7 @@ def run(context: Context[BenchmarksStage]) -> None:
 
     policy = load_policy(layout.initial_policy, config.dtype)
     shutil.rmtree(layout.benchmarks, ignore_errors=True)
-    problems = [problem for found in raws.values() for problem in render(found, config.task, policy)]
+    problems = [problem for found in raws.values() for problem in render(found, config.task, policy, layout.benchmarks)]
     write_table(layout.benchmark_problems, [problem_row(problem) for problem in problems], PROBLEMS, context.config_sha256)
     sources = {name: describe_benchmark(settings, config.task) for name, settings in config.benchmarks.items()}
     counts = {name: len(found) for name, found in raws.items()}

@@ -75,7 +75,8 @@ def _source(context: Context[DemonstrateStage]) -> tuple[Any, int | None]:
 
 def _asked(problem: Problem, context: Context[DemonstrateStage], policy: Policy) -> Problem:
     """The problem as this policy reads it."""
-    prompt, ids = render_prompt(problem.question, context.config.prompt, policy.tokenizer)
+    placeholder = policy.vision.placeholder if policy.vision else ""
+    prompt, ids = render_prompt(problem.question, context.config.prompt, policy.tokenizer, len(problem.images), placeholder)
     return replace(problem, prompt=prompt, prompt_token_ids=ids)
 
 

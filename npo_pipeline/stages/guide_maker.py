@@ -108,8 +108,7 @@ def rescore(maker: Maker, guide_step: int, outcomes: Sequence[Outcome], verified
         if not usable:
             continue
         maker.walk.to(segment.current_step)
-        rows = [(t.prompt_token_ids, t.response_token_ids) for t in usable]
-        logprobs = score(policy.model, rows, policy.pad_id, config.sampling.temperature, SCORE_TOKENS)
+        logprobs = score(policy.model, policy.rows(usable), policy.pad_id, config.sampling.temperature, SCORE_TOKENS)
         for trajectory, values in zip(usable, logprobs, strict=True):
             yield {
                 "problem_id": trajectory.problem_id,

@@ -17,17 +17,16 @@ def resample(trainer: Trainer, step: int, draws: Sequence[Draw]) -> list[Traject
 
 def log_ratios(trainer: Trainer, trajectories: Sequence[Trajectory]) -> list[list[float]]:
     """log pi_now - log pi_guide per token of each trajectory."""
-    scored = score(trainer.policy.model, _rows(trajectories), trainer.policy.pad_id, _temperature(trainer), _budget(trainer))
+    policy = trainer.policy
+    scored = score(policy.model, policy.rows(trajectories), policy.pad_id, _temperature(trainer), _budget(trainer))
     return [(np.array(now) - np.array(t.behaviour_logprobs)).tolist() for now, t in zip(scored, trajectories, strict=True)]
 
 
 def entropies(trainer: Trainer, trajectories: Sequence[Trajectory]) -> list[float]:
     """Mean entropy per response token of each trajectory, in nats."""
-    return mean_entropy(trainer.policy.model, _rows(trajectories), trainer.policy.pad_id, _temperature(trainer), _budget(trainer))
-
-
-def _rows(trajectories: Sequence[Trajectory]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    return [(t.prompt_token_ids, t.response_token_ids) for t in trajectories]
+    return mean_entropy(
+        trainer.policy.model, trainer.policy.rows(trajectories), trainer.policy.pad_id, _temperature(trainer), _budget(trainer)
+    )
 
 
 def _temperature(trainer: Trainer) -> float:

@@ -1,18 +1,21 @@
-"""prepare: problems with rendered prompts, and the initial policy as a Hugging Face directory."""
+"""prepare: problems with rendered prompts and their images, and the initial policy as a Hugging Face directory."""
 
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from npo_pipeline.config import PrepareStage
+from npo_pipeline.errors import DataError
 from npo_pipeline.records import Problem
 from npo_pipeline.settings import ColdStartConfig, TaskConfig
 from npo_pipeline.stages.cli import Context, parser, run_stage
 from npo_pipeline.storage.hub import hub_commit
+from npo_pipeline.storage.images import FOLDER as IMAGE_FOLDER
+from npo_pipeline.storage.images import store_image
 from npo_pipeline.storage.manifest import NAME, write_manifest
 from npo_pipeline.storage.parquet import PROBLEMS, problem_row, write_table
 from npo_pipeline.tasks.checks import check_source
-from npo_pipeline.tasks.prompts import render_prompt
+from npo_pipeline.tasks.prompts import MARK, render_prompt
 from npo_pipeline.tasks.raw import RawProblem
 from npo_pipeline.tasks.sources import describe_sources, load_cold_start, load_problems
 
@@ -30,13 +33,14 @@ def run(context: Context[PrepareStage]) -> None:
     from npo_pipeline.policy.policy import export_policy
 
     policy = initial_policy(context, [*train, *cold])
-    rows = [problem_row(problem) for problem in render([*train, *held_out], context.config.task, policy)]
-    warm_up(policy, render(cold, context.config.task, policy), context.config.policy.cold_start, context.config.policy.seed)
     shutil.rmtree(folder, ignore_errors=True)
-    write_table(context.layout.problems, rows, PROBLEMS, context.config_sha256)
+    problems, examples = render([*train, *held_out], task, policy, folder), render(cold, task, policy, folder)
+    warm_up(policy, examples, context.config.policy.cold_start, context.config.policy.seed)
+    pixels = policy.vision.settings if policy.vision else {}
+    write_table(context.layout.problems, [problem_row(problem) for problem in problems], PROBLEMS, context.config_sha256, pixels)
     export_policy(policy, context.layout.initial_policy)
-    files = [context.layout.problems, *context.layout.initial_policy.rglob("*")]
-    facts = {"train": len(train), "eval": len(held_out), "sources": describe_sources(task)}
+    files = [context.layout.problems, *context.layout.initial_policy.rglob("*"), *(folder / IMAGE_FOLDER).rglob("*")]
+    facts = {"train": len(train), "eval": len(held_out), "sources": describe_sources(task), **pixels}
     if context.config.policy.source == "pretrained":
         facts["policy"] = {"revision": context.config.policy.revision, "commit": policy_commit(context)}
     write_manifest(folder, "prepare", context.config_sha256, files, facts)
@@ -51,13 +55,17 @@ def initial_policy(context: Context[PrepareStage], texts: list[RawProblem]) -> "
 
     settings, device = context.config.policy, pick_device(context.options.device)
     if settings.source == "scratch":
-        words = [context.config.task.prompt.template.replace("{question}", raw.question) + raw.answer for raw in texts]
-        policy = build_scratch(words, settings.scratch, settings.seed)
+        template = context.config.task.prompt.template.replace(MARK, "")
+        words = [template.replace("{question}", raw.question) + raw.answer for raw in texts]
+        policy = build_scratch(words, settings.scratch, settings.seed, settings.vision)
         policy.model.to(device)
         return policy
     if settings.source == "gguf":
         return load_gguf(settings.path or "", settings.dtype)
-    return load_policy(settings.path or "", settings.dtype, device, policy_commit(context) or settings.revision)
+    policy = load_policy(settings.path or "", settings.dtype, device, policy_commit(context) or settings.revision)
+    if policy.vision and settings.vision:
+        policy.vision.limit(settings.vision.min_pixels, settings.vision.max_pixels)
+    return policy
 
 
 def policy_commit(context: Context[PrepareStage]) -> str | None:
@@ -67,10 +75,33 @@ def policy_commit(context: Context[PrepareStage]) -> str | None:
     return None if Path(path).expanduser().exists() else hub_commit(path, settings.revision, "model")
 
 
-def render(raws: list[RawProblem], task: TaskConfig, policy: "Policy") -> list[Problem]:
-    """Problems with the prompt as this policy reads it."""
-    rendered = [render_prompt(raw.question, task.prompt, policy.tokenizer) for raw in raws]
-    return [Problem(**vars(raw), prompt=prompt, prompt_token_ids=ids) for raw, (prompt, ids) in zip(raws, rendered, strict=True)]
+def render(raws: list[RawProblem], task: TaskConfig, policy: "Policy", folder: Path) -> list[Problem]:
+    """Problems with the prompt as this policy reads it; their images are put below the prepare folder `folder`."""
+    return [_rendered(raw, task, policy, folder) for raw in raws]
+
+
+def _rendered(raw: RawProblem, task: TaskConfig, policy: "Policy", folder: Path) -> Problem:
+    images = tuple(store_image(image.read(), folder) for image in raw.images)
+    placeholder = policy.vision.placeholder if policy.vision else ""
+    prompt, ids = render_prompt(raw.question, task.prompt, policy.tokenizer, len(images), placeholder)
+    problem = Problem(**vars(raw) | {"images": images}, prompt=prompt, prompt_token_ids=ids)
+    check_fits(problem, policy)
+    return problem
+
+
+def check_fits(problem: Problem, policy: "Policy") -> None:
+    """Prompts are never truncated. Raises DataError for one that is longer than the policy can read, or has not all its images."""
+    try:
+        length = len(policy.prompt(problem.prompt_token_ids, problem.images))
+    except DataError as error:
+        raise DataError(f"problem {problem.problem_id}: {error}") from None
+    most = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
+    if most is not None and length >= most:
+        pixels = ", lower policy.vision.max_pixels" if problem.images else ""
+        raise DataError(
+            f"problem {problem.problem_id}: its prompt has {length} tokens, expected fewer than the {most} that the policy reads "
+            f"(max_position_embeddings), since prompts are never truncated; shorten or remove it{pixels}"
+        )
 
 
 def warm_up(policy: "Policy", examples: list[Problem], settings: ColdStartConfig, seed: int) -> None:
@@ -80,7 +111,9 @@ def warm_up(policy: "Policy", examples: list[Problem], settings: ColdStartConfig
     from npo_pipeline.policy.cold_start import cold_start
 
     stop = policy.stop_ids[0]
-    rows = [(e.prompt_token_ids, (*policy.tokenizer.encode(e.answer, add_special_tokens=False), stop)) for e in examples]
+    prompts = [policy.prompt(example.prompt_token_ids, example.images) for example in examples]
+    answers = [policy.tokenizer.encode(example.answer, add_special_tokens=False) for example in examples]
+    rows = [(prompt, (*answer, stop)) for prompt, answer in zip(prompts, answers, strict=True)]
     cold_start(policy, rows, settings, seed)
 
 

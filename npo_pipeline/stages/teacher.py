@@ -26,7 +26,7 @@ def run(context: Context[TeacherStage]) -> None:
     tokenizer = AutoTokenizer.from_pretrained(layout.initial_policy)
     size = {key: getattr(teacher, key) for key in ("hidden_size", "intermediate_size", "layers")}
     policy = as_policy(random_model(tokenizer, replace(context.config.scratch, **size), teacher.seed), tokenizer)
-    warm_up(policy, render(examples, task, policy), teacher.cold_start, teacher.seed)
+    warm_up(policy, render(examples, task, policy, layout.teacher), teacher.cold_start, teacher.seed)
     shutil.rmtree(layout.teacher, ignore_errors=True)
     save_policy(policy, layout.teacher_policy)
     write_manifest(layout.teacher, "teacher", context.config_sha256, list(layout.teacher_policy.rglob("*")))

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from npo_pipeline.records import Problem
 from npo_pipeline.settings import BenchmarkConfig, TaskConfig
 from npo_pipeline.tasks.dataset import describe_source, load_held_out
 from npo_pipeline.tasks.raw import RawProblem
@@ -26,6 +27,7 @@ def as_task(settings: BenchmarkConfig, task: TaskConfig) -> TaskConfig:
         revision=settings.revision,
         question_column=settings.question_column,
         answer_column=settings.answer_column,
+        image_column=settings.image_column,
         difficulty_key=settings.difficulty_key,
         question_pattern=None,
     )
@@ -36,7 +38,7 @@ def describe_benchmark(settings: BenchmarkConfig, task: TaskConfig) -> dict[str,
     return describe_source(str(settings.data), settings.split, as_task(settings, task).revision)
 
 
-def trained_on(problems: Mapping[str, Sequence[RawProblem]], training: Sequence[str]) -> dict[str, int]:
-    """How many questions of each benchmark stand among the training questions, word for word."""
-    known = set(training)
-    return {name: sum(raw.question in known for raw in raws) for name, raws in problems.items()}
+def trained_on(problems: Mapping[str, Sequence[RawProblem]], training: Sequence[Problem]) -> dict[str, int]:
+    """How many questions of each benchmark stand among the training questions, word for word, about the same images."""
+    known = {(problem.question, *(image.sha256 for image in problem.images)) for problem in training}
+    return {name: sum((raw.question, *(i.sha256 for i in raw.images)) in known for raw in raws) for name, raws in problems.items()}

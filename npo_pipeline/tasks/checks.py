@@ -12,6 +12,7 @@ from typing import Any
 
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.settings import BenchmarkConfig, TaskConfig
+from npo_pipeline.tasks.easy_vqa import find_package
 from npo_pipeline.tasks.files import looks_like_path, resolve_path
 
 PIPELINE_OWN = {"seed": "task.seed", "size": "task.train_size and task.eval_size"}
@@ -22,6 +23,8 @@ def check_source(task: TaskConfig) -> None:
     _check_pattern(task.question_pattern)
     if task.source == "reasoning_gym":
         _check_gym(task)
+    elif task.source == "easy_vqa":
+        find_package()
     else:
         for key, name in (("task.train", task.train), ("task.eval", task.eval)):
             _check_file(key, name)

@@ -8,6 +8,7 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from npo_pipeline.errors import DataError
@@ -16,7 +17,8 @@ from npo_pipeline.storage.hub import hub_commit
 from npo_pipeline.tasks.extract import demonstrate, extract_answer
 from npo_pipeline.tasks.fields import difficulty_label, shown_question
 from npo_pipeline.tasks.files import Row, read_rows, resolve_path
-from npo_pipeline.tasks.raw import RawProblem
+from npo_pipeline.tasks.pictures import source_images
+from npo_pipeline.tasks.raw import RawProblem, SourceImage
 
 EVAL_SHARE = 5  # at most one row in five is split off for evaluation
 HASH = "####"
@@ -29,6 +31,12 @@ class _Row:
     question: str
     solution: str  # the answer column, whole
     difficulty: str
+    images: tuple[SourceImage, ...]
+
+    @property
+    def asked(self) -> tuple[str, tuple[SourceImage, ...]]:
+        """What makes a row another one: the same question may be asked of another image."""
+        return self.question, self.images
 
     @property
     def answer(self) -> str:
@@ -67,7 +75,8 @@ def load_cold_start(task: TaskConfig, count: int) -> list[RawProblem]:
     """
     train, _ = _split(task)
     rows = [replace(row, solution=_demonstration(row, task.verifier.extract)) for row in train]
-    return [RawProblem(f"cold-{i:06d}", "cold", (row := rows[i % len(rows)]).question, row.solution, row.difficulty) for i in range(count)]
+    picked = [rows[i % len(rows)] for i in range(count)]
+    return [RawProblem(f"cold-{i:06d}", "cold", r.question, r.solution, r.difficulty, {}, r.images) for i, r in enumerate(picked)]
 
 
 def _demonstration(row: _Row, extract: str) -> str:
@@ -75,7 +84,7 @@ def _demonstration(row: _Row, extract: str) -> str:
 
 
 def _problems(rows: Sequence[_Row], split: str) -> list[RawProblem]:
-    return [RawProblem(f"{split}-{i:06d}", split, row.question, row.answer, row.difficulty) for i, row in enumerate(rows)]
+    return [RawProblem(f"{split}-{i:06d}", split, r.question, r.answer, r.difficulty, {}, r.images) for i, r in enumerate(rows)]
 
 
 def _split(task: TaskConfig) -> tuple[list[_Row], list[_Row]]:
@@ -85,8 +94,8 @@ def _split(task: TaskConfig) -> tuple[list[_Row], list[_Row]]:
     else:
         evaluation = _unique(_read(task, task.eval, task.eval_split, "task.eval"))
     evaluation = _sized(evaluation, task.eval_size, task, "eval")
-    held_out = {row.question for row in evaluation}
-    train = [row for row in train if row.question not in held_out]
+    held_out = {row.asked for row in evaluation}
+    train = [row for row in train if row.asked not in held_out]
     if not train:
         raise DataError(
             f"task.train={task.train}: every question is an evaluation question too, expected others to train on; "
@@ -129,20 +138,23 @@ def _chosen(rows: int, size: int, seed: int, purpose: str) -> set[int]:
 
 
 def _unique(rows: list[_Row]) -> list[_Row]:
-    first: dict[str, _Row] = {}
+    first: dict[tuple[str, tuple[SourceImage, ...]], _Row] = {}
     for row in rows:
-        first.setdefault(row.question, row)
+        first.setdefault(row.asked, row)
     return list(first.values())
 
 
 def _read(task: TaskConfig, name: str, split: str, key: str) -> list[_Row]:
-    return [_fields(task, row) for row in read_rows(name, split, task.revision, key)]
+    path = resolve_path(name)
+    folder = path if path is None or path.is_dir() else path.parent
+    return [_fields(task, row, folder) for row in read_rows(name, split, task.revision, key)]
 
 
-def _fields(task: TaskConfig, row: Row) -> _Row:
+def _fields(task: TaskConfig, row: Row, folder: Path | None) -> _Row:
     place, _ = row
     question = shown_question(_text(row, task.question_column, "task.question_column"), task.question_pattern, place)
-    fields = _Row(question, _text(row, task.answer_column, "task.answer_column"), _difficulty(task, row))
+    images = source_images(_column(row, task.image_column, "task.image_column"), folder, place) if task.image_column else ()
+    fields = _Row(question, _text(row, task.answer_column, "task.answer_column"), _difficulty(task, row), images)
     if not fields.answer:
         raise DataError(
             f"{place}: column {task.answer_column!r} holds nothing after the last {HASH}, expected the answer there; mend or remove the row"

@@ -117,7 +117,7 @@ def _from_saved(path: Path, split: str, key: str) -> list[Row]:
         if split not in saved:
             raise DataError(f"{key}={path}: has no split {split!r}, it has {', '.join(sorted(saved))}; set {key}_split")
         saved = saved[split]
-    return _numbered(str(path), saved)
+    return _numbered(str(path), _encoded(saved))
 
 
 def _from_repository(path: Path, name: str, split: str, key: str) -> list[Row]:
@@ -147,7 +147,20 @@ def _from_hub(name: str, split: str, revision: str | None, key: str) -> list[Row
             f"{key}={name}: no such local file, and not loaded from the hub as split {split!r}, revision {revision!r} ({_line(error)}); "
             f"mend {key}, {key}_split or task.revision, write NAME:CONFIGURATION where it has several, or check the network"
         ) from None
-    return _numbered(name, rows)
+    return _numbered(name, _encoded(rows))
+
+
+def _encoded(rows: Any) -> Any:
+    """The dataset with its images as they are stored, {bytes, path}, not decoded: a problem keeps the file that its source has."""
+    import datasets
+
+    stored = datasets.Image(decode=False)
+    for name, feature in rows.features.items():
+        if isinstance(feature, datasets.Image):
+            rows = rows.cast_column(name, stored)
+        elif isinstance(getattr(feature, "feature", None), datasets.Image):
+            rows = rows.cast_column(name, datasets.List(stored))
+    return rows
 
 
 def _numbered(name: str, rows: Any) -> list[Row]:

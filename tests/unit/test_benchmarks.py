@@ -10,6 +10,7 @@ from report_results import Shape, stage_of, write_results
 
 from npo_pipeline.compose import load_root, stage_configs
 from npo_pipeline.errors import ArtifactError, ConfigError, DataError
+from npo_pipeline.records import Problem
 from npo_pipeline.report.benchmarks import summarise_benchmarks
 from npo_pipeline.report.build import build_report
 from npo_pipeline.settings import BenchmarkConfig
@@ -51,7 +52,8 @@ def test_problems_of_a_benchmark(tmp_path: Path) -> None:
     assert {raw.split for raw in found} == {"plus"}
     assert all(raw.answer == str(int(raw.question.split()[0]) + 1) for raw in found)
     assert load_benchmark("plus", settings, task) == found
-    assert trained_on({"plus": found}, [found[1].question, "another"]) == {"plus": 1}
+    training = [Problem(f"train-{i}", "train", question, "", "all", "", ()) for i, question in enumerate((found[1].question, "another"))]
+    assert trained_on({"plus": found}, training) == {"plus": 1}
     with pytest.raises(DataError, match=r"evaluate.benchmarks.plus.data=.*none.jsonl: no such file"):
         load_benchmark("plus", replace(settings, data=str(tmp_path / "none.jsonl")), task)
 

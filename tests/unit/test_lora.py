@@ -131,9 +131,9 @@ def test_the_reference_is_the_base_without_its_adapter(base: Path) -> None:
     policy, plain = trained(base), load_policy(base, "float32")
     with without_adapter(policy.model):
         assert torch.equal(logprobs(policy), logprobs(plain))
-    slots = random_slots(policy, 8)
+    sequences = policy.rows([slot.trajectory for slot in random_slots(policy, 8)])
     own, copy = (
-        Updater(policy, grpo(kl_coef=0.1), SAMPLING, reference)._reference_logprobs(slots) for reference in (policy.model, plain.model)
+        Updater(policy, grpo(kl_coef=0.1), SAMPLING, reference)._reference_logprobs(sequences) for reference in (policy.model, plain.model)
     )
     assert own == copy
     assert all(p.requires_grad for name, p in policy.model.named_parameters() if ".lora_" in name), "still trained on"

@@ -1,0 +1,53 @@
+"""The images of a dataset's row: files beside the dataset, or bytes in a column.
+
+A row holds none (null, an empty list), one, or a list of them. Files are named relative to the dataset's folder and never lie
+outside of it: a dataset is somebody else's text, and must not read this machine's files into a prompt.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from npo_pipeline.errors import DataError
+from npo_pipeline.storage.images import BROKEN, decode_image
+from npo_pipeline.tasks.raw import SourceImage
+
+
+def source_images(value: Any, folder: Path | None, place: str) -> tuple[SourceImage, ...]:
+    """The images of a cell of `task.image_column`, each one decoded once to see that it is whole.
+
+    Raises DataError naming the row (`place`) if one is missing, broken, or outside `folder` (None: there are no files, as of a hub
+    dataset).
+    """
+    if value is None:
+        return ()
+    return tuple(_source_image(one, folder, place) for one in (value if isinstance(value, list) else [value]))
+
+
+def _source_image(value: Any, folder: Path | None, place: str) -> SourceImage:
+    found = value if not isinstance(value, dict) else value.get("bytes") or value.get("path")  # the Image feature of `datasets`
+    if isinstance(found, bytes):
+        return _whole(found, place, "its bytes")
+    if not isinstance(found, str) or not found:
+        raise DataError(f"{place}: an image is a {type(found).__name__}, expected a file's name, bytes, or {{bytes, path}}; mend the row")
+    return _whole(_inside(found, folder, place), place, repr(found))
+
+
+def _inside(name: str, folder: Path | None, place: str) -> Path:
+    if folder is None:
+        raise DataError(f"{place}: the image {name!r} is a file's name, but this dataset has no folder; expected the image's bytes")
+    file = (folder / name).resolve()
+    if not file.is_relative_to(folder.resolve()):
+        raise DataError(f"{place}: the image {name!r} lies outside of {folder}; put it beside the dataset and name it relative to it")
+    return file
+
+
+def _whole(where: Path | bytes, place: str, name: str) -> SourceImage:
+    try:
+        image = SourceImage.of(where)
+        decode_image(image.read())
+    except FileNotFoundError:
+        raise DataError(f"{place}: no image {name} at {where!s}; mend the row, or put the file there") from None
+    except BROKEN as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(f"{place}: the image {name} cannot be read ({reason}); expected a whole PNG, JPEG or the like") from None
+    return image
