@@ -44,6 +44,12 @@ class Interrupted(NpoError):
     label = "stopped"
 
 
+class LockedError(NpoError):
+    """Another process is writing to the folder: a failure to try again later."""
+
+    exit_code = 75
+
+
 class NumericalError(NpoError):
     """A loss, gradient or log-probability is no longer finite, or the engine's log-probs are not the policy's."""
 

@@ -1,6 +1,7 @@
 """One job of the guide stage: walk one loaded policy and engine over its guide checkpoints."""
 
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,17 +13,21 @@ from npo_pipeline.guidance.pool import mistake_pool, segments
 from npo_pipeline.policy.checkpoints import Walk
 from npo_pipeline.policy.logprobs import score
 from npo_pipeline.progress import Progress
-from npo_pipeline.records import Outcome, Problem, Trajectory
+from npo_pipeline.records import Draw, Outcome, Problem, Trajectory
 from npo_pipeline.rollout.engine import Engine
 from npo_pipeline.rollout.engines import make_engine
 from npo_pipeline.rollout.sample import sample
 from npo_pipeline.runtime import pick_device
 from npo_pipeline.stages.cli import Context
 from npo_pipeline.storage.guides import first_verified, read_outcomes, write_scores, write_shards
+from npo_pipeline.storage.layout import step_name
+from npo_pipeline.storage.lock import only_writer
 from npo_pipeline.storage.manifest import NAME, read_manifest, sha256_file, verify, write_manifest
 from npo_pipeline.storage.parquet import read_problems, trajectory_row
+from npo_pipeline.storage.parts import Parts
 from npo_pipeline.tasks.verify import Verifier
 
+PART_BATCHES = 4  # batches of the engine between two files of what was sampled
 SCORE_TOKENS = 8192  # padded tokens per forward when re-scoring
 
 
@@ -51,7 +56,8 @@ def make_guides(context: Context[GuideStage], guide_steps: Sequence[int]) -> Non
         maker = Maker(context, walk, make_engine(config.engine, config.sampling, walk.policy), verifier, problems, steps)
         progress = Progress("guide", len(todo))
         for i in progress:
-            covered, tried = make_guide(maker, todo[i])
+            with only_writer(layout.guide, f".{step_name(todo[i])}.lock"):
+                covered, tried = make_guide(maker, todo[i])
             progress.note(f"checkpoint {todo[i]}: {covered} of {tried} prompts covered")
 
 
@@ -77,11 +83,11 @@ def make_guide(maker: Maker, guide_step: int) -> tuple[int, int]:
     pool = [maker.problems[i] for i in mistake_pool(outcomes, 0, guide_step, config.gate)]
     maker.walk.to(guide_step)
     digest = maker.walk.sha256()
-    trajectories = sample_until_verified(
-        pool,
-        config.samples,
-        lambda draws: sample(maker.engine, maker.walk.policy, maker.verifier, draws, "guide", context.layout.seed, guide_step),
-    )
+    identity = f"{context.config_sha256} {probe_sha256(context)} {digest} {context.layout.seed} {guide_step}"
+    parts = Parts(context.layout.guide_parts(guide_step), identity, context.config_sha256, context.layout.prepare)
+    trajectories = sample_until_verified(pool, config.samples, lambda draws: sample_batches(maker, guide_step, parts, draws))
+    if parts.found:
+        print(f"guide: checkpoint {guide_step}: {parts.found} of {len(trajectories)} trajectories were on disk already", file=sys.stderr)
     rows = [trajectory_row(t, guide_step, maker.problems[t.problem_id].prompt, digest) for t in trajectories]
     verified = first_verified(trajectories)
     scores = list(rescore(maker, guide_step, outcomes, verified))
@@ -97,7 +103,26 @@ def make_guide(maker: Maker, guide_step: int) -> tuple[int, int]:
     write_manifest(
         folder, "guide", context.config_sha256, files, {"guide_step": guide_step, "probe_sha256": probe_sha256(context), **counts}
     )
+    parts.remove()
     return len(verified), len(pool)
+
+
+def sample_batches(maker: Maker, guide_step: int, parts: Parts, draws: Sequence[Draw]) -> list[Trajectory]:
+    """One trajectory per draw, in their order; kept batch by batch.
+
+    The batches are cut as an engine cuts them, prompts of like length together, so that cutting here changes no bit.
+    """
+    seed, size = maker.context.layout.seed, PART_BATCHES * maker.context.config.engine.max_batch
+    order = sorted(range(len(draws)), key=lambda i: (len(draws[i][0].prompt_token_ids), draws[i][0].prompt_token_ids))
+    found: dict[int, Trajectory] = {}
+    for start in range(0, len(order), size):
+        batch = order[start : start + size]
+        sampled = parts.sampled(
+            [draws[i] for i in batch],
+            lambda mine: sample(maker.engine, maker.walk.policy, maker.verifier, mine, "guide", seed, guide_step),
+        )
+        found |= dict(zip(batch, sampled, strict=True))
+    return [found[i] for i in range(len(draws))]
 
 
 def rescore(maker: Maker, guide_step: int, outcomes: Sequence[Outcome], verified: dict[str, Trajectory]) -> Iterator[dict[str, Any]]:

@@ -25,6 +25,7 @@ def gather(context: Context[GuideStage]) -> None:
     for folder in layout.guide.glob("step-*"):
         if folder.name not in wanted:  # of an earlier configuration
             shutil.rmtree(folder)
+    shutil.rmtree(layout.guide_parts(0).parent, ignore_errors=True)
     write_table(layout.signal, rows, SIGNAL, context.config_sha256)
     files = [layout.signal, *(layout.guide_step(step) / NAME for step in config.guide_steps)]
     write_manifest(layout.guide, "guide", context.config_sha256, files, {"guide_steps": config.guide_steps, "lookback": config.lookback})

@@ -19,6 +19,7 @@ from npo_pipeline.runtime import pick_device
 from npo_pipeline.stages.cli import Context
 from npo_pipeline.stages.mixers import MakeMixer
 from npo_pipeline.storage.layout import Layout
+from npo_pipeline.storage.lock import only_writer
 from npo_pipeline.storage.manifest import read_manifest, sha256_text
 from npo_pipeline.storage.parquet import read_problems
 from npo_pipeline.storage.run_files import RunFiles
@@ -36,12 +37,13 @@ def run_training(context: Context[Run], name: str, make_mixer: MakeMixer = lambd
     config, layout = context.config, context.layout
     files = RunFiles(layout.run(name), context.config_sha256)
     length = RunLength(config.steps, config.checkpoint_every, config.key_every, context.options.save_every)
-    with make_trainer(context) as trainer:
-        trainer.mixer = make_mixer(trainer)
-        train(trainer, files, length, name, fingerprint(context, inputs))
-        if name != "probe":
-            export_policy(trainer.policy, layout.policy(name))
-    files.finish(name, {"steps": config.steps, "seed": layout.seed})
+    with only_writer(layout.run(name)):
+        with make_trainer(context) as trainer:
+            trainer.mixer = make_mixer(trainer)
+            train(trainer, files, length, name, fingerprint(context, inputs))
+            if name != "probe":
+                export_policy(trainer.policy, layout.policy(name))
+        files.finish(name, {"steps": config.steps, "seed": layout.seed})
 
 
 @contextmanager

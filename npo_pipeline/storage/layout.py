@@ -82,6 +82,10 @@ class Layout:
     def guide_step(self, step: int) -> Path:
         return self.guide / step_name(step)
 
+    def guide_parts(self, step: int) -> Path:
+        """What was sampled so far for a guide checkpoint that is not finished."""
+        return self.guide / "parts" / step_name(step)
+
     def method(self, name: str) -> Path:
         return self.seed_folder / self.round / name
 

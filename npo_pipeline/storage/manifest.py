@@ -83,11 +83,12 @@ def verify(folder: Path, prefix: str = "", fix: str = "") -> Manifest:
     manifest = read_manifest(folder)
     for name, entry in manifest["files"].items():
         if name.startswith(prefix):
-            _verify_file(folder / name, entry, fix or f"Delete {folder / NAME} and run snakemake again: it makes this stage anew.")
+            check_entry(folder / name, entry, fix or f"Delete {folder / NAME} and run snakemake again: it makes this stage anew.")
     return manifest
 
 
-def _verify_file(path: Path, entry: dict[str, Any], fix: str) -> None:
+def check_entry(path: Path, entry: dict[str, Any], fix: str) -> None:
+    """Raises ArtifactError with `fix` if the file is not as a manifest's entry says."""
     if not path.is_file():
         raise ArtifactError(f"{path}: listed in the manifest but not found. {fix}")
     if (size := path.stat().st_size) != entry["size"]:

@@ -1,6 +1,8 @@
 """A run that was killed and started again equals one that was not, byte by byte."""
 
 import json
+import os
+import re
 import shutil
 import signal
 import subprocess
@@ -9,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from workflow_runner import Workflow, kill_when, stop_when
+
+from npo_pipeline.storage.lock import only_writer
 
 pytestmark = pytest.mark.slow
 
@@ -105,3 +109,27 @@ def test_a_machine_that_comes_back_with_half_of_the_files(finished: Workflow) ->
     failed = run(command)
     assert failed.returncode == 66
     assert f"error: {folder}/checkpoints/step-000002: not found, though later ones are." in failed.stdout
+
+
+def test_guide_generation_resumes_in_the_middle_of_a_checkpoint(finished: Workflow) -> None:
+    file, folder = finished.results / "config/guide.yaml", finished.results / "seed-0/guide"
+    file.write_text(file.read_text().replace("max_batch: 256", "max_batch: 1"))  # so that there are several batches
+    command = stage(finished, "guide", "guide")
+    assert run(command).returncode == 0
+    before = finished.digests("seed-0/guide")
+    shutil.rmtree(folder)
+    kill_when(command, lambda: len(list(folder.glob("parts/step-*/*-*.parquet"))) >= 3)
+    flip(next(folder.glob("parts/step-*/*-*.parquet")))
+    said = ends_as_before(finished, "guide", command, before)
+    assert re.search(r"guide: checkpoint \d+: \d+ of \d+ trajectories were on disk already", said)
+    assert not (folder / "parts").exists()
+
+
+def test_two_runs_on_one_folder_and_the_second_says_so(finished: Workflow) -> None:
+    folder, before = finished.results / "seed-0/probe", finished.digests("seed-0/probe")
+    command = stage(finished, "probe", "probe")
+    with only_writer(folder):
+        second = run(command)
+    assert second.returncode == STOPPED
+    assert f"error: {folder}: process {os.getpid()} on " in second.stdout
+    assert finished.digests("seed-0/probe") == before

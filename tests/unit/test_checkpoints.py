@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from checkpoint_runs import STEPS, policy_of, train, write_run
 from safetensors import safe_open
 from tiny import tiny_policy
 from torch import Tensor
@@ -18,44 +19,11 @@ from npo_pipeline.errors import ArtifactError, StorageError
 from npo_pipeline.policy import checkpoints
 from npo_pipeline.policy.checkpoints import CheckpointWriter, Walk, open_policy
 from npo_pipeline.policy.lora import add_lora
-from npo_pipeline.policy.policy import Policy, as_policy, load_policy, save_policy, weights_sha256
+from npo_pipeline.policy.policy import Policy, load_policy, save_policy, weights_sha256
 from npo_pipeline.settings import LoraConfig
 from npo_pipeline.storage.checkpoints import DELTA, RECORD, read_records, route, write_record
 from npo_pipeline.storage.deltas import encode, patch
 from npo_pipeline.storage.layout import checkpoint
-
-STEPS, KEY_EVERY = range(0, 14, 2), 3
-Kept = dict[int, dict[str, Tensor]]
-
-
-def policy_of(dtype: torch.dtype, tied: bool = True) -> Policy:
-    policy = tiny_policy()
-    config = policy.model.config
-    config.tie_word_embeddings = tied
-    torch.manual_seed(0)
-    return as_policy(AutoModelForCausalLM.from_config(config, dtype=dtype), policy.tokenizer)
-
-
-@torch.no_grad()
-def train(policy: Policy, step: int, share: float) -> None:
-    """Change this share of the weights a little."""
-    generator = torch.Generator().manual_seed(step)
-    for parameter in filter(lambda parameter: parameter.requires_grad, policy.model.parameters()):
-        moved = torch.rand(parameter.shape, generator=generator) < share
-        parameter.mul_(torch.where(moved, 1.01, 1.0))
-
-
-def write_run(run: Path, policy: Policy, share: float, steps: range = STEPS) -> Kept:
-    """A run with a checkpoint at each of the steps; the weights as they were then."""
-    writer, kept = CheckpointWriter(policy, run, KEY_EVERY), {}
-    writer.resume(steps.start, set(STEPS))
-    for step in steps:
-        kept[step] = {name: tensor.clone() for name, tensor in policy.model.state_dict().items()}
-        writer.put(step, weights_sha256(policy))
-        train(policy, step, share)
-    writer.wait()
-    writer.close()
-    return kept
 
 
 def assert_equal(policy: Policy, expected: dict[str, Tensor]) -> None:
