@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from npo_pipeline.errors import ArtifactError
+from npo_pipeline.policy.lora import has_lora
 from npo_pipeline.policy.policy import Policy, load_policy, load_weights, own_weights, weights_sha256, write_policy
 from npo_pipeline.storage.atomic import new_folder
 from npo_pipeline.storage.checkpoints import (
@@ -84,8 +85,9 @@ class CheckpointWriter:
     """
 
     def __init__(self, policy: Policy, run: Path, key_every: int) -> None:
-        """Every `key_every`-th checkpoint is a full policy, the first one always."""
+        """Every `key_every`-th checkpoint is a full policy, the first one always; an adapter is small, and kept whole every time."""
         self.policy, self.run, self.key_every = policy, run, key_every
+        self.whole = has_lora(policy.model)
         self.count, self.last = 0, -1  # checkpoints so far, and the step of the last one
         self._old: dict[str, Tensor] | None = None  # the last one's weights
         self._spare: dict[str, Tensor] | None = None
@@ -101,14 +103,14 @@ class CheckpointWriter:
         check_checkpoints(self.run, earlier)
         if earlier:
             self.count, self.last = len(earlier), earlier[-1]
-            self._old = own_weights(Walk(self.run, self.last).policy)
+            self._old = None if self.whole else own_weights(Walk(self.run, self.last).policy)
 
     def put(self, step: int, sha256: str) -> None:
         """Keep the policy as it is now, whose weights have this sha256."""
         self.wait()
         new = self._copy()
-        full = self.count % self.key_every == 0
-        self._pending = self._thread.submit(self._write, step, self.last, full, self._old, new, sha256)
+        full = self.whole or self.count % self.key_every == 0
+        self._pending = self._thread.submit(self._write, step, self.last, full, None if self.whole else self._old, new, sha256)
         self._old, self._spare = new, self._old
         self.count, self.last = self.count + 1, step
 

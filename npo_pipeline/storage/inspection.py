@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from npo_pipeline.errors import ArtifactError
@@ -49,7 +50,7 @@ def _damages(folder: Path) -> Iterator[str]:
         for record in sorted((stage / "checkpoints").glob(f"step-*/{RECORD}")):
             yield from _damages_recorded(record.parent)
         if (stage / "checkpoints").is_dir():
-            yield from _reasons(lambda stage=stage: read_records(stage))
+            yield from _reasons(partial(read_records, stage))
 
 
 def _damages_listed(folder: Path) -> Iterator[str]:
@@ -60,7 +61,7 @@ def _damages_listed(folder: Path) -> Iterator[str]:
         return
     fix = f"Delete {folder / NAME} and run snakemake again."
     for name, entry in manifest["files"].items():
-        yield from _reasons(lambda name=name, entry=entry: check_entry(folder / name, entry, fix))
+        yield from _reasons(partial(check_entry, folder / name, entry, fix))
 
 
 def _damages_recorded(folder: Path) -> Iterator[str]:
@@ -70,7 +71,7 @@ def _damages_recorded(folder: Path) -> Iterator[str]:
         yield str(error)
         return
     for name in record.files:
-        yield from _reasons(lambda name=name: check_file(folder, record, name))
+        yield from _reasons(partial(check_file, folder, record, name))
 
 
 def _reasons(check: Callable[[], object]) -> list[str]:

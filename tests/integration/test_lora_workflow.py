@@ -25,9 +25,9 @@ def evaluated(workflow: Workflow, policy: str) -> dict:
 
 def test_checkpoints_are_adapters_and_every_stage_read_them(workflow: Workflow) -> None:
     folders = sorted((workflow.results / "seed-0/probe/checkpoints").iterdir())
-    kept = [{file.name for file in folder.rglob("*")} for folder in folders]
-    assert {"adapter_config.json", "adapter_model.safetensors"} <= kept[0]
-    assert not any("model.safetensors" in names for names in kept), "no checkpoint is a whole policy"
+    assert {tuple(sorted(file.name for file in folder.iterdir())) for folder in folders} == {
+        ("adapter_config.json", "adapter_model.safetensors", "checkpoint.json")
+    }
     digests = {evaluated(workflow, policy)["policy_sha256"] for policy in ("initial", "probe", "npo", "rlep")}
     assert len(digests) == 4
 

@@ -159,12 +159,13 @@ def test_a_missing_checkpoint_in_between_is_named(run: Path, tmp_path: Path) -> 
         write_run(tmp_path / "run", policy_of(torch.bfloat16), 0.01, range(10, 14, 2))
 
 
-def test_an_adapter_comes_back(tmp_path: Path) -> None:
+def test_an_adapter_is_kept_whole_every_time(tmp_path: Path) -> None:
     base = tiny_policy()
     save_policy(base, tmp_path / "policy")
     policy = load_policy(tmp_path / "policy", "float32")
     add_lora(policy.model, LoraConfig(2, 4.0), tmp_path / "policy", 0)
     kept = write_run(tmp_path / "run", policy, 1.0)
+    assert all(record.full and record.previous is None for record in read_records(tmp_path / "run").values())
     walk = Walk(tmp_path / "run", 12)
     for step in (4, 0, 8):
         walk.to(step)
