@@ -15,6 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, Qwen3VLConfig, Qwen3VLForConditionalGeneration
@@ -96,6 +97,11 @@ class Qwen3Vision:
     def inputs(self, images: Sequence[Image]) -> dict[str, Tensor]:
         read = [self._read(image) for image in images]
         return {"pixel_values": torch.cat([pixels for pixels, _ in read]), "image_grid_thw": torch.cat([grid for _, grid in read])}
+
+    def picture(self, image: Image) -> PIL.Image.Image:
+        rows, columns = self._grid(image)
+        side = self.processor.patch_size * self.processor.merge_size
+        return load_image(image).resize((columns * side, rows * side), self.processor.resample)
 
     def _read(self, image: Image) -> tuple[Tensor, Tensor]:
         """Patches [n, d] of one image and its grid [1, 3]."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, overload
 
+import PIL.Image
 import torch
 from torch import Tensor
 
@@ -41,6 +42,10 @@ class Vision(Protocol):
 
     def inputs(self, images: Sequence[Image]) -> dict[str, Tensor]:
         """The model's inputs for all images of a batch, in the order of its rows."""
+        ...
+
+    def picture(self, image: Image) -> PIL.Image.Image:
+        """The image scaled to the size that it is read at, for an engine that has a processor of its own."""
         ...
 
     def save(self, folder: Path) -> None:

@@ -9,7 +9,9 @@ Log-probs are of the distribution that was sampled, after temperature, top-k and
 is its seed's alone, but its logits are rounded differently in another batch, so the same seed gives the same text for the same calls.
 """
 
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +25,8 @@ from npo_pipeline.settings import EngineConfig, SamplingConfig
 
 SEED_BITS = 63  # vLLM's seeds are signed, and it reads -1 as no seed; torch's generator on a CPU takes the lower 32 bits of them
 
+LEAST_BIAS = -100.0  # nats, the least that vLLM takes: rules a token out
+
 
 class VllmEngine:
     """Samples with vLLM. `weights` is the hash of the policy's weights that it holds; None: none of them yet."""
@@ -33,17 +37,17 @@ class VllmEngine:
         self.weights: Tensor | None = None
         # To several GPUs' processes tensors are sent, over the CPU; to the one of this process they are handed as they are.
         self._by_way_of = policy.device if settings.vllm and settings.vllm.tensor_parallel_size == 1 else torch.device("cpu")
-        self._llm = start_vllm(policy, settings, self.length)
+        self._folder = tempfile.TemporaryDirectory()  # of files that vLLM reads, some of them later
+        self._llm = start_vllm(policy, settings, self.length, Path(self._folder.name))
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """Raises DataError for a prompt that leaves too little of engine.vllm.max_model_len for a response."""
-        longest = max((len(request.prompt_token_ids) for request in requests), default=0)
-        self._require_room(longest)
+        asked = {(request.prompt_token_ids, request.images) for request in requests}
+        self._require_room(max((len(self.policy.prompt(*prompt)) for prompt in asked), default=0))
         self.update()
-        self._llm.reset_prefix_cache()
-        prompts = [{"prompt_token_ids": list(request.prompt_token_ids)} for request in requests]
-        outputs = self._llm.generate(prompts, [self._parameters(request) for request in requests], use_tqdm=False)
-        return [self._completion(output) for output in outputs]
+        self._forget()
+        outputs = self._llm.generate(self._prompts(requests), [self._parameters(request) for request in requests], use_tqdm=False)
+        return [_completion(output) for output in outputs]
 
     def update(self) -> None:
         """Take over the policy's weights if they are not those that vLLM holds."""
@@ -54,6 +58,23 @@ class VllmEngine:
         tensors = [(name, tensor.detach().to(self._by_way_of)) for name, tensor in self.policy.effective_weights()]
         self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": tensors})
         self.weights = found
+
+    def _forget(self) -> None:
+        """Drop what was kept of earlier calls: prefixes, and images as the weights of then saw them."""
+        self._llm.reset_prefix_cache()
+        if self.policy.vision:
+            self._llm.llm_engine.reset_encoder_cache()
+            self._llm.reset_mm_cache()
+
+    def _prompts(self, requests: Sequence[Request]) -> list[dict[str, Any]]:
+        """As vLLM takes them: one placeholder per image, and the image scaled already, so that all who read it scale it alike."""
+        prompts: list[dict[str, Any]] = [{"prompt_token_ids": list(request.prompt_token_ids)} for request in requests]
+        if vision := self.policy.vision:
+            pictures = {image: vision.picture(image) for image in dict.fromkeys(i for request in requests for i in request.images)}
+            for prompt, request in zip(prompts, requests, strict=True):
+                if request.images:
+                    prompt["multi_modal_data"] = {"image": [pictures[image] for image in request.images]}
+        return prompts
 
     def _parameters(self, request: Request) -> Any:
         from vllm import SamplingParams
@@ -66,16 +87,11 @@ class VllmEngine:
             seed=request.seed % 2**SEED_BITS,
             stop_token_ids=list(self.policy.stop_ids),
             ignore_eos=True,  # the policy's own stop tokens decide, as in every engine
+            logit_bias=dict.fromkeys(self.policy.forbidden_ids, LEAST_BIAS) or None,
             logprobs=0,  # of the sampled token alone
             flat_logprobs=True,
             detokenize=False,
         )
-
-    def _completion(self, output: Any) -> Completion:
-        sampled = output.outputs[0]
-        if sampled.finish_reason == "length" and len(sampled.token_ids) < self.sampling.max_new_tokens:
-            self._require_room(len(output.prompt_token_ids))
-        return Completion(tuple(sampled.token_ids), tuple(sampled.logprobs.logprobs), sampled.finish_reason)
 
     def _require_room(self, prompt: int) -> None:
         """vLLM would end a response early where the two together do not fit."""
@@ -86,3 +102,8 @@ class VllmEngine:
                 f"sampling.max_new_tokens={self.sampling.max_new_tokens} needs {needed}. Raise it as far as the policy can read, "
                 "or lower sampling.max_new_tokens"
             )
+
+
+def _completion(output: Any) -> Completion:
+    sampled = output.outputs[0]
+    return Completion(tuple(sampled.token_ids), tuple(sampled.logprobs.logprobs), sampled.finish_reason)

@@ -2,7 +2,6 @@
 
 import copy
 import os
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,11 @@ ENVIRONMENT = {
 CPU_BLOCK = 32  # tokens per cache block, the smallest that its kernels like: only whole blocks of a prompt are shared
 
 
-def start_vllm(policy: Policy, settings: EngineConfig, length: int) -> Any:
-    """A running `vllm.LLM` without weights yet, of the policy's shape and dtype. Raises ConfigError for another than the first GPU."""
+def start_vllm(policy: Policy, settings: EngineConfig, length: int, folder: Path) -> Any:
+    """A running `vllm.LLM` without weights yet, of the policy's shape and dtype. What it reads is written to `folder`.
+
+    Raises ConfigError for another than the first GPU.
+    """
     assert settings.vllm is not None, "checked with the configuration"
     if policy.device.index:
         raise ConfigError(
@@ -30,17 +32,16 @@ def start_vllm(policy: Policy, settings: EngineConfig, length: int) -> Any:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # in this process: tensors are handed over as they are
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from vllm import LLM
 
         from npo_pipeline.rollout import vllm_loader
 
-        write_config(policy, Path(folder))
+        write_files(policy, folder)
         return LLM(
-            model=folder,
+            model=str(folder),
             runner="generate",
-            skip_tokenizer_init=True,
             generation_config="vllm",  # no sampling defaults of the model's own
             load_format=vllm_loader.LOAD_FORMAT,
             worker_extension_cls=f"{vllm_loader.__name__}.{vllm_loader.Worker.__name__}",
@@ -53,6 +54,7 @@ def start_vllm(policy: Policy, settings: EngineConfig, length: int) -> Any:
             enforce_eager=settings.vllm.enforce_eager,
             disable_log_stats=True,
             **device_arguments(policy, settings.vllm, max(length, settings.max_batch)),
+            **({"limit_mm_per_prompt": {"video": 0}} if policy.vision else {"skip_tokenizer_init": True}),
         )
 
 
@@ -70,8 +72,11 @@ def readable_length(policy: Policy, settings: EngineConfig) -> int:
     return min(settings.vllm.max_model_len, policy.model.config.get_text_config().max_position_embeddings)
 
 
-def write_config(policy: Policy, folder: Path) -> None:
-    """config.json as `save_pretrained` of the model would write it."""
+def write_files(policy: Policy, folder: Path) -> None:
+    """config.json as `save_pretrained` of the model would write it; of a policy that sees also what its processor is made from."""
     config = copy.deepcopy(policy.model.config)
     config.architectures = [type(policy.model).__name__]
     config.save_pretrained(folder)
+    if policy.vision:
+        policy.tokenizer.save_pretrained(folder)
+        policy.vision.save(folder)
