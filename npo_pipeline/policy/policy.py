@@ -23,7 +23,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from npo_pipeline.errors import ArtifactError, ConfigError
+from npo_pipeline.errors import ArtifactError, ConfigError, DataError
 from npo_pipeline.policy.lora import (
     adapter_weights,
     base_of,
@@ -83,6 +83,14 @@ class Policy:
                 "take a vision-language model, for example policy=qwen3_vl"
             )
         return self.vision.expand(ids, images)
+
+    def response(self, text: str) -> tuple[int, ...]:
+        """The tokens of a response that somebody else wrote, with its end. Raises DataError if one of them stands for pixels."""
+        ids = tuple(self.tokenizer.encode(text, add_special_tokens=False))
+        if found := sorted(set(ids) & set(self.forbidden_ids)):
+            token = self.tokenizer.convert_ids_to_tokens(found[0])
+            raise DataError(f"a response to imitate holds {token}, expected text without image placeholders: {text[:80]!r}; mend the row")
+        return (*ids, self.stop_ids[0])
 
     def rows(self, trajectories: Sequence[Trajectory]) -> list[tuple[Sequence[int], Sequence[int]]]:
         """Prompt and response of each trajectory, as npo_pipeline.policy.logprobs takes them."""

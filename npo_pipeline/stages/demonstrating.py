@@ -1,6 +1,7 @@
 """Demonstrations: sampled from a policy, or read from a file; judged like every other response."""
 
 import shutil
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -82,22 +83,30 @@ def _asked(problem: Problem, context: Context[DemonstrateStage], policy: Policy)
 
 def _tokenised(trajectory: Trajectory, problem: Problem, student: Policy) -> Trajectory:
     """The trajectory in the student's tokens. Log-probs of other tokens mean nothing here, so they are 0: LUFFY needs none."""
-    ids = tuple(student.tokenizer.encode(trajectory.response_text, add_special_tokens=False)) + student.stop_ids[:1]
+    ids = student.response(trajectory.response_text)
     return replace(trajectory, prompt_token_ids=problem.prompt_token_ids, response_token_ids=ids, behaviour_logprobs=(0.0,) * len(ids))
 
 
 def from_file(context: Context[DemonstrateStage]) -> None:
-    """Rows with `response` and with `problem_id` or `question`; judged here, so a wrong one is not used. Raises DataError."""
+    """Rows with `response` and with `problem_id` or `question`; judged here, so a wrong one is not used. Raises DataError.
+
+    A question that is asked of several images does not say which problem is meant: such a row needs `problem_id`.
+    """
     config = context.config
     student = load_policy(context.layout.initial_policy, config.dtype)
     problems = problems_of_run(context)
-    by_key = {key: problem for problem in problems for key in (problem.problem_id, problem.question)}
+    by_key: dict[str, list[Problem]] = defaultdict(list)
+    for problem in problems:
+        by_key[problem.problem_id].append(problem)
+        by_key[problem.question].append(problem)
     matched: list[tuple[Problem, str]] = []
     for place, row in read_rows(config.policy, "train", None, f"method.{config.name}.demonstrations.policy"):
         if not isinstance(row.get("response"), str) or not ({"problem_id", "question"} & row.keys()):
             raise DataError(f"{place}: found the columns {', '.join(row)}; expected `response`, and `problem_id` or `question`")
-        if problem := by_key.get(str(row.get("problem_id") or row.get("question"))):
-            matched.append((problem, row["response"]))
+        meant = by_key.get(str(row.get("problem_id") or row.get("question")), [])
+        if len(meant) > 1:
+            raise DataError(f"{place}: its question is asked in {len(meant)} problems, about different images; name one by problem_id")
+        matched += [(problem, row["response"]) for problem in meant]
     if not matched:
         raise DataError(f"{config.policy}: no row answers one of the {len(problems)} problems of this run; compare problem_id or question")
     _write(context, _judged(context, matched, student), None, None)

@@ -110,10 +110,8 @@ def warm_up(policy: "Policy", examples: list[Problem], settings: ColdStartConfig
         return
     from npo_pipeline.policy.cold_start import cold_start
 
-    stop = policy.stop_ids[0]
     prompts = [policy.prompt(example.prompt_token_ids, example.images) for example in examples]
-    answers = [policy.tokenizer.encode(example.answer, add_special_tokens=False) for example in examples]
-    rows = [(prompt, (*answer, stop)) for prompt, answer in zip(prompts, answers, strict=True)]
+    rows = [(prompt, policy.response(example.answer)) for prompt, example in zip(prompts, examples, strict=True)]
     cold_start(policy, rows, settings, seed)
 
 

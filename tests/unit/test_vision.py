@@ -223,5 +223,8 @@ def test_pixel_limits_bound_the_tokens_of_an_image(problems: list[Problem]):
 def test_placeholders_without_images_and_images_without_a_policy_that_sees_are_refused(problems: list[Problem]):
     with pytest.raises(DataError, match=r"holds 1 image placeholders .* for 2 images"):
         POLICY.prompt(problems[0].prompt_token_ids, problems[5].images)
+    with pytest.raises(DataError, match=r"a response to imitate holds <\|image_pad\|>"):
+        POLICY.response("red <|image_pad|>")
+    assert POLICY.response("red")[-1] == POLICY.stop_ids[0]
     with pytest.raises(ConfigError, match=r"^policy.path: this policy reads text alone"):
         replace(POLICY, vision=None).prompt(problems[0].prompt_token_ids, problems[0].images)
