@@ -77,11 +77,12 @@ def activations(model: Architecture, size: int, batch: Batch) -> int:
 
 
 def _image_activations(model: Architecture, size: int, patches: int) -> int:
-    """Of the image encoder: two LayerNorms, attention and a GELU MLP per block; the mergers are small beside them."""
+    """Of the image encoder: two LayerNorms, attention on one buffer of q, k and v, and a GELU MLP per block; and of its mergers."""
     vision = model.vision
     if vision is None:
         return 0
-    return patches * (vision.layers * size * (8 * vision.hidden + 2 * vision.intermediate) + size * vision.patch)
+    blocks = vision.layers * (11 * vision.hidden + 2 * vision.intermediate)
+    return patches * size * (blocks + (1 + vision.deepstack) * 3 * vision.hidden + vision.hidden + vision.patch)
 
 
 def kv_cache(model: Architecture, dtype: str, tokens: int) -> int:

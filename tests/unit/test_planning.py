@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,22 @@ def published(name: str) -> dict[str, Any]:
     return yaml.safe_load(PUBLISHED.read_text())[name]
 
 
+def saved_bytes(model: PreTrainedModel, forward: Callable[[], Any]) -> int:
+    """What autograd saves of a forward, apart from the parameters, each memory once."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    saved: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.untyped_storage().data_ptr() not in own:
+            saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        kept = forward()  # alive until all is counted, or memory would be used again
+    assert kept is not None
+    return sum(saved.values())
+
+
 @pytest.mark.parametrize("name", list(CONFIGS))
 def test_parameters_are_those_of_the_real_model(name: str, tmp_path: Path) -> None:
     model = real(CONFIGS[name])
@@ -105,19 +122,21 @@ def test_adapter_parameters_are_those_of_peft(name: str, targets: list[str]) -> 
 def test_activations_are_what_autograd_saves(name: str, dtype: str) -> None:
     model = real(CONFIGS[name], getattr(torch, dtype))
     rows = [(tuple(range(5 + i, 37 + i)), tuple(range(40, 104))) for i in range(4)]
-    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    saved: dict[int, int] = {}
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.untyped_storage().data_ptr() not in own:
-            saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        kept = response_logprobs(model, collate(rows, 0, torch.device("cpu")), 1.0)
-    assert kept[0].requires_grad
+    found = saved_bytes(model, lambda: response_logprobs(model, collate(rows, 0, torch.device("cpu")), 1.0))
     forecast = m.activations(parse(CONFIGS[name], name), m.BYTES[dtype], m.Batch(4 * 96, 4 * 64))
-    assert forecast + 4 * 64 * 300 * 4 == pytest.approx(sum(saved.values()), rel=0.03), "with one float32 copy of the logits"
+    assert forecast + 4 * 64 * 300 * 4 == pytest.approx(found, rel=0.03), "with one float32 copy of the logits"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_activations_with_an_image(dtype: str) -> None:
+    values = CONFIGS["qwen3_vl"] | {"image_token_id": 7, "video_token_id": 8, "vision_start_token_id": 9, "vision_end_token_id": 10}
+    model = real(values, getattr(torch, dtype))
+    ids = torch.tensor([[9, *[7] * 64, 10, *range(20, 62)]])  # 16 x 16 patches, four to a token
+    read = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_token_type_ids": (ids == 7).int(), "logits_to_keep": 33}
+    image = {"pixel_values": torch.randn(256, 96, dtype=getattr(torch, dtype)), "image_grid_thw": torch.tensor([[1, 16, 16]])}
+    found = saved_bytes(model, lambda: model(**read, **image, use_cache=False))
+    forecast = m.activations(parse(values, "qwen3_vl"), m.BYTES[dtype], m.Batch(ids.numel(), 33, 256))
+    assert forecast == pytest.approx(found, rel=0.05)
 
 
 @pytest.mark.slow
