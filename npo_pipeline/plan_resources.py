@@ -18,7 +18,7 @@ from npo_pipeline.planning.work import Assumptions
 from npo_pipeline.settings import RootConfig
 from npo_pipeline.stages.cli import at_least
 
-IMAGE_TOKENS = 1024  # of a vision-language model's prompt, where nothing else is said: an image of about a megapixel
+IMAGE_TOKENS = 1024  # of a vision-language model's prompt, where no limit is set: an image of about a megapixel
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--model", type=Path, help="a config.json or its folder, in place of the policy's")
     found.add_argument("--gpu-memory", type=at_least(1), default=80, help="of one GPU, in GB (default 80)")
     found.add_argument("--prompt-tokens", type=at_least(1), help="longest prompt (default: as long as a response may be)")
-    found.add_argument("--image-tokens", type=at_least(0), help=f"of them images (default {IMAGE_TOKENS}, at most the prompt)")
+    found.add_argument("--image-tokens", type=at_least(0), help="of them an image's (default: as policy.vision.max_pixels allows)")
     found.add_argument("--response-tokens", type=at_least(1), help="mean length (default: half of sampling.max_new_tokens)")
     found.add_argument("--failed", type=share, default=0.5, help="share of prompts at or below the gate (default 0.5)")
     found.add_argument("--tries", type=share, default=0.5, help="share of the allowed tries that a prompt takes (default 0.5)")
@@ -58,8 +58,16 @@ def plan(root: RootConfig, model: Architecture, options: argparse.Namespace) -> 
     most = root.sampling.max_new_tokens
     prompt = options.prompt_tokens or most
     assumed = Assumptions(prompt, options.response_tokens or most / 2, options.failed, options.tries, options.delta)
-    images = IMAGE_TOKENS if options.image_tokens is None else options.image_tokens
+    images = most_image_tokens(root, model) if options.image_tokens is None else options.image_tokens
     return page(root, model, assumed, min(prompt, images), options.gpu_memory)
+
+
+def most_image_tokens(root: RootConfig, model: Architecture) -> int:
+    """Of one image, as large as policy.vision.max_pixels allows."""
+    vision = root.policy.vision
+    if model.vision is None or vision is None or vision.max_pixels is None:
+        return IMAGE_TOKENS
+    return vision.max_pixels // (model.vision.side * model.vision.merge) ** 2
 
 
 if __name__ == "__main__":

@@ -12,9 +12,11 @@ from typing import Any
 import yaml
 
 from npo_pipeline.errors import ConfigError
-from npo_pipeline.settings import PolicyConfig, ScratchConfig
+from npo_pipeline.settings import PolicyConfig, ScratchConfig, VisionConfig
 
 PUBLISHED = Path(__file__).with_name("published.yaml")
+TEMPORAL, POSITIONS = 2, 32 * 32  # of a Qwen3-VL built from scratch (npo_pipeline.policy.qwen3_vl)
+EVERY = "all-linear"  # of policy.lora.target_modules
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "qwen3_vl")
 
 
@@ -55,11 +57,18 @@ class VisionTower:
     hidden: int
     intermediate: int
     layers: int
-    patch: int  # values per patch: channels x frames x height x width
+    side: int  # pixels along a side of a patch
+    frames: int  # of a patch; an image is doubled
+    channels: int
     positions: int
     merge: int  # patches along a side of what becomes one token
     out: int
     deepstack: int
+
+    @property
+    def patch(self) -> int:
+        """Values per patch."""
+        return self.channels * self.frames * self.side**2
 
     def merger(self, norm: int) -> int:
         wide = self.hidden * self.merge**2
@@ -97,7 +106,7 @@ class Architecture:
             wide = self.vision.hidden * self.vision.merge**2
             mergers = {"linear_fc1": (wide, wide), "linear_fc2": (wide, self.vision.out)}
             parts += [(self.vision.layers, self.vision.linears()), (1 + self.vision.deepstack, mergers)]
-        every = targets == ["all-linear"]
+        every = targets == [EVERY]
         return sum(count * rank * (a + b) for count, linears in parts for name, (a, b) in linears.items() if every or name in targets)
 
 
@@ -106,7 +115,7 @@ def architecture_of(policy: PolicyConfig, model: Path | None = None) -> Architec
     if model is not None:
         return read_config(model)
     if policy.source == "scratch":
-        return from_scratch(policy.scratch)
+        return from_scratch(policy.scratch, policy.vision)
     path = str(policy.path)
     if (Path(path).expanduser() / "config.json").is_file():
         return read_config(Path(path).expanduser())
@@ -166,7 +175,9 @@ def _vision(values: dict[str, Any]) -> VisionTower:
         hidden=values["hidden_size"],
         intermediate=values["intermediate_size"],
         layers=values["depth"],
-        patch=values.get("in_channels", 3) * values["temporal_patch_size"] * values["patch_size"] ** 2,
+        side=values["patch_size"],
+        frames=values["temporal_patch_size"],
+        channels=values.get("in_channels", 3),
         positions=values["num_position_embeddings"],
         merge=values["spatial_merge_size"],
         out=values["out_hidden_size"],
@@ -174,8 +185,8 @@ def _vision(values: dict[str, Any]) -> VisionTower:
     )
 
 
-def from_scratch(scratch: ScratchConfig) -> Architecture:
-    """The tiny Qwen3 that npo_pipeline.policy.scratch builds."""
+def from_scratch(scratch: ScratchConfig, vision: VisionConfig | None = None) -> Architecture:
+    """The tiny Qwen3 that npo_pipeline.policy.scratch builds, or the tiny Qwen3-VL of npo_pipeline.policy.qwen3_vl."""
     text = Text(
         hidden=scratch.hidden_size,
         intermediate=scratch.intermediate_size,
@@ -189,4 +200,19 @@ def from_scratch(scratch: ScratchConfig) -> Architecture:
         o_bias=False,
         mlp_bias=False,
     )
-    return Architecture("a Qwen3 built from scratch", text, None, tied=True)
+    if vision is None or vision.scratch is None:
+        return Architecture("a Qwen3 built from scratch", text, None, tied=True)
+    sizes = vision.scratch
+    tower = VisionTower(
+        hidden=sizes.hidden_size,
+        intermediate=sizes.intermediate_size,
+        layers=sizes.layers,
+        side=sizes.patch_size,
+        frames=TEMPORAL,
+        channels=3,
+        positions=POSITIONS,
+        merge=sizes.merge_size,
+        out=scratch.hidden_size,
+        deepstack=1,
+    )
+    return Architecture("a Qwen3-VL built from scratch", text, tower, tied=True)

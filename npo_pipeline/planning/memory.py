@@ -6,11 +6,12 @@ which this trainer does not have; tests hold the sum against the tensors that a 
 
 from dataclasses import dataclass
 
-from npo_pipeline.planning.architecture import Architecture
+from npo_pipeline.planning.architecture import EVERY, Architecture, Text
 from npo_pipeline.settings import LoraConfig
 
 BYTES = {"float32": 4, "bfloat16": 2}
 LOGIT_COPIES = 4  # float32 tensors of logits' size alive at once in the log-prob and entropy, and in their backward
+LEAST_ROOM = 0.02  # of a GPU's memory for its share of the state: with less, hundreds of GPUs would be asked for
 USABLE = 0.9  # of a GPU's memory: the rest is the CUDA context, fragments and what libraries keep
 
 
@@ -44,7 +45,7 @@ def training(model: Architecture, dtype: str, lora: LoraConfig | None, reference
         gradients=trained * (4 + (size if low else 0)),
         optimizer=trained * (8 + (4 if low else 0)),
         reference=all_of_it * size if reference and not lora else 0,
-        activations=activations(model, size, batch),
+        activations=activations(model, size, batch, lora),
         logits=batch.response_tokens * model.text.vocab * (size + 4 * LOGIT_COPIES),
     )
 
@@ -65,15 +66,45 @@ def micro_batch(model: Architecture, budget: int, prompt: int, response: int, im
     return Batch(rows * (prompt + response), rows * response, rows * patches)
 
 
-def activations(model: Architecture, size: int, batch: Batch) -> int:
+def activations(model: Architecture, size: int, batch: Batch, lora: LoraConfig | None = None) -> int:
     """What autograd saves of one forward, logits apart."""
     text = model.text
-    q, kv = text.heads * text.head_dim, text.kv_heads * text.head_dim
-    norm = 4 + size  # RMSNorm: its input in float32, and normalised in the dtype
-    attention = size * (2 * q + 2 * kv) + 4 * text.heads + (norm * (q + kv) if text.qk_norm else 0)
-    block = 2 * (norm + size) * text.hidden + attention + 4 * size * text.intermediate
+    if lora:
+        return batch.tokens * (text.layers * _adapted_block(text, size, lora) + 4 * text.hidden) + _adapted_images(model, size, batch, lora)
     head = batch.response_tokens * size * text.hidden
-    return batch.tokens * (text.layers * block + norm * text.hidden) + head + _image_activations(model, size, batch.patches)
+    return (
+        batch.tokens * (text.layers * _block(text, size) + (4 + size) * text.hidden) + head + _image_activations(model, size, batch.patches)
+    )
+
+
+def _block(text: Text, size: int) -> int:
+    """Per token: inputs of norms in float32 and normalised, q, k, v, attention's result, and four tensors of the MLP."""
+    q, kv = text.heads * text.head_dim, text.kv_heads * text.head_dim
+    norm = 4 + size
+    attention = size * (2 * q + 2 * kv) + 4 * text.heads + (norm * (q + kv) if text.qk_norm else 0)
+    return 2 * (norm + size) * text.hidden + attention + 4 * size * text.intermediate
+
+
+def _adapted_block(text: Text, size: int, lora: LoraConfig) -> int:
+    """Per token, with frozen weights: no input of theirs is kept, but each adapter keeps its own, in float32, and what A makes of it.
+
+    In a float32 policy the adapters of one input share it, and the output projection's is attention's result.
+    """
+    q, kv, low = text.heads * text.head_dim, text.kv_heads * text.head_dim, size < 4
+    adapted = {name: a for name, (a, _) in text.linears().items() if lora.target_modules == [EVERY] or name in lora.target_modules}
+    shared = {
+        name: "qkv" if name in ("q_proj", "k_proj", "v_proj") else "mlp" if name in ("gate_proj", "up_proj") else name for name in adapted
+    }
+    inputs = adapted if low else {shared[name]: width for name, width in adapted.items()}
+    norms = 2 * 4 * text.hidden + (4 * (q + kv) if text.qk_norm else 0)
+    attention = size * (q + 2 * kv) + (size * q if low or "o_proj" not in adapted else 0) + 4 * text.heads
+    return norms + attention + 3 * size * text.intermediate + 4 * sum(inputs.values()) + 4 * lora.rank * len(adapted)
+
+
+def _adapted_images(model: Architecture, size: int, batch: Batch, lora: LoraConfig) -> int:
+    """Nothing of an image encoder that has no adapter; else at most what it would keep if it were trained whole."""
+    adapted = model.vision and (lora.target_modules == [EVERY] or model.vision.linears().keys() & set(lora.target_modules))
+    return _image_activations(model, size, batch.patches) if adapted else 0
 
 
 def _image_activations(model: Architecture, size: int, patches: int) -> int:
@@ -91,6 +122,6 @@ def kv_cache(model: Architecture, dtype: str, tokens: int) -> int:
 
 
 def gpus(state: int, work: int, gpu_bytes: float) -> int | None:
-    """GPUs if `state` were spread evenly over them and each had its own `work`; None if that alone does not fit."""
+    """GPUs if `state` were spread evenly over them and each had its own `work`; None if that alone (nearly) fills one."""
     room = USABLE * gpu_bytes - work
-    return None if room <= 0 else max(1, -int(-state // room))
+    return None if room < LEAST_ROOM * gpu_bytes else max(1, -int(-state // room))

@@ -126,7 +126,7 @@ def _from_repository(path: Path, name: str, split: str, key: str) -> list[Row]:
 
     configuration = "" if path.name == Path(name).name else name.rpartition(":")[2]
     try:
-        rows = list(datasets.load_dataset(str(path), configuration or None, split=split, streaming=True))
+        rows = list(_encoded(datasets.load_dataset(str(path), configuration or None, split=split, streaming=True)))
     except Exception as error:  # no data files, a split or configuration that is not there, a damaged file: each raises its own kind
         raise DataError(
             f"{key}={name}: a folder from which split {split!r} could not be read ({_line(error)}); expected Parquet or JSONL files "
@@ -155,7 +155,7 @@ def _encoded(rows: Any) -> Any:
     import datasets
 
     stored = datasets.Image(decode=False)
-    for name, feature in rows.features.items():
+    for name, feature in (rows.features or {}).items():  # a stream of JSON lines has none
         if isinstance(feature, datasets.Image):
             rows = rows.cast_column(name, stored)
         elif isinstance(getattr(feature, "feature", None), datasets.Image):

@@ -101,11 +101,12 @@ def test_published_shapes_have_the_published_parameters(name: str, parameters: i
     assert parse(values, name).parameters == parameters
 
 
-def test_the_scratch_policy_is_counted() -> None:
+def test_scratch_policies_are_counted() -> None:
     from npo_pipeline.policy.scratch import build_scratch
 
-    settings = load_root().policy.scratch
-    assert from_scratch(settings).parameters == counted(build_scratch(["1, 2, 3"], settings, 0).model)
+    for words in ([], ["policy=tiny_vl"]):
+        policy = load_root(overrides=words).policy
+        assert architecture_of(policy).parameters == counted(build_scratch(["1, 2, 3"], policy.scratch, 0, policy.vision).model)
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen3", "qwen3_vl"])
@@ -125,6 +126,18 @@ def test_activations_are_what_autograd_saves(name: str, dtype: str) -> None:
     found = saved_bytes(model, lambda: response_logprobs(model, collate(rows, 0, torch.device("cpu")), 1.0))
     forecast = m.activations(parse(CONFIGS[name], name), m.BYTES[dtype], m.Batch(4 * 96, 4 * 64))
     assert forecast + 4 * 64 * 300 * 4 == pytest.approx(found, rel=0.03), "with one float32 copy of the logits"
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("targets", [LoraConfig(4, 8.0).target_modules, ["q_proj", "v_proj"]])
+def test_activations_with_adapters(name: str, dtype: str, targets: list[str]) -> None:
+    model, lora = real(CONFIGS[name], getattr(torch, dtype)), LoraConfig(4, 8.0, target_modules=targets)
+    add_lora(model, lora, "base", 0)
+    rows = [(tuple(range(5 + i, 37 + i)), tuple(range(40, 104))) for i in range(4)]
+    found = saved_bytes(model, lambda: response_logprobs(model, collate(rows, 0, torch.device("cpu")), 1.0))
+    forecast = m.activations(parse(CONFIGS[name], name), m.BYTES[dtype], m.Batch(4 * 96, 4 * 64), lora)
+    assert forecast + 4 * 64 * 300 * 4 == pytest.approx(found, rel=0.05)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

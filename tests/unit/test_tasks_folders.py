@@ -86,6 +86,24 @@ def test_a_repository_with_configurations(tmp_path: Path) -> None:
         read_rows(f"{tmp_path}/repo:other", "train", None, "task.train")
 
 
+def test_images_of_a_folder_stay_as_they_are_stored(tmp_path: Path) -> None:
+    """Parquet with an Image column, as hub datasets have them: bytes, not pixels decoded and encoded again."""
+    import io
+
+    import PIL.Image
+
+    picture = io.BytesIO()
+    PIL.Image.new("RGB", (40, 30), (200, 10, 10)).save(picture, "PNG")
+    content = [
+        {"question": f"<image>Which colour, {i}?", "answer": "red", "image": {"bytes": picture.getvalue(), "path": None}} for i in range(4)
+    ]
+    table = datasets.Dataset.from_list(content).cast_column("image", datasets.Image())
+    (tmp_path / "vl").mkdir()
+    table.to_parquet(tmp_path / "vl/train-00000-of-00001.parquet")
+    train, _ = load_problems(task(tmp_path / "vl", eval=None, eval_size=1, image_column="image"))
+    assert [problem.images[0].read() for problem in train] == [picture.getvalue()] * 3
+
+
 def test_nested_columns_as_verl_files_have_them(tmp_path: Path) -> None:
     nested = [
         {
