@@ -70,7 +70,7 @@ def plan_work(root: RootConfig, model: Architecture, assumed: Assumptions) -> It
 
 def _run(root: RootConfig, model: Architecture, assumed: Assumptions, stage: str, steps: int, every: int, responses: int) -> Work:
     kept = len(checkpoint_steps(every, steps))
-    whole = -(-kept // root.probe.key_every)
+    whole = kept if root.policy.lora else -(-kept // root.probe.key_every)  # adapters are not worth a delta
     rows = responses * assumed.response_tokens * ROW_BYTES
     checkpoints = (whole + (kept - whole) * assumed.delta) * checkpoint_bytes(root, model)
     disk = checkpoints + STATES * state_bytes(root, model) + rows
