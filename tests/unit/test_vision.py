@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny import grpo
@@ -18,13 +19,15 @@ from vision import problems_of, tiny_vl_policy
 
 from npo_pipeline.errors import ConfigError, DataError
 from npo_pipeline.grpo.update import Updater
+from npo_pipeline.policy.gradients import SlotGradients
 from npo_pipeline.policy.logprobs import micro_batches, score
+from npo_pipeline.policy.lora import add_lora
 from npo_pipeline.policy.policy import load_policy, load_weights, save_policy, weights_sha256
 from npo_pipeline.policy.vision import ImagePrompt, forbid
 from npo_pipeline.records import Problem, Slot, Trajectory
 from npo_pipeline.rollout.engine import Request
 from npo_pipeline.rollout.hf import TransformersEngine
-from npo_pipeline.settings import SamplingConfig
+from npo_pipeline.settings import LoraConfig, SamplingConfig
 from npo_pipeline.storage.images import load_image
 
 POLICY = tiny_vl_policy()
@@ -207,7 +210,28 @@ def test_a_directory_is_read_back_with_its_pixels_and_weights_reload_in_place(fo
     save_policy(other, folder / "other")
     load_weights(found, folder / "other")
     assert weights_sha256(found) == weights_sha256(other)
-    assert load_policy(folder / "policy", "bfloat16").model.dtype == torch.bfloat16
+
+
+def test_bfloat16_and_an_adapter_see_what_the_policy_sees(folder: Path, processor: Any, sampled: list[Trajectory]):
+    expected = score(POLICY.model, POLICY.rows(sampled), POLICY.pad_id, 1.0, 10_000)
+    rounded = load_policy(folder / "policy", "bfloat16")
+    assert rounded.model.dtype == torch.bfloat16
+    adapted = load_policy(folder / "policy", "float32")
+    add_lora(adapted.model, LoraConfig(2, 4.0, 0.0, ["all-linear"]), folder / "policy", 0)
+    save_policy(adapted, folder / "adapter")
+    for policy, tolerance in ((rounded, 0.1), (load_policy(folder / "adapter", "float32"), 1e-5)):
+        found = score(policy.model, policy.rows(sampled), policy.pad_id, 1.0, 10_000)
+        for a, b in zip(found, expected, strict=True):
+            torch.testing.assert_close(torch.tensor(a), torch.tensor(b), atol=tolerance, rtol=0)
+
+
+def test_gradients_of_the_measure_stage_are_those_of_each_slot(sampled: list[Trajectory]):
+    """Two slots that share a prompt and its image, as one batch and one by one."""
+    gradients = SlotGradients(tiny_vl_policy(), grpo(), SAMPLING)
+    together = gradients.on_policy(sampled[:2], [1.0, -0.5])
+    apart = gradients.on_policy(sampled[:1], [1.0]) + gradients.on_policy(sampled[1:2], [-0.5])
+    assert np.abs(together).max() > 1e-3
+    np.testing.assert_allclose(together, apart, atol=1e-5)
 
 
 def test_pixel_limits_bound_the_tokens_of_an_image(problems: list[Problem]):
