@@ -84,6 +84,8 @@ def _work_row(work: Work, root: RootConfig, assumed: Assumptions) -> list[str]:
 
 
 def _notes(root: RootConfig, model: Architecture, assumed: Assumptions) -> str:
+    unknown = [name for name, benchmark in root.evaluate.benchmarks.items() if benchmark.size is None]
+    left_out = [f"Not counted, since no size is set: {', '.join(unknown)}."] if unknown else []
     kept, state = amount(checkpoint_bytes(root, model)), amount(state_bytes(root, model))
     return "\n".join(
         [
@@ -94,6 +96,7 @@ def _notes(root: RootConfig, model: Architecture, assumed: Assumptions) -> str:
             f"GPUs: weights, gradients and optimizer spread evenly, a micro-batch's activations and logits on each, {m.USABLE:.0%} of the "
             "memory used. The trainer itself runs on one GPU,",
             "without activation checkpointing: where it asks for more, this says what a sharded one would need.",
+            *left_out,
         ]
     )
 

@@ -63,7 +63,7 @@ def plan_work(root: RootConfig, model: Architecture, assumed: Assumptions) -> It
             yield _sampled(root, assumed, f"{run}: demonstrations", tried, tried * assumed.tries)
         yield _guided(root, model, assumed, run, method, time)
     policies = 2 + len(root.method) + len(later_rounds(root))
-    problems = root.task.eval_size or 0
+    problems = sum(size or 0 for size in (root.task.eval_size, *(b.size for b in root.evaluate.benchmarks.values())))
     responses = policies * problems * root.evaluate.samples
     yield _sampled(root, assumed, f"evaluate ({policies} policies)", responses, responses)
 

@@ -187,7 +187,7 @@ def test_work_by_hand() -> None:
         overrides=[
             *("method=[npo,rlep]", "seeds=[0,1]", "probe.steps=40", "probe.checkpoint_every=10", "grpo.prompts_per_step=4"),
             *("grpo.group_size=8", "guidance.every=20", "guidance.lookback=10", "task.eval_size=16", "evaluate.samples=2"),
-            *("evaluate.ks=[1]", "guided.checkpoint_every=20"),
+            *("evaluate.ks=[1]", "guided.checkpoint_every=20", "evaluate.benchmarks.more={data:x.jsonl,size:10}"),
         ]
     )
     found = {work.stage: work for work in plan_work(root, from_scratch(root.policy.scratch), Assumptions(20, 12.0, 0.5, 0.25, 0.05))}
@@ -196,7 +196,7 @@ def test_work_by_hand() -> None:
     assert found["guide"].most == 2 * (2 * 10 * 4 * tries), "guide checkpoints 20 and 40, the prompts of ten steps each"
     assert found["guide"].expected == found["guide"].most / 8
     assert found["rlep: demonstrations"].most == 2 * 40 * 4 * root.method["rlep"].demonstrations.samples
-    assert found["evaluate (4 policies)"].most == 2 * 4 * 16 * 2
+    assert found["evaluate (4 policies)"].most == 2 * 4 * (16 + 10) * 2
 
 
 def test_what_cannot_be_planned_is_said(tmp_path: Path) -> None:
