@@ -13,6 +13,7 @@ from npo_pipeline import config as c
 from npo_pipeline import settings as s
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.records import Ratio
+from npo_pipeline.storage.checkpoints import is_checkpoint
 
 TOKENIZER_FILES = ("tokenizer.json", "*.model", "vocab.json", "vocab.txt", "*.tiktoken", "tekken.json")
 METHOD_NAME_RESERVED = {"probe", "guide", "evaluation", "measure", "initial"}
@@ -140,7 +141,10 @@ def check_vision(vision: s.VisionConfig, source: str) -> None:
 def check_model_directory(path: Path) -> None:
     """A Hugging Face model directory: config.json and safetensors weights. Raises ConfigError naming what is missing."""
     require(path.is_dir(), "policy.path", str(path), "a directory that exists")
-    require((path / "config.json").is_file(), "policy.path", str(path), "a model directory, but it holds no config.json")
+    whole = (path / "config.json").is_file()
+    export = "python -m npo_pipeline.storage export RUN STEP OUT"
+    require(whole or not is_checkpoint(path), "policy.path", str(path), f"a whole policy, but this checkpoint is none; {export} writes one")
+    require(whole, "policy.path", str(path), "a model directory, but it holds no config.json")
     require(_is_json_object(path / "config.json"), "policy.path", str(path), "a model directory, but its config.json is not a JSON object")
     found = any(next(path.glob(pattern), None) for pattern in TOKENIZER_FILES)
     require(found, "policy.path", str(path), "a tokenizer beside the weights, but the directory holds none (tokenizer.json)")

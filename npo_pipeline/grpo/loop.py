@@ -66,11 +66,13 @@ def _steps(run: Run, start: int, stop: Stop) -> None:
     progress = Progress(run.label, length.steps, start)
     for step in progress:
         sha256 = weights_sha256(run.trainer.policy)
+        began = time.perf_counter()
         if step in kept:
             run.writer.put(step, sha256)
         run.writer.check()
+        waited = time.perf_counter() - began
         outcome = run_step(run.trainer, step, sha256)
-        _write(run.files, step, outcome)
+        _write(run.files, step, outcome, waited)
         progress.note(f"reward {outcome.metrics['reward/mean']:.3f} entropy {outcome.metrics['entropy']:.3f}")
         done = step + 1
         if done < length.steps and (done % length.save_every == 0 or stop.signal):
@@ -81,7 +83,7 @@ def _steps(run: Run, start: int, stop: Stop) -> None:
     run.writer.wait()
 
 
-def _write(files: RunFiles, step: int, outcome: StepOutcome) -> None:
+def _write(files: RunFiles, step: int, outcome: StepOutcome, waited: float) -> None:
     began = time.perf_counter()
     files.write_step(step, outcome.rows, outcome.decisions, outcome.metrics)
-    files.write_timings(step, outcome.timings | {"seconds/write": time.perf_counter() - began})
+    files.write_timings(step, outcome.timings | {"seconds/write": time.perf_counter() - began, "seconds/checkpoint": waited})

@@ -127,8 +127,8 @@ def test_equal_files_give_equal_manifests(tmp_path: Path) -> None:
 
 
 NOT_JSON = (b"", b"{", b"\xe9", b"[" * 10**5)
-NO_MANIFEST = (b"[]", b"null", b'{"schema": 1}', b'{"schema": 1, "files": {"a": 1}}', b'{"schema": 2, "files": []}')
-NO_ENTRY = (b'{"schema": 1, "files": [{"path": "a.bin"}]}', b'{"schema": 1, "files": [{"path": "a.bin", "size": "x", "sha256": ""}]}')
+NO_MANIFEST = (b"[]", b"null", b'{"schema": 2}', b'{"schema": 2, "files": {"a": 1}}', b'{"schema": 3, "files": []}')
+NO_ENTRY = (b'{"schema": 2, "files": [{"path": "a.bin"}]}', b'{"schema": 2, "files": [{"path": "a.bin", "size": "x", "sha256": ""}]}')
 
 
 @pytest.mark.parametrize("content", [*NOT_JSON, *NO_MANIFEST, *NO_ENTRY])
@@ -233,6 +233,19 @@ def test_a_resumed_run_keeps_the_steps_before_it(tmp_path: Path) -> None:
         stream.write('{"step": 4, "rew')  # a full disk, or a kill
     files.start(3)
     assert [json.loads(line)["step"] for line in (tmp_path / METRICS).read_text().splitlines()] == [0, 1, 2]
+
+
+def test_a_flipped_bit_in_a_manifest_is_always_found(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"a")
+    write_manifest(tmp_path, "probe", SHA, [tmp_path / "a.bin"], {"steps": 4, "counts": {1: 2.5, 10: None}})
+    whole = (tmp_path / NAME).read_bytes()
+    assert verify(tmp_path)["steps"] == 4
+    for place in range(len(whole) - 1):  # all but the last line's end
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        (tmp_path / NAME).write_bytes(damaged)
+        with pytest.raises(ArtifactError, match=rf"^{tmp_path / NAME}: "):
+            verify(tmp_path)
 
 
 def test_a_run_that_lost_its_metrics_is_not_resumed(tmp_path: Path) -> None:
