@@ -25,8 +25,9 @@ def export(run: Path, step: int, out: Path) -> None:
 
     from npo_pipeline.policy.checkpoints import Walk
     from npo_pipeline.policy.policy import export_policy
+    from npo_pipeline.runtime import pick_device
 
-    export_policy(Walk(run, step).policy, out)
+    export_policy(Walk(run, step, pick_device("cpu")).policy, out)
     print(f"{out}: checkpoint {step} of {run}, weights sha256 {records[step].weights_sha256}")
 
 
@@ -46,10 +47,11 @@ def verify(folder: Path, files_only: bool) -> None:
 def restore_all(run: Path) -> int:
     """Restore every checkpoint of a run and hash its weights. Raises ArtifactError for the first that differs."""
     from npo_pipeline.policy.checkpoints import Walk
+    from npo_pipeline.runtime import pick_device
 
     if not (steps := list(read_records(run))):
         return 0
-    walk = Walk(run, steps[0])
+    walk = Walk(run, steps[0], pick_device("cpu"))
     for step in steps:
         walk.to(step)
         walk.sha256()

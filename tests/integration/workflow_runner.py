@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,7 +77,8 @@ def stop_when(command: list[str], ready: Callable[[], bool], folder: Path | None
     while process.poll() is None and time.monotonic() < deadline and not ready():
         time.sleep(0.001)
     for number in signals:
-        os.killpg(process.pid, number)
+        with suppress(ProcessLookupError):  # it has ended already
+            os.killpg(process.pid, number)
         time.sleep(0.05)
     said, _ = process.communicate()
     return process.returncode, said
