@@ -44,6 +44,7 @@ class Qwen3Vision:
     def __init__(self, processor: Any, image_token_id: int, files: dict[str, str]) -> None:
         self.processor, self.image_token_id, self.files = processor, image_token_id, files
         self._cache: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()
+        self._bytes = 0  # of the pixels in it
 
     @classmethod
     def load(cls, source: str | Path, revision: str | None, config: Any, tokenizer: PreTrainedTokenizerBase) -> "Qwen3Vision":
@@ -61,6 +62,8 @@ class Qwen3Vision:
     def limit(self, min_pixels: int | None, max_pixels: int | None) -> None:
         low, high = min_pixels or self.settings["min_pixels"], max_pixels or self.settings["max_pixels"]
         self.processor.size = {"shortest_edge": low, "longest_edge": high}
+        self._cache.clear()  # what was read at another size
+        self._bytes = 0
 
     def expand(self, ids: Sequence[int], images: Sequence[Image]) -> ImagePrompt:
         grids = [self._grid(image) for image in images]
@@ -109,9 +112,10 @@ class Qwen3Vision:
         if found is None:
             made = self.processor(images=[load_image(image)], return_tensors="pt")
             found = made["pixel_values"], made["image_grid_thw"]
+            self._bytes += found[0].nbytes
         self._cache[image.sha256] = found
-        while len(self._cache) > 1 and sum(pixels.nbytes for pixels, _ in self._cache.values()) > CACHE_BYTES:
-            self._cache.popitem(last=False)
+        while self._bytes > CACHE_BYTES and len(self._cache) > 1:
+            self._bytes -= self._cache.popitem(last=False)[1][0].nbytes
         return found
 
     def save(self, folder: Path) -> None:

@@ -19,10 +19,12 @@ from vision import problems_of, tiny_vl_policy
 
 from npo_pipeline.errors import ConfigError, DataError
 from npo_pipeline.grpo.update import Updater
+from npo_pipeline.policy import qwen3_vl
 from npo_pipeline.policy.gradients import SlotGradients
 from npo_pipeline.policy.logprobs import micro_batches, score
 from npo_pipeline.policy.lora import add_lora
 from npo_pipeline.policy.policy import load_policy, load_weights, save_policy, weights_sha256
+from npo_pipeline.policy.qwen3_vl import Qwen3Vision
 from npo_pipeline.policy.vision import ImagePrompt, forbid
 from npo_pipeline.records import Problem, Slot, Trajectory
 from npo_pipeline.rollout.engine import Request
@@ -241,6 +243,7 @@ def test_pixel_limits_bound_the_tokens_of_an_image(problems: list[Problem]):
     for low, high in ((1024, 1024), (None, 16384), (65536, 65536)):
         vision.limit(low, high)
         lengths.append(len(vision.expand(problems[0].prompt_token_ids, problems[0].images)) - len(problems[0].prompt_token_ids) + 1)
+        assert len(vision.inputs(problems[0].images)["pixel_values"]) == 4 * lengths[-1]
     assert lengths == [1, 4, 64]
 
 
@@ -252,3 +255,14 @@ def test_placeholders_without_images_and_images_without_a_policy_that_sees_are_r
     assert POLICY.response("red")[-1] == POLICY.stop_ids[0]
     with pytest.raises(ConfigError, match=r"^policy.path: this policy reads text alone"):
         replace(POLICY, vision=None).prompt(problems[0].prompt_token_ids, problems[0].images)
+
+
+def test_pixels_are_kept_within_bounds_and_read_again_as_they_were(problems: list[Problem], monkeypatch: pytest.MonkeyPatch):
+    vision = tiny_vl_policy().vision
+    assert isinstance(vision, Qwen3Vision)
+    images = list({image for problem in problems for image in problem.images})
+    whole = vision.inputs(images)
+    monkeypatch.setattr(qwen3_vl, "CACHE_BYTES", whole["pixel_values"].nbytes // 2)
+    for _ in range(2):
+        assert torch.equal(vision.inputs(images)["pixel_values"], whole["pixel_values"])
+        assert 0 < vision._bytes == sum(pixels.nbytes for pixels, _ in vision._cache.values()) <= qwen3_vl.CACHE_BYTES
