@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.core_model_loading import revert_weight_conversion
 
 from npo_pipeline.errors import DataError
 from npo_pipeline.policy.policy import Policy, weights_hash
@@ -54,9 +55,9 @@ class VllmEngine:
         found = weights_hash(self.policy)
         if self.weights is not None and torch.equal(found, self.weights):
             return
-        # A tied head is in the list too: vLLM packs it apart from the embedding, and would silently keep the old one.
-        tensors = [(name, tensor.detach().to(self._by_way_of)) for name, tensor in self.policy.effective_weights()]
-        self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": tensors})
+        named = revert_weight_conversion(self.policy.model, dict(self.policy.effective_weights()))  # as in a checkpoint: expert by expert
+        tensors = [(name, tensor.detach().to(self._by_way_of)) for name, tensor in named.items()]
+        self._llm.collective_rpc("take_over", args=(tensors,))
         self.weights = found
 
     def _forget(self) -> None:

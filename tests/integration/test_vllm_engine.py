@@ -159,7 +159,7 @@ def test_weights_that_did_not_change_are_not_handed_over_again(engine: Engine, m
     assert calls == []
     reweigh(engine.policy, seed=3)
     engine.generate(REQUESTS[:2])
-    assert calls == ["reload_weights"]
+    assert calls == ["take_over"]
     engine.weights = None  # what was recorded did not reach vLLM
 
 
