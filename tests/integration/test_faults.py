@@ -19,7 +19,7 @@ from workflow_runner import Workflow, stop_when
 pytestmark = pytest.mark.slow
 
 ARTIFACT = 66
-KILLS = int(os.environ.get("NPO_FAULT_KILLS", "4"))
+KILLS = int(os.environ.get("NPO_FAULT_KILLS", "3"))
 OVERRIDES = "policy.dtype=bfloat16 grpo.learning_rate=1e-5 probe.checkpoint_every=1 guided.checkpoint_every=1"
 STAGES = {
     "probe": ("probe", "probe", "seed-0/probe"),
