@@ -6,7 +6,7 @@ The lock is the system's own (flock) on a file below the folder: it ends with th
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from npo_pipeline.errors import LockedError
@@ -28,8 +28,8 @@ def only_writer(folder: Path, name: str = NAME) -> Iterator[None]:
                 f"{folder}: process {holder} is writing to it. Wait until it has finished, or stop it, then run the same command again."
             ) from None
         stream.truncate(0)
-        stream.write(f"{os.getpid()} on {os.uname().nodename}\n")
-        stream.flush()
+        with suppress(OSError):  # a full disk: the lock holds without a name, and what is written next says it better
+            os.write(stream.fileno(), f"{os.getpid()} on {os.uname().nodename}\n".encode())
         try:
             yield
         finally:

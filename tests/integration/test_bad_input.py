@@ -233,7 +233,7 @@ def disk(planned: Workflow, tmp_path: Path) -> Iterator[Disk]:
 
 
 FULL = [
-    ("guide", "seed-0/guide", 0, f"{SHARD}: could not be written: "),
+    ("guide", "seed-0/guide", 0, "seed-0/guide/parts/step-000002/"),  # the first batch that is kept
     ("probe", "seed-0/probe", 100_000, ": could not be written: "),  # the first checkpoint, or the roll-outs beside it
 ]
 
