@@ -1,4 +1,4 @@
-"""vLLM reading images, in a process of its own: vLLM's processor of Qwen3-VL wants torchvision, which nothing else here does.
+"""vLLM reading images, in processes of their own: vLLM's processor of Qwen3-VL wants torchvision, which nothing else here does.
 
 A torchvision that stands in this environment is used as it is; else the one in `torchvision/` of the virtual environment, which the
 README's test command puts there.
@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 from vllm_here import needs_vllm
+from workflow_runner import Workflow
+
+from npo_pipeline.storage.parquet import GUIDE_SHARD, read_rows
+from npo_pipeline.storage.run_files import read_jsonl
 
 pytestmark = [pytest.mark.slow, needs_vllm]
 
@@ -19,14 +23,41 @@ TESTS = Path(__file__).resolve().parents[1]
 BESIDE = Path(os.environ.get("NPO_TORCHVISION", Path(sys.prefix) / "torchvision"))
 
 
-def test_vllm_reads_images_as_the_policy_does() -> None:
+OVERRIDES = (
+    "name=default engine=vllm engine.vllm.cpu_cache_gib=0.1 task.config={} policy.scratch.vocab_size=400 policy.vision.scratch.layers=1"
+    " policy.cold_start.batch_size=32 policy.cold_start.steps=150 sampling.max_new_tokens=24"
+)
+
+
+@pytest.fixture
+def python_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A torchvision that imports, for every process that is started."""
     own = find_spec("torchvision") is not None
     if not own and not BESIDE.is_dir() and not os.environ.get("CI"):
         pytest.skip(f"no torchvision: pip install --no-deps --target {BESIDE} torchvision==0.28.0")
     places = [] if own else [str(TESTS / "torchvision_ops"), str(BESIDE)]
     paths = [*places, str(TESTS), str(TESTS.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+
+
+@pytest.mark.usefixtures("python_path")
+def test_vllm_reads_images_as_the_policy_does() -> None:
     command = [sys.executable, str(TESTS / "vllm_vision.py")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
     assert done.returncode == 0, done.stdout
     assert "vllm_vision: all held" in done.stdout
+
+
+@pytest.mark.usefixtures("python_path")
+def test_easy_vqa_runs_on_vllm(tmp_path: Path) -> None:
+    workflow = Workflow(tmp_path)
+    workflow.run(overrides=OVERRIDES, options=("experiment=easy_vqa",))
+    seed = workflow.results / "seed-0"
+    for run in ("probe", "npo"):
+        gaps = [row["logprob_gap/max"] for row in read_jsonl(seed / run / "metrics.jsonl")]
+        assert len(gaps) == 4
+        assert max(gaps) < 1e-4
+    shards = [row for file in (seed / "guide").glob("step-*/trajectories-*") for row in read_rows(file, GUIDE_SHARD)]
+    assert shards
+    assert all(len(row["images"]) == 1 for row in shards)
+    assert (workflow.results / "report.html").is_file()
