@@ -12,7 +12,8 @@ from npo_pipeline.grpo.stopping import Stop, noticing
 from npo_pipeline.policy.checkpoints import CheckpointWriter
 from npo_pipeline.policy.policy import weights_sha256
 from npo_pipeline.progress import Progress
-from npo_pipeline.storage.run_files import STATE, RunFiles
+from npo_pipeline.storage.layout import STATE
+from npo_pipeline.storage.run_files import RunFiles
 from npo_pipeline.timeline import checkpoint_steps
 
 

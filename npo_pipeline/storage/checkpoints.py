@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from npo_pipeline.errors import ArtifactError
-from npo_pipeline.storage.layout import checkpoint
-from npo_pipeline.storage.manifest import sha256_file
+from npo_pipeline.storage.layout import STATE, checkpoint
+from npo_pipeline.storage.manifest import NAME, sha256_file
 
 if TYPE_CHECKING:
     from npo_pipeline.storage.deltas import Weights
@@ -91,7 +91,9 @@ def read_records(run: Path) -> dict[int, Record]:
 
 
 def fix(folder: Path) -> str:
-    return f"Delete {folder.parent.parent / 'manifest.json'} and run snakemake again: it makes the run anew."
+    """Of a finished run the manifest has to go; of one that is resumed the state, or it would meet the same damage again."""
+    run = folder.parent.parent
+    return f"Delete {run / STATE} and {run / NAME} and run snakemake again: it makes the run anew."
 
 
 def check_file(folder: Path, record: Record, name: str) -> bytes:

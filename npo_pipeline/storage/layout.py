@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+STATE = "state"  # of a run that is under way: what a resume starts from
+
 
 def step_name(step: int) -> str:
     """`step-000040`: sorts as text in the order of the steps."""

@@ -8,12 +8,11 @@ from typing import Any
 
 from npo_pipeline.errors import ArtifactError, StorageError
 from npo_pipeline.storage.atomic import flush, write_text
-from npo_pipeline.storage.layout import rollouts
+from npo_pipeline.storage.layout import STATE, rollouts
 from npo_pipeline.storage.manifest import NAME, write_manifest
 from npo_pipeline.storage.parquet import ROLLOUT, write_table
 
 METRICS, TIMINGS, INTERVENTIONS = "metrics.jsonl", "timings.jsonl", "interventions.jsonl"
-STATE = "state"
 OWNED = ("rollouts", "checkpoints", "policy", STATE, METRICS, TIMINGS, INTERVENTIONS, NAME)
 
 
@@ -92,7 +91,8 @@ def _parse(path: Path, text: str) -> list[dict[str, Any]]:
         try:
             rows.append(json.loads(line))
         except ValueError:
-            raise ArtifactError(f"{path}: line {number} is not JSON; delete the folder's {NAME} and run its stage again") from None
+            fix = f"Delete {path.parent / STATE} and {path.parent / NAME} and run its stage again."
+            raise ArtifactError(f"{path}: line {number} is not JSON. {fix}") from None
     return rows
 
 

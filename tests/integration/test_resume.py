@@ -108,7 +108,9 @@ def test_a_machine_that_comes_back_with_half_of_the_files(finished: Workflow) ->
     shutil.rmtree(folder / "checkpoints/step-000002")
     failed = run(command)
     assert failed.returncode == 66
-    assert f"error: {folder}/checkpoints/step-000002: not found, though later ones are." in failed.stdout
+    assert f"error: {folder}/checkpoints/step-000002: not found, though later ones are. Delete {folder}/state and " in failed.stdout
+    shutil.rmtree(folder / "state")
+    ends_as_before(finished, "probe", command, before)
 
 
 def test_guide_generation_resumes_in_the_middle_of_a_checkpoint(finished: Workflow) -> None:

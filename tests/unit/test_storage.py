@@ -248,6 +248,14 @@ def test_a_flipped_bit_in_a_manifest_is_always_found(tmp_path: Path) -> None:
             verify(tmp_path)
 
 
+def test_a_line_that_is_damaged_names_what_a_resume_would_meet_again(tmp_path: Path) -> None:
+    files = run_of(tmp_path, 2)
+    (tmp_path / METRICS).write_bytes(b"\0\0\n\0\n")  # as some file systems leave a file when the power fails
+    assert files.whole_steps() == 2
+    with pytest.raises(ArtifactError, match=rf"line 1 is not JSON. Delete {tmp_path}/state and {tmp_path / NAME} and run its stage again"):
+        files.start(2)
+
+
 def test_a_run_that_lost_its_metrics_is_not_resumed(tmp_path: Path) -> None:
     files = run_of(tmp_path, 2)
     with pytest.raises(ArtifactError, match=rf"^{tmp_path / METRICS}: 2 lines, expected the 3 of the saved state"):
