@@ -41,8 +41,12 @@ def sha256_text(text: str) -> str:
 
 
 def write_manifest(folder: Path, stage: str, config_sha256: str, files: Iterable[Path], facts: dict[str, Any] | None = None) -> None:
-    """List `files` (below `folder`) in `folder/manifest.json`. Holds no time of day: equal runs give equal manifests."""
-    entries = [{"path": str(file.relative_to(folder)), "size": file.stat().st_size, "sha256": sha256_file(file)} for file in sorted(files)]
+    """List `files` (below `folder`) in `folder/manifest.json`. Holds no time of day: equal runs give equal manifests.
+
+    Folders among them are passed over: a tokenizer with several chat templates saves them in one.
+    """
+    listed = sorted(file for file in files if not file.is_dir())
+    entries = [{"path": str(file.relative_to(folder)), "size": file.stat().st_size, "sha256": sha256_file(file)} for file in listed]
     manifest = {
         "schema": SCHEMA,
         "stage": stage,

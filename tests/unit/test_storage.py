@@ -1,5 +1,6 @@
 """Files: all or nothing when a write fails, damage that is found, and tables that say where they come from."""
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from npo_pipeline.records import Image, Problem, Slot, Trajectory
 from npo_pipeline.storage import parquet
 from npo_pipeline.storage.atomic import new_folder, write_file, write_text
 from npo_pipeline.storage.guides import read_shards, write_shards
+from npo_pipeline.storage.lock import only_writer
 from npo_pipeline.storage.manifest import NAME, read_manifest, verify, write_manifest
 from npo_pipeline.storage.run_files import METRICS, RunFiles
 
@@ -119,6 +121,25 @@ def test_verify_names_the_damaged_file_and_the_fix(tmp_path: Path, name: str, da
     assert "\n" not in str(caught.value)
     other = "sub" if name == "a.bin" else "a"
     assert set(verify(folder, other)["files"]) == {"a.bin", "sub/b.bin"}  # what was not asked for is not read
+
+
+def test_a_folder_among_the_files_is_passed_over(tmp_path: Path) -> None:
+    folder = stage_folder(tmp_path)
+    write_manifest(folder, "prepare", SHA, folder.rglob("*.bin"))
+    listed = set(read_manifest(folder)["files"])
+    write_manifest(folder, "prepare", SHA, [*folder.rglob("*.bin"), folder / "sub"])
+    assert set(read_manifest(folder)["files"]) == listed == {"a.bin", "sub/b.bin"}
+
+
+def test_a_file_system_without_locks_does_not_stop_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(stream: Any, how: int) -> None:  # as Lustre does without its flock option
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with only_writer(tmp_path):
+        assert "has no locks (Function not implemented)" in caplog.text
 
 
 def test_equal_files_give_equal_manifests(tmp_path: Path) -> None:
