@@ -53,7 +53,8 @@ class PolicyOptimizer:
         with torch.no_grad():
             for i, master in enumerate(self.masters):
                 master.copy_(tensors[f"master.{i}"])
-                found = {key: tensors[f"{key}.{i}"].clone() for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{i}" in tensors}
+                keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{i}" in tensors]
+                found = {key: tensors[f"{key}.{i}"].to(master.device, copy=True) for key in keys}
                 if found:
                     self.adam.state[master] = found
         self._round_back()

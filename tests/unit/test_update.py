@@ -11,6 +11,7 @@ from tiny import SAMPLING, grpo, random_slots, tiny_policy
 from npo_pipeline.errors import NumericalError
 from npo_pipeline.grpo.metrics import step_metrics
 from npo_pipeline.grpo.mixer import Mixed
+from npo_pipeline.grpo.optimizer import PolicyOptimizer
 from npo_pipeline.grpo.update import Updater
 from npo_pipeline.policy.logprobs import collate, response_logprobs
 from npo_pipeline.policy.policy import Policy
@@ -205,3 +206,16 @@ def test_bfloat16_keeps_a_float32_master():
     assert any(moved)
     for master, parameter in zip(updater.optimizer.masters, updater.optimizer.parameters, strict=True):
         assert torch.equal(master.to(torch.bfloat16), parameter)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: on a CPU a state is where it belongs anyway")
+def test_a_state_goes_to_the_device_of_the_weights() -> None:
+    weight = torch.nn.Linear(3, 2).cuda()
+    optimizer = PolicyOptimizer(weight, grpo())
+    weight(torch.ones(1, 3, device="cuda")).sum().backward()
+    optimizer.step(0)
+    resumed = PolicyOptimizer(weight, grpo())
+    resumed.load_state_tensors({name: tensor.cpu() for name, tensor in optimizer.state_tensors().items()})
+    weight(torch.ones(1, 3, device="cuda")).sum().backward()
+    resumed.step(1)
+    assert {tensor.device.type for state in resumed.adam.state.values() for tensor in state.values()} == {"cuda"}
