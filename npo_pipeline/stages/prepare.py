@@ -93,6 +93,7 @@ def check_fits(problem: Problem, policy: "Policy") -> None:
     """Prompts are never truncated. Raises DataError for one that is longer than the policy can read, or has not all its images."""
     try:
         length = len(policy.prompt(problem.prompt_token_ids, problem.images))
+        check_placeholders(problem, policy)
     except DataError as error:
         raise DataError(f"problem {problem.problem_id}: {error}") from None
     most = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
@@ -102,6 +103,14 @@ def check_fits(problem: Problem, policy: "Policy") -> None:
             f"problem {problem.problem_id}: its prompt has {length} tokens, expected fewer than the {most} that the policy reads "
             f"(max_position_embeddings), since prompts are never truncated; shorten or remove it{pixels}"
         )
+
+
+def check_placeholders(problem: Problem, policy: "Policy") -> None:
+    """Raises DataError for a prompt with a token that stands for pixels beside those of its images: a forward would look for more."""
+    found = [token for token in problem.prompt_token_ids if token in policy.forbidden_ids]
+    if len(found) != len(problem.images):
+        names = ", ".join(sorted(set(policy.tokenizer.convert_ids_to_tokens(found))))
+        raise DataError(f"its prompt holds {names} {len(found)} times for {len(problem.images)} images; take that text out of the question")
 
 
 def warm_up(policy: "Policy", examples: list[Problem], settings: ColdStartConfig, seed: int) -> None:

@@ -16,6 +16,7 @@ from npo_pipeline.errors import ArtifactError
 from npo_pipeline.records import Image
 
 FOLDER = "images"
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")  # no EPS: Pillow runs Ghostscript on it
 BROKEN = (OSError, ValueError, SyntaxError, EOFError, PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning)
 
 
@@ -35,7 +36,7 @@ def decode_image(content: bytes) -> tuple[PIL.Image.Image, str]:
     """The RGB image, and its format's usual suffix. Raises one of BROKEN; an image of absurd size is refused before it is decoded."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
-        opened = PIL.Image.open(io.BytesIO(content))
+        opened = PIL.Image.open(io.BytesIO(content), formats=FORMATS)
         suffix = f".{(opened.format or 'img').lower()}"
         return PIL.ImageOps.exif_transpose(opened).convert("RGB"), suffix
 

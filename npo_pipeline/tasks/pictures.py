@@ -35,7 +35,10 @@ def _source_image(value: Any, folder: Path | None, place: str) -> SourceImage:
 def _inside(name: str, folder: Path | None, place: str) -> Path:
     if folder is None:
         raise DataError(f"{place}: the image {name!r} is a file's name, but this dataset has no folder; expected the image's bytes")
-    file = (folder / name).resolve()
+    try:
+        file = (folder / name).resolve()
+    except (ValueError, RuntimeError) as error:  # a NUL, half a surrogate pair; a link to itself
+        raise DataError(f"{place}: the image {name!r} is no file's name ({error}); mend the row") from None
     if not file.is_relative_to(folder.resolve()):
         raise DataError(f"{place}: the image {name!r} lies outside of {folder}; put it beside the dataset and name it relative to it")
     return file

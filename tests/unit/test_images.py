@@ -49,6 +49,11 @@ def test_what_is_no_image_is_refused_and_leaves_nothing(tmp_path: Path, content:
     assert not list(tmp_path.rglob("*.*"))
 
 
+def test_an_image_that_is_a_program_is_not_run():
+    with pytest.raises(PIL.UnidentifiedImageError):  # not: Ghostscript is missing, or worse, is not
+        decode_image(encoded(kind="EPS"))
+
+
 def test_an_image_that_changed_is_refused(tmp_path: Path):
     image = store_image(encoded(), tmp_path)
     image.file.write_bytes(encoded(size=(8, 8)))

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,9 @@ def test_bytes_in_parquet_and_the_image_column_of_datasets(tmp_path: Path):
         ("../outside.png", r"lies outside of"),
         ("/etc/hostname", r"lies outside of"),
         ("link.png", r"lies outside of"),
+        ("a\0b.png", r"is no file's name"),
+        ("\ud800.png", r"is no file's name"),
+        ("self.png", r"is no file's name"),
         (7, r"an image is a int, expected a file's name, bytes"),
         ({"bytes": None, "path": None}, r"an image is a NoneType"),
     ],
@@ -108,6 +112,7 @@ def test_what_is_no_image_of_the_dataset_is_refused_naming_the_row(tmp_path: Pat
     (folder / "text.txt").write_text("hello")
     (tmp_path / "outside.png").write_bytes(png(1))
     (folder / "link.png").symlink_to(tmp_path / "outside.png")
+    (folder / "self.png").symlink_to("self.png")
     with pytest.raises(DataError, match=rf"rows.jsonl, line 2: .*{message}"):
         load_problems(task(jsonl(folder, ["good.png", image])))
 
@@ -156,6 +161,12 @@ def test_prompts_are_never_truncated_and_hold_no_placeholder_of_their_own(tmp_pa
     hostile = RawProblem("train-000009", "train", "see <|image_pad|>?", "1", "all", {}, raw.images)
     with pytest.raises(DataError, match=r"problem train-000009: a prompt holds 2 image placeholders .* for 1 images"):
         render([hostile], settings, policy, tmp_path / "prepare")
+    for tag, shown in (("<|image_pad|>", ()), ("<|video_pad|>", ()), ("<|video_pad|>", raw.images)):
+        hostile = RawProblem("train-000009", "train", f"see {tag}?", "1", "all", {}, shown)
+        with pytest.raises(
+            DataError, match=rf"problem train-000009: its prompt holds .*{re.escape(tag)} {len(shown) + 1} times for {len(shown)}"
+        ):
+            render([hostile], settings, policy, tmp_path / "prepare")
     strip = RawProblem("train-000010", "train", "?", "1", "all", {}, found(jsonl(tmp_path, [wide(tmp_path), None]))[0].images)
     with pytest.raises(DataError, match=r"problem train-000010: an image of 1000 x 2 pixels"):
         render([strip], settings, policy, tmp_path / "prepare")
