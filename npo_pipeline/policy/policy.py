@@ -5,6 +5,7 @@ Directories are ordinary Hugging Face ones: `AutoModelForCausalLM.from_pretraine
 """
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,7 @@ def load_policy(source: str | Path, dtype: str, device: str = "cpu", revision: s
 
     Raises ConfigError if it is no language model with safetensors weights, ArtifactError for an adapter that does not fit.
     """
+    source = os.path.expanduser(source)
     if is_adapter(source):
         policy = load_policy(base_of(Path(source)), dtype, device)
         load_adapter(policy.model, Path(source))

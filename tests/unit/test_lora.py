@@ -152,3 +152,8 @@ def test_an_adapter_that_does_not_fit_is_refused(base: Path, tmp_path: Path) -> 
         load_policy(tmp_path / "run/rank", "float32")
     with pytest.raises(ConfigError, match=r"no linear layer of this model is called 'lm_head'; take from .*o_proj"):
         fresh(base, settings=LoraConfig(4, 8.0, target_modules=["q_proj", "lm_head"]))
+
+
+def test_a_home_folder_is_found(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(base.parent))  # quotes keep a shell from writing it out: overrides="policy.path=~/my-model"
+    assert weights_sha256(load_policy(f"~/{base.name}", "float32")) == weights_sha256(load_policy(base, "float32"))
