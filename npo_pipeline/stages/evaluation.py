@@ -29,7 +29,7 @@ def evaluate_policy(context: Context[EvaluateStage], name: str, folder: Path) ->
     problems = [problem for problem in read_problems(layout.problems) if problem.split == "eval"]
     others = read_problems(layout.benchmark_problems) if settings.benchmarks else []
     policy = open_policy(folder, context.config.dtype, pick_device(context.options.device))
-    trajectories = draw(context, name, policy, [*problems, *others])
+    trajectories = draw(context, name, policy, problems, others)
     digest = weights_sha256(policy)
     own = len(problems) * settings.samples
     _write(context, layout.evaluation_samples(name), problems, trajectories[:own], digest)
@@ -70,12 +70,16 @@ def _benchmarks(context: Context[EvaluateStage], problems: Sequence[Problem], tr
     return {"benchmarks": found, "average": {f"mean@{settings.samples}": asdict(average)}}
 
 
-def draw(context: Context[EvaluateStage], name: str, policy: Policy, problems: list[Problem]) -> list[Trajectory]:
-    """`samples` responses per problem; all policies are sampled with the same random numbers."""
-    config = context.config
+def draw(context: Context[EvaluateStage], name: str, policy: Policy, *parts: Sequence[Problem]) -> list[Trajectory]:
+    """`samples` responses per problem; all policies are sampled with the same random numbers.
+
+    No batch holds problems of two parts, since what is beside it may change how a row is rounded: benchmarks that are added leave
+    the task's own results as they were.
+    """
+    config, size = context.config, context.config.engine.max_batch
     engine = make_engine(config.engine, replace(config.sampling, temperature=config.evaluate.temperature), policy)
-    draws = [(problem, i) for problem in problems for i in range(config.evaluate.samples)]
-    pieces = [draws[start : start + config.engine.max_batch] for start in range(0, len(draws), config.engine.max_batch)]
+    draws = [[(problem, i) for problem in part for i in range(config.evaluate.samples)] for part in parts]
+    pieces = [part[start : start + size] for part in draws for start in range(0, len(part), size)]
     trajectories: list[Trajectory] = []
     progress = Progress(f"evaluate {name}", len(pieces))
     with Verifier(config.verifier, context.options.workers) as verifier:

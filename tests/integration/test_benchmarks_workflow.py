@@ -4,6 +4,7 @@ import json
 from itertools import product
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from workflow_runner import Workflow
 
@@ -22,10 +23,12 @@ def test_benchmarks_beside_the_task(finished: Workflow, tmp_path: Path) -> None:
     write_rows(tmp_path / "longer.jsonl", [(3.0, 2.0, 1.0, 0.0), (0.0, 3.0, 1.0, 2.0), (2.0, 2.0, 1.0, 3.0)])
     columns = "question_column:task,answer_column:sorted"
     overrides = " ".join(f"evaluate.benchmarks.{name}={{data:{tmp_path}/{name}.jsonl,{columns}}}" for name in ("pairs", "longer"))
-    before = finished.digests("seed-0/probe")
+    before, samples = finished.digests("seed-0/probe"), finished.results / "seed-0/evaluation/npo.parquet"
+    own_samples = pq.read_table(samples)
     jobs = finished.run(overrides=overrides)
     assert jobs == {"benchmarks", *(f"evaluate seed=0 policy={policy}" for policy in ("initial", "probe", "npo")), "report"}
     assert finished.digests("seed-0/probe") == before
+    assert pq.read_table(samples).equals(own_samples), "to the last bit of each log-prob"
 
     manifest = json.loads((finished.results / "held-out/manifest.json").read_text())
     assert manifest["problems"] == {"pairs": 16, "longer": 3}
