@@ -4,6 +4,7 @@ What is hashed when: a file's sha256 each time a delta is read, so weights that 
 all weights (a full read of memory) once after a full policy was loaded, and where a caller asks for it (`Walk.sha256`).
 """
 
+import os
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -70,10 +71,13 @@ class Walk:
 
 
 def open_policy(source: str | Path, dtype: str, device: str = "cpu") -> Policy:
-    """A checkpoint of a run, whole or not, or whatever else `load_policy` reads. Raises ArtifactError or ConfigError."""
-    if not is_checkpoint(source):
+    """A checkpoint of a run, whole or not, or whatever else `load_policy` reads. Raises ArtifactError or ConfigError.
+
+    A whole one that was copied out of its run is a model directory like any other.
+    """
+    folder = Path(os.path.expanduser(source)).absolute()
+    if not is_checkpoint(folder) or folder.parent.name != "checkpoints":
         return load_policy(source, dtype, device)
-    folder = Path(source)
     return Walk(folder.parent.parent, read_record(folder).step, device).policy
 
 

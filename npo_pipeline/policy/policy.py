@@ -196,7 +196,7 @@ def weights_sha256(policy: Policy) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(policy.model.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 
 

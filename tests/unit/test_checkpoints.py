@@ -159,6 +159,19 @@ def test_a_missing_checkpoint_in_between_is_named(run: Path, tmp_path: Path) -> 
         write_run(tmp_path / "run", policy_of(torch.bfloat16), 0.01, range(10, 14, 2))
 
 
+def test_a_whole_checkpoint_that_was_copied_out_of_its_run_is_a_policy(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(checkpoint(run, 0), tmp_path / "mine")
+    assert_equal(open_policy(tmp_path / "mine", "bfloat16"), open_policy(checkpoint(run, 0), "bfloat16").model.state_dict())
+
+
+def test_a_weight_without_dimensions_counts_too() -> None:
+    policy = tiny_policy()
+    policy.model.register_buffer("count", torch.tensor(1.0))  # as batch normalisation has
+    before = weights_sha256(policy)
+    policy.model.count += 1
+    assert weights_sha256(policy) != before
+
+
 def test_an_adapter_is_kept_whole_every_time(tmp_path: Path) -> None:
     base = tiny_policy()
     save_policy(base, tmp_path / "policy")
