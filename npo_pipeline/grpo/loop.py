@@ -12,6 +12,7 @@ from npo_pipeline.grpo.stopping import Stop, noticing
 from npo_pipeline.policy.checkpoints import CheckpointWriter
 from npo_pipeline.policy.policy import weights_sha256
 from npo_pipeline.progress import Progress
+from npo_pipeline.storage.checkpoints import whole_until
 from npo_pipeline.storage.layout import STATE
 from npo_pipeline.storage.run_files import RunFiles
 from npo_pipeline.timeline import checkpoint_steps
@@ -49,21 +50,22 @@ def train(trainer: Trainer, files: RunFiles, length: RunLength, label: str, fing
     """Run to the last step, from the last saved state of this very run (`fingerprint`) if there is one.
 
     A run that was killed and started again leaves the same files as one that was not (timings excepted). Raises Interrupted where a
-    signal asks for it, StorageError if the disk refuses, ArtifactError if files that the state rests on are gone.
+    signal asks for it, StorageError if the disk refuses.
     """
-    start = load_state(files.folder / STATE, trainer.updater.optimizer, fingerprint, files.whole_steps())
+    kept = checkpoint_steps(length.checkpoint_every, length.steps)
+    whole = min(files.whole_steps(), whole_until(files.folder, kept))
+    start = load_state(files.folder / STATE, trainer.updater.optimizer, fingerprint, whole)
     if start:
         print(f"{label}: resuming from step {start}", file=sys.stderr)
     files.start(start)
     trainer.mixer.restore(files.folder, start)
     with noticing() as stop, closing(CheckpointWriter(trainer.policy, files.folder, length.key_every)) as writer:
-        _steps(Run(trainer, files, writer, length, label, fingerprint), start, stop)
+        writer.resume(start, set(kept))
+        _steps(Run(trainer, files, writer, length, label, fingerprint), start, set(kept), stop)
 
 
-def _steps(run: Run, start: int, stop: Stop) -> None:
+def _steps(run: Run, start: int, kept: set[int], stop: Stop) -> None:
     length = run.length
-    kept = set(checkpoint_steps(length.checkpoint_every, length.steps))
-    run.writer.resume(start, kept)
     progress = Progress(run.label, length.steps, start)
     for step in progress:
         sha256 = weights_sha256(run.trainer.policy)

@@ -34,7 +34,7 @@ def save_state(folder: Path, optimizer: PolicyOptimizer, step: int, fingerprint:
 def load_state(folder: Path, optimizer: PolicyOptimizer, fingerprint: str, whole_steps: int) -> int:
     """Restore weights and optimizer of the newest usable state of this very run; returns its next step, or 0 if there is none.
 
-    A state past the `whole_steps` that the run's own files hold is not usable: the machine lost what was written before it.
+    A state past the `whole_steps` that the run's own files hold is not usable: what was written before it is lost or damaged.
     """
     for state in _states(folder):
         try:
@@ -42,7 +42,7 @@ def load_state(folder: Path, optimizer: PolicyOptimizer, fingerprint: str, whole
             if facts["fingerprint"] != fingerprint:
                 continue
             if facts["step"] > whole_steps:
-                raise ValueError(f"the run's files hold {whole_steps} steps")
+                raise ValueError(f"the run's files are whole up to step {whole_steps}")
             if (found := sha256_file(state / TENSORS)) != facts["sha256"]:
                 raise ValueError(f"sha256 {found[:12]}..., expected {facts['sha256'][:12]}...")
             tensors = load_file(state / TENSORS)

@@ -20,7 +20,6 @@ from npo_pipeline.storage.atomic import new_folder
 from npo_pipeline.storage.checkpoints import (
     DELTA,
     apply_delta,
-    check_checkpoints,
     fix,
     is_checkpoint,
     read_record,
@@ -99,12 +98,11 @@ class CheckpointWriter:
         self._pending: Future[None] | None = None
 
     def resume(self, step: int, kept: set[int]) -> None:
-        """Go on at `step`: later checkpoints go, earlier ones of the `kept` steps are checked. Raises ArtifactError."""
+        """Go on at `step`: later checkpoints go, earlier ones of the `kept` steps are there (storage.checkpoints.whole_until)."""
         for folder in (self.run / "checkpoints").glob("step-*"):
             if int(folder.name.removeprefix("step-")) >= step:
                 shutil.rmtree(folder)
         earlier = sorted(known for known in kept if known < step)
-        check_checkpoints(self.run, earlier)
         if earlier:
             self.count, self.last = len(earlier), earlier[-1]
             self._old = None if self.whole else own_weights(Walk(self.run, self.last).policy)

@@ -10,13 +10,13 @@ Nothing here needs torch before a delta is read.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from npo_pipeline.errors import ArtifactError
-from npo_pipeline.storage.layout import STATE, checkpoint
+from npo_pipeline.storage.layout import STATE, checkpoint, step_name
 from npo_pipeline.storage.manifest import NAME, sha256_file
 
 if TYPE_CHECKING:
@@ -81,13 +81,15 @@ def read_record(folder: Path) -> Record:
 
 def read_records(run: Path) -> dict[int, Record]:
     """The records of all checkpoints of a run, by step, in their order. Raises ArtifactError, also where one lies in another's place."""
-    records = {}
-    for folder in sorted((run / "checkpoints").glob("step-*")):
-        record = read_record(folder)
-        if checkpoint(run, record.step) != folder:
-            raise ArtifactError(f"{folder / RECORD}: says step {record.step}, which is another folder's. {fix(folder)}")
-        records[record.step] = record
-    return records
+    records = [_own_record(folder) for folder in sorted((run / "checkpoints").glob("step-*"))]
+    return {record.step: record for record in records}
+
+
+def _own_record(folder: Path) -> Record:
+    record = read_record(folder)
+    if folder.name != step_name(record.step):
+        raise ArtifactError(f"{folder / RECORD}: says step {record.step}, which is another folder's. {fix(folder)}")
+    return record
 
 
 def fix(folder: Path) -> str:
@@ -155,12 +157,15 @@ def apply_delta(run: Path, record: Record, weights: "Weights") -> None:
         raise ArtifactError(f"{folder / DELTA}: does not fit these weights ({error}). {fix(folder)}") from error
 
 
-def check_checkpoints(run: Path, steps: Sequence[int]) -> dict[int, Record]:
-    """Check every file of these checkpoints, as far as they are to be there; returns the records. Raises ArtifactError."""
-    records = read_records(run)
-    for step in steps:
-        if step not in records:
-            raise ArtifactError(f"{checkpoint(run, step)}: not found, though later ones are. {fix(checkpoint(run, step))}")
-        for name in records[step].files:
-            check_file(checkpoint(run, step), records[step], name)
-    return records
+def whole_until(run: Path, steps: Iterable[int]) -> int:
+    """The first of these checkpoints, in their order, that is missing or damaged: a run can be resumed there, and not later."""
+    step = 0
+    for step in sorted(steps):
+        folder = checkpoint(run, step)
+        try:
+            record = _own_record(folder)
+            for name in record.files:
+                check_file(folder, record, name)
+        except ArtifactError:
+            break
+    return step
