@@ -36,10 +36,12 @@ def load_state(folder: Path, optimizer: PolicyOptimizer, fingerprint: str, whole
 
     A state past the `whole_steps` that the run's own files hold is not usable: what was written before it is lost or damaged.
     """
-    for state in _states(folder):
+    states = _states(folder)
+    for i, state in enumerate(states):
         try:
             facts = json.loads((state / FACTS).read_text(encoding="utf-8"))
             if facts["fingerprint"] != fingerprint:
+                print(f"{state}: of another configuration, seed or input; the run starts anew, what it had is replaced", file=sys.stderr)
                 continue
             if facts["step"] > whole_steps:
                 raise ValueError(f"the run's files are whole up to step {whole_steps}")
@@ -50,6 +52,8 @@ def load_state(folder: Path, optimizer: PolicyOptimizer, fingerprint: str, whole
             print(f"{state}: not usable ({error}); taking the state before it, if there is one", file=sys.stderr)
             continue
         optimizer.load_state_tensors(tensors)
+        for newer in states[:i]:  # of steps that will be run again: they are not to be resumed from later
+            shutil.rmtree(newer)
         return int(facts["step"])
     return 0
 

@@ -1,6 +1,9 @@
 """The engines by their names in `engine.name`."""
 
+from collections.abc import Sequence
+
 from npo_pipeline.policy.policy import Policy
+from npo_pipeline.records import Problem
 from npo_pipeline.rollout.check import CheckedEngine
 from npo_pipeline.rollout.engine import Engine
 from npo_pipeline.rollout.hf import TransformersEngine
@@ -11,6 +14,15 @@ def make_engine(settings: EngineConfig, sampling: SamplingConfig, policy: Policy
     """The engine that the configuration names, under its self-check; npo_pipeline.checks has refused any other name."""
     engine = _engine(settings, sampling, policy)
     return CheckedEngine(engine, policy, sampling, settings) if settings.check_every else engine
+
+
+def check_prompts(settings: EngineConfig, sampling: SamplingConfig, policy: Policy, problems: Sequence[Problem]) -> None:
+    """Refuse now what would stop the run at the step that draws it. Raises DataError for a prompt that the engine cannot read."""
+    if settings.name == "vllm":
+        from npo_pipeline.rollout.vllm_start import readable_length, require_room
+
+        asked = {(problem.prompt_token_ids, problem.images) for problem in problems}
+        require_room(policy, sampling, readable_length(policy, settings), asked)
 
 
 def _engine(settings: EngineConfig, sampling: SamplingConfig, policy: Policy) -> Engine:

@@ -18,10 +18,9 @@ import torch
 from torch import Tensor
 from transformers.core_model_loading import revert_weight_conversion
 
-from npo_pipeline.errors import DataError
 from npo_pipeline.policy.policy import Policy, weights_hash
 from npo_pipeline.rollout.engine import Completion, Request
-from npo_pipeline.rollout.vllm_start import readable_length, start_vllm
+from npo_pipeline.rollout.vllm_start import readable_length, require_room, start_vllm
 from npo_pipeline.settings import EngineConfig, SamplingConfig
 
 SEED_BITS = 63  # vLLM's seeds are signed, and it reads -1 as no seed; torch's generator on a CPU takes the lower 32 bits of them
@@ -44,7 +43,7 @@ class VllmEngine:
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """Raises DataError for a prompt that leaves too little of engine.vllm.max_model_len for a response."""
         asked = {(request.prompt_token_ids, request.images) for request in requests}
-        self._require_room(max((len(self.policy.prompt(*prompt)) for prompt in asked), default=0))
+        require_room(self.policy, self.sampling, self.length, asked)
         self.update()
         self._forget()
         outputs = self._llm.generate(self._prompts(requests), [self._parameters(request) for request in requests], use_tqdm=False)
@@ -93,16 +92,6 @@ class VllmEngine:
             flat_logprobs=True,
             detokenize=False,
         )
-
-    def _require_room(self, prompt: int) -> None:
-        """vLLM would end a response early where the two together do not fit."""
-        needed = prompt + self.sampling.max_new_tokens
-        if needed > self.length:
-            raise DataError(
-                f"engine.vllm.max_model_len: {self.length} tokens can be read, but a prompt of {prompt} with "
-                f"sampling.max_new_tokens={self.sampling.max_new_tokens} needs {needed}. Raise it as far as the policy can read, "
-                "or lower sampling.max_new_tokens"
-            )
 
 
 def _completion(output: Any) -> Completion:

@@ -3,12 +3,14 @@
 import copy
 import os
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from npo_pipeline.errors import ConfigError
+from npo_pipeline.errors import ConfigError, DataError
 from npo_pipeline.policy.policy import Policy
-from npo_pipeline.settings import EngineConfig, VllmConfig
+from npo_pipeline.records import Image
+from npo_pipeline.settings import EngineConfig, SamplingConfig, VllmConfig
 
 # Read by vLLM when it is imported; what a user has set stays.
 ENVIRONMENT = {
@@ -80,3 +82,17 @@ def write_files(policy: Policy, folder: Path) -> None:
     if policy.vision:
         policy.tokenizer.save_pretrained(folder)
         policy.vision.save(folder)
+
+
+def require_room(
+    policy: Policy, sampling: SamplingConfig, length: int, prompts: Iterable[tuple[tuple[int, ...], tuple[Image, ...]]]
+) -> None:
+    """vLLM would end a response early where prompt and response together do not fit. Raises DataError for the longest such prompt."""
+    longest = max((len(policy.prompt(*prompt)) for prompt in prompts), default=0)
+    needed = longest + sampling.max_new_tokens
+    if needed > length:
+        raise DataError(
+            f"engine.vllm.max_model_len: {length} tokens can be read, but a prompt of {longest} with "
+            f"sampling.max_new_tokens={sampling.max_new_tokens} needs {needed}. Raise it as far as the policy can read, "
+            "or lower sampling.max_new_tokens"
+        )

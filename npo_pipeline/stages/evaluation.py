@@ -15,7 +15,7 @@ from npo_pipeline.progress import Progress
 from npo_pipeline.records import Problem, Trajectory
 from npo_pipeline.report.benchmarks import summarise_benchmarks
 from npo_pipeline.report.statistics import summarise
-from npo_pipeline.rollout.engines import make_engine
+from npo_pipeline.rollout.engines import check_prompts, make_engine
 from npo_pipeline.rollout.sample import sample
 from npo_pipeline.runtime import pick_device
 from npo_pipeline.stages.cli import Context
@@ -77,6 +77,7 @@ def draw(context: Context[EvaluateStage], name: str, policy: Policy, *parts: Seq
     the task's own results as they were.
     """
     config, size = context.config, context.config.engine.max_batch
+    check_prompts(config.engine, config.sampling, policy, [problem for part in parts for problem in part])
     engine = make_engine(config.engine, replace(config.sampling, temperature=config.evaluate.temperature), policy)
     draws = [[(problem, i) for problem in part for i in range(config.evaluate.samples)] for part in parts]
     pieces = [part[start : start + size] for part in draws for start in range(0, len(part), size)]

@@ -14,7 +14,7 @@ from npo_pipeline.grpo.update import Updater
 from npo_pipeline.policy.lora import add_lora
 from npo_pipeline.policy.policy import Policy, export_policy, load_policy
 from npo_pipeline.records import Problem
-from npo_pipeline.rollout.engines import make_engine
+from npo_pipeline.rollout.engines import check_prompts, make_engine
 from npo_pipeline.runtime import pick_device
 from npo_pipeline.stages.cli import Context
 from npo_pipeline.stages.mixers import MakeMixer
@@ -54,11 +54,13 @@ def make_trainer(context: Context[Run]) -> Iterator[Trainer]:
     policy = load_policy(layout.initial_policy, config.dtype, device)
     if config.lora:  # the seed's probe and guided runs start from the same adapter
         add_lora(policy.model, config.lora, layout.initial_policy, layout.seed)
+    problems = problems_of(layout, "train")
+    check_prompts(config.engine, config.sampling, policy, problems)
     reference = _reference(context, policy) if config.grpo.kl_coef > 0 else None
     updater = Updater(policy, config.grpo, config.sampling, reference)
     with Verifier(config.verifier, context.options.workers) as verifier:
         engine = make_engine(config.engine, config.sampling, policy)
-        yield Trainer(policy, engine, verifier, updater, problems_of(layout, "train"), config.grpo, layout.seed, OnPolicy())
+        yield Trainer(policy, engine, verifier, updater, problems, config.grpo, layout.seed, OnPolicy())
 
 
 def _reference(context: Context[Run], policy: Policy) -> PreTrainedModel:

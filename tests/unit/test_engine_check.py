@@ -8,10 +8,12 @@ import torch
 from tiny import tiny_policy
 
 from npo_pipeline.compose import load_root
-from npo_pipeline.errors import ConfigError, NumericalError
+from npo_pipeline.errors import ConfigError, DataError, NumericalError
 from npo_pipeline.policy.policy import weights_hash
+from npo_pipeline.records import Problem
 from npo_pipeline.rollout.check import CheckedEngine
 from npo_pipeline.rollout.engine import Request
+from npo_pipeline.rollout.engines import check_prompts
 from npo_pipeline.rollout.hf import TransformersEngine
 from npo_pipeline.rollout.installed import check_installed
 from npo_pipeline.settings import EngineConfig, SamplingConfig
@@ -33,6 +35,18 @@ def test_a_stale_engine_is_caught_at_its_first_call_and_every_nth(sampling: Samp
     with pytest.raises(NumericalError, match="call 0"):
         CheckedEngine(engine.engine, policy, sampling, engine.settings).generate(REQUESTS)
     engine.generate([])
+
+
+def test_a_prompt_that_vllm_cannot_read_is_refused_before_anything_is_started() -> None:
+    policy, sampling, settings = tiny_policy(), SamplingConfig(1.0, 1.0, 0, 10), load_root(overrides="engine=vllm").engine
+    assert settings.vllm
+    settings.vllm.max_model_len = 30
+    fits, long = (Problem("", "train", "", "", "", "", tuple(range(2, 2 + length))) for length in (20, 21))
+    check_prompts(settings, sampling, policy, [fits])
+    with pytest.raises(
+        DataError, match="max_model_len: 30 tokens can be read, but a prompt of 21 with sampling.max_new_tokens=10 needs 31"
+    ):
+        check_prompts(settings, sampling, policy, [fits, long])
 
 
 def test_a_difference_within_the_tolerance_passes() -> None:

@@ -4,10 +4,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
-from npo_pipeline.grpo.stopping import SIGNALS, noticing
+from npo_pipeline.grpo.stopping import GRACE, SIGNALS, noticing
 
 LONG_STEP = "import time; from npo_pipeline.grpo.stopping import noticing\nwith noticing(): print('ready', flush=True); time.sleep(60)"
 
@@ -30,6 +31,9 @@ def test_a_second_signal_stops_at_once(number: signal.Signals) -> None:
     process.stdout.readline()
     process.send_signal(number)
     assert "a second signal stops at once" in process.stderr.readline()
+    assert process.poll() is None
+    process.send_signal(number)  # at once: the same request
+    time.sleep(GRACE + 0.5)
     assert process.poll() is None
     process.send_signal(number)
     process.communicate(timeout=20)
