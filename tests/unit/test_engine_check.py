@@ -43,9 +43,7 @@ def test_a_prompt_that_vllm_cannot_read_is_refused_before_anything_is_started() 
     settings.vllm.max_model_len = 30
     fits, long = (Problem("", "train", "", "", "", "", tuple(range(2, 2 + length))) for length in (20, 21))
     check_prompts(settings, sampling, policy, [fits])
-    with pytest.raises(
-        DataError, match="max_model_len: 30 tokens can be read, but a prompt of 21 with sampling.max_new_tokens=10 needs 31"
-    ):
+    with pytest.raises(DataError, match=r"30 tokens can be read, but a prompt of 21 with .* needs 31"):
         check_prompts(settings, sampling, policy, [fits, long])
 
 
