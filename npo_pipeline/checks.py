@@ -5,6 +5,7 @@ Each check names the key, what was found and what is expected. Nothing heavy is 
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf
 from typing import Any, get_args
 
 from npo_pipeline import config as c
@@ -136,7 +137,7 @@ def check_grpo(grpo: s.GrpoConfig) -> None:
         require(getattr(grpo, key) >= 1, f"grpo.{key}", getattr(grpo, key), "at least 1")
     rows = grpo.prompts_per_step * grpo.group_size
     require(grpo.minibatches <= rows, "grpo.minibatches", grpo.minibatches, f"at most the {rows} responses of a step")
-    require(grpo.learning_rate > 0, "grpo.learning_rate", grpo.learning_rate, "more than 0")
+    require(0 < grpo.learning_rate < inf, "grpo.learning_rate", grpo.learning_rate, "more than 0, and finite")
     require(grpo.max_grad_norm > 0, "grpo.max_grad_norm", grpo.max_grad_norm, "more than 0")
     require(0 < grpo.clip_low <= 1, "grpo.clip_low", grpo.clip_low, "in (0, 1]")
     require(grpo.entropy_coef >= 0, "grpo.entropy_coef", grpo.entropy_coef, "0 or more")

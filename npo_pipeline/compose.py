@@ -34,11 +34,11 @@ CONF = PROJECT / "conf"
 VERSIONS = {
     "prepare": 3,
     "teacher": 1,
-    "probe": 3,
+    "probe": 4,
     "guide": 2,
     "plan": 1,
     "demonstrate": 2,
-    "guided": 3,
+    "guided": 4,
     "benchmarks": 1,
     "evaluate": 2,
     "report": 1,

@@ -9,6 +9,7 @@ from npo_pipeline.errors import Interrupted
 from npo_pipeline.grpo.state import load_state, save_state
 from npo_pipeline.grpo.step import StepOutcome, Trainer, run_step
 from npo_pipeline.grpo.stopping import Stop, noticing
+from npo_pipeline.grpo.trouble import Trouble
 from npo_pipeline.policy.checkpoints import CheckpointWriter
 from npo_pipeline.policy.policy import weights_sha256
 from npo_pipeline.progress import Progress
@@ -66,7 +67,7 @@ def train(trainer: Trainer, files: RunFiles, length: RunLength, label: str, fing
 
 def _steps(run: Run, start: int, kept: set[int], stop: Stop) -> None:
     length = run.length
-    progress = Progress(run.label, length.steps, start)
+    progress, trouble = Progress(run.label, length.steps, start), Trouble(run.label)
     for step in progress:
         sha256 = weights_sha256(run.trainer.policy)
         began = time.perf_counter()
@@ -76,14 +77,28 @@ def _steps(run: Run, start: int, kept: set[int], stop: Stop) -> None:
         waited = time.perf_counter() - began
         outcome = run_step(run.trainer, step, sha256)
         _write(run.files, step, outcome, waited)
-        progress.note(f"reward {outcome.metrics['reward/mean']:.3f} entropy {outcome.metrics['entropy']:.3f}")
-        done = step + 1
-        if done < length.steps and (done % length.save_every == 0 or stop.signal):
-            run.save(done)
-        if done < length.steps and stop.signal:
-            raise Interrupted(f"{run.label}: by {stop.signal} before step {done}; the same command resumes there")
+        progress.note(_said(outcome))
+        trouble.see(step, outcome.skipped)
+        if (done := step + 1) < length.steps:
+            _between(run, done, stop, bool(outcome.skipped))
     run.writer.put(length.steps, weights_sha256(run.trainer.policy))
     run.writer.wait()
+
+
+def _between(run: Run, done: int, stop: Stop, skipped: bool) -> None:
+    """Save a state where one is due, unless the step was skipped (npo_pipeline.grpo.trouble); raise Interrupted where asked to stop."""
+    if not skipped and (done % run.length.save_every == 0 or stop.signal):
+        run.save(done)
+    if stop.signal:
+        there = "from the last saved state, as this step was skipped" if skipped else "there"
+        raise Interrupted(f"{run.label}: by {stop.signal} before step {done}; the same command resumes {there}")
+
+
+def _said(outcome: StepOutcome) -> str:
+    if outcome.skipped:
+        return f"skipped, for {outcome.skipped}"
+    entropy = outcome.metrics["entropy"]
+    return f"reward {outcome.metrics['reward/mean']:.3f} entropy {'unknown' if entropy is None else format(entropy, '.3f')}"
 
 
 def _write(files: RunFiles, step: int, outcome: StepOutcome, waited: float) -> None:

@@ -8,17 +8,24 @@ from npo_pipeline.grpo.mixer import Mixed
 from npo_pipeline.grpo.update import UpdateResult
 from npo_pipeline.records import Group, Trajectory
 
+GROSS = 1.0  # nats
+LARGEST_EXPONENT = 700.0  # exp of more overflows
+
 
 def step_metrics(groups: Sequence[Group], mixed: Mixed, result: UpdateResult) -> dict[str, Any]:
-    """`groups` as sampled, `mixed` as trained on: what was injected shows in guide/* and nowhere else."""
+    """`groups` as sampled, `mixed` as trained on: what was injected shows in guide/* and nowhere else.
+
+    A number that is not finite is None: JSON has no other word for it.
+    """
     sampled = [slot.trajectory for group in groups for slot in group.slots]
-    return (
+    metrics = (
         _reward_metrics(groups)
         | _completion_metrics(sampled)
         | _guide_metrics(mixed)
         | _policy_metrics(mixed.groups, result)
         | _update_metrics(result)
     )
+    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in metrics.items()}
 
 
 def _reward_metrics(groups: Sequence[Group]) -> dict[str, Any]:
@@ -53,7 +60,10 @@ def _guide_metrics(mixed: Mixed) -> dict[str, Any]:
 
 
 def _policy_metrics(mixed: Sequence[Group], result: UpdateResult) -> dict[str, Any]:
-    """Entropy and trainer-engine gap over the tokens that the policy itself sampled; `kl` is k3's KL(engine || trainer) per token."""
+    """Entropy and trainer-engine gap over the tokens that the policy itself sampled; `kl` is k3's KL(engine || trainer) per token.
+
+    `gross` is the share of tokens on which the two differ by more than GROSS.
+    """
     slots = [slot for group in mixed for slot in group.slots]
     own = [i for i, slot in enumerate(slots) if slot.source == "on_policy"]
     tokens = sum(len(slots[i].trajectory.response_token_ids) for i in own)
@@ -66,15 +76,18 @@ def _policy_metrics(mixed: Sequence[Group], result: UpdateResult) -> dict[str, A
         "entropy": sum(result.measured.entropy[i] for i in own) / max(tokens, 1),
         "logprob_gap/mean": _mean([abs(gap) for gap in gaps]),
         "logprob_gap/max": max(map(abs, gaps), default=0.0),
-        "logprob_gap/kl": _mean([math.expm1(gap) - gap for gap in gaps]),
+        "logprob_gap/kl": _mean([math.expm1(min(gap, LARGEST_EXPONENT)) - gap for gap in gaps]),
+        "logprob_gap/gross": _mean([float(not abs(gap) <= GROSS) for gap in gaps]),
     }
 
 
 def _update_metrics(result: UpdateResult) -> dict[str, Any]:
+    """`loss` and `grad_norm` are None where every optimizer step was skipped."""
     tokens = max(result.tokens, 1)
     return {
-        "loss": _mean(result.losses),
-        "grad_norm": _mean(result.grad_norms),
+        "loss": _mean(result.losses) if result.losses else None,
+        "grad_norm": _mean(result.grad_norms) if result.losses else None,
+        "update/skipped": len(result.skipped),
         "clip_ratio/region_mean": result.clipped_tokens / tokens,
         "kl": result.kl_sum / tokens,
     }

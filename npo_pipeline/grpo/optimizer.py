@@ -3,9 +3,12 @@
 A bfloat16 weight cannot hold the change of one small step, so the optimizer updates a float32 master copy and rounds it back.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
+from npo_pipeline.errors import NumericalError
 from npo_pipeline.settings import GrpoConfig
 
 
@@ -30,17 +33,21 @@ class PolicyOptimizer:
         return self.settings.learning_rate * warm
 
     def step(self, step: int) -> float:
-        """Apply the accumulated gradients; returns their norm before clipping. A norm that is not finite changes nothing."""
+        """Apply the accumulated gradients; returns their norm before clipping. A norm that is not finite changes nothing.
+
+        Raises NumericalError where weights are not finite afterwards: they are lost then.
+        """
         for master, parameter in zip(self.masters, self.parameters, strict=True):
             if master is not parameter:
                 master.grad = None if parameter.grad is None else parameter.grad.float()
         norm = torch.nn.utils.clip_grad_norm_(self.masters, self.settings.max_grad_norm).item()
-        if norm == norm and norm != float("inf"):
+        if math.isfinite(norm):
             for group in self.adam.param_groups:
                 group["lr"] = self.learning_rate(step)
             self.adam.step()
             self._round_back()
-        self._clear()
+            self._check_weights(step, norm)
+        self.clear()
         return norm
 
     def state_tensors(self) -> dict[str, Tensor]:
@@ -65,6 +72,16 @@ class PolicyOptimizer:
             if master is not parameter:
                 parameter.copy_(master)
 
-    def _clear(self) -> None:
+    @torch.no_grad()
+    def _check_weights(self, step: int, norm: float) -> None:
+        largest = torch.nn.utils.get_total_norm(self.parameters, float("inf")).item()
+        if not math.isfinite(largest):
+            raise NumericalError(
+                f"step {step}: the update left weights that are not finite (learning rate {self.learning_rate(step):g}, gradient norm "
+                f"{norm:g}); none of it was saved, the last saved state is from before. Lower grpo.learning_rate"
+            )
+
+    def clear(self) -> None:
+        """Forget the accumulated gradients."""
         for tensor in (*self.masters, *self.parameters):
             tensor.grad = None

@@ -42,6 +42,7 @@ class StepOutcome:
     metrics: dict[str, Any]
     timings: dict[str, float]
     decisions: list[dict[str, Any]]  # of interventions.jsonl
+    skipped: str  # why the weights are as they were; "" where they were updated
 
 
 def run_step(trainer: Trainer, step: int, policy_sha256: str) -> StepOutcome:
@@ -60,7 +61,8 @@ def run_step(trainer: Trainer, step: int, policy_sha256: str) -> StepOutcome:
     seconds = time.perf_counter() - began
     timings = {"seconds": seconds, "seconds/sample": sampled - began, "seconds/update": updated - sampled}
     timings["tokens_per_second"] = metrics["completions/tokens"] / seconds
-    return StepOutcome(_rows(mixed.groups, advantages, result, step, policy_sha256), metrics, timings, decisions)
+    skipped = result.skipped[-1] if result.skipped and not result.losses else ""
+    return StepOutcome(_rows(mixed.groups, advantages, result, step, policy_sha256), metrics, timings, decisions, skipped)
 
 
 def _sample_groups(trainer: Trainer, batch: Sequence[Problem], step: int) -> list[tuple[Problem, list[Trajectory]]]:

@@ -7,13 +7,13 @@ by rounding only. Rows whose advantage is zero have no gradient (as long as ther
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from npo_pipeline.errors import NumericalError
 from npo_pipeline.grpo.loss import clipped_surrogate, engine_correction, kl_to_reference, shaped_surrogate, token_weights
 from npo_pipeline.grpo.optimizer import PolicyOptimizer
 from npo_pipeline.policy.logprobs import Sequences, TokenBatch, collate, micro_batches, response_logprobs, score
@@ -33,11 +33,12 @@ class Measured:
 
 @dataclass
 class UpdateResult:
-    """`losses` and `grad_norms` hold one number per optimizer step."""
+    """`losses` and `grad_norms` hold one number per optimizer step that was taken; `skipped` says why, of each that was not."""
 
     measured: Measured
     losses: list[float] = field(default_factory=list)
     grad_norms: list[float] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
     clipped_tokens: int = 0
     tokens: int = 0
     kl_sum: float = 0.0
@@ -64,13 +65,19 @@ class Updater:
         self.optimizer = PolicyOptimizer(policy.model, settings)
 
     def update(self, slots: Sequence[Slot], advantages: Sequence[float], seed: int, step: int) -> UpdateResult:
-        """Run epochs x minibatches optimizer steps. Raises NumericalError if a loss or gradient is not finite."""
+        """Run epochs x minibatches optimizer steps; one whose loss or gradient is not finite is skipped.
+
+        All of them are, if a log-prob of a row is not finite before the first. Raises NumericalError if an update spoils the weights.
+        """
         sequences = self.policy.rows([slot.trajectory for slot in slots])
         rows = Rows(slots, advantages, sequences, self._reference_logprobs(sequences))
         result = UpdateResult(Measured([[] for _ in slots], [0.0] * len(slots)))
         single = self.settings.epochs * self.settings.minibatches == 1
         # With a single optimizer step the training forward itself measures the policy: the ratio is 1 by construction.
         self._measure(rows, [i for i in range(len(slots)) if not (single and self._moves(advantages[i]))], result.measured)
+        if not all(map(math.isfinite, chain.from_iterable(result.measured.logprobs))):
+            result.skipped = ["log-probs that are not finite"] * (self.settings.epochs * self.settings.minibatches)
+            return result
         for minibatch in self._minibatches(len(slots), seed, step):
             active = [i for i in minibatch if self._moves(advantages[i])]
             loss = sum(self._backward(rows, batch, len(minibatch), result) for batch in self._cut(rows, active))
@@ -152,14 +159,13 @@ class Updater:
         return measured if slot.ratio == "policy" else slot.trajectory.behaviour_logprobs
 
     def _step(self, loss: float, step: int, result: UpdateResult) -> None:
-        norm = self.optimizer.step(step)
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise NumericalError(
-                f"step {step}: loss {loss}, gradient norm {norm}; the weights were left as they were. "
-                "Lower grpo.learning_rate, or resume from the last saved state to look at this batch."
-            )
-        result.losses.append(loss)
-        result.grad_norms.append(norm)
+        norm = self.optimizer.step(step) if math.isfinite(loss) else math.nan
+        if math.isfinite(norm):
+            result.losses.append(loss)
+            result.grad_norms.append(norm)
+            return
+        self.optimizer.clear()
+        result.skipped.append(f"a gradient norm of {norm}" if math.isfinite(loss) else f"a loss of {loss}")
 
 
 def _record(measured: Measured, rows: Rows, picked: Sequence[int], logprobs: Tensor, entropy: Tensor) -> None:

@@ -30,8 +30,11 @@ class Watch:
         self._reward: deque[float] = deque(maxlen=settings.patience + 1)  # moving averages of the last steps
         self._entropy: deque[float] = deque(maxlen=settings.patience + 1)
 
-    def see(self, reward: float, entropy: float) -> Trend | None:
-        """The Trend after this step; None until there are `patience` steps before it."""
+    def see(self, reward: float, entropy: float | None) -> Trend | None:
+        """The Trend after this step; None until there are `patience` steps before it.
+
+        An entropy that is not known (of a step that was skipped for numbers that are not finite) leaves the average as it was.
+        """
         self.step += 1
         self._average(self._reward, reward)
         self._average(self._entropy, entropy)
@@ -42,13 +45,16 @@ class Watch:
         warning = gain < self.settings.min_gain and drop > self.settings.entropy_drop
         return Trend(self.step, self._reward[-1], self._entropy[-1], gain, drop, warning)
 
-    def _average(self, averages: deque[float], value: float) -> None:
-        """Exponential moving average; the first value starts it."""
+    def _average(self, averages: deque[float], value: float | None) -> None:
+        """Exponential moving average; the first value starts it, 0 while there is none."""
         weight = self.settings.ema
-        averages.append(weight * value + (1.0 - weight) * averages[-1] if averages else value)
+        if value is None:
+            averages.append(averages[-1] if averages else 0.0)
+        else:
+            averages.append(weight * value + (1.0 - weight) * averages[-1] if averages else value)
 
 
-def trends(rewards: Sequence[float], entropies: Sequence[float], settings: AutoNpoConfig) -> list[Trend]:
+def trends(rewards: Sequence[float], entropies: Sequence[float | None], settings: AutoNpoConfig) -> list[Trend]:
     """One Trend per step from the first that has `patience` steps before it; each hangs on that step and earlier ones only."""
     watch = Watch(settings)
     seen = [watch.see(reward, entropy) for reward, entropy in zip(rewards, entropies, strict=True)]

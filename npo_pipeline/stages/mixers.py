@@ -47,14 +47,15 @@ def _scheduled(context: Context[GuidedStage]) -> MakeMixer:
     config, layout = context.config, context.layout
     guide = read_manifest(layout.guide)
     schedule = read_schedule(layout.schedule(config.name), config.steps, guide["guide_steps"], guide["lookback"])
-    supply, _ = load_guides(layout, {window.guide_step for window in schedule.windows})
+    supply, _ = load_guides(layout, {window.guide_step for window in schedule.windows}, config.sampling.max_new_tokens)
     return lambda trainer: ScheduledMixer(schedule, supply)
 
 
 def _online(context: Context[GuidedStage]) -> MakeMixer:
     method, variance = _method(context), context.config.variance
     assert variance is not None, "composed for this kind"
-    supply, tried = load_guides(context.layout, set(read_manifest(context.layout.guide)["guide_steps"]))
+    guide_steps = set(read_manifest(context.layout.guide)["guide_steps"])
+    supply, tried = load_guides(context.layout, guide_steps, context.config.sampling.max_new_tokens)
 
     def make(trainer: Trainer) -> Mixer:
         from npo_pipeline.stages import live
@@ -95,5 +96,7 @@ def _demonstrations(context: Context[GuidedStage]) -> MakeMixer:
     method = _method(context)
     settings = method.demonstrations
     assert settings is not None, "checked with the configuration"
-    mixer = DemonstrationMixer(settings, method.gate, load_demonstrations(context.layout, context.config.name, settings.wanted))
+    longest = context.config.sampling.max_new_tokens
+    found = load_demonstrations(context.layout, context.config.name, settings.wanted, longest)
+    mixer = DemonstrationMixer(settings, method.gate, found)
     return lambda trainer: mixer

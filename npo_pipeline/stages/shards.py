@@ -1,5 +1,6 @@
 """Trajectories of other policies, read from their shards and matched to the prompts of this experiment."""
 
+import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -13,28 +14,43 @@ from npo_pipeline.storage.layout import Layout
 from npo_pipeline.storage.manifest import read_manifest
 from npo_pipeline.storage.parquet import prompt_digest, read_problems
 
+log = logging.getLogger(__name__)
 
-def load_guides(layout: Layout, guide_steps: Collection[int]) -> tuple[Supply, Tried]:
-    """Verified trajectories of the guide checkpoints, and what each of them tried. Raises ArtifactError if they answer other prompts."""
+
+def load_guides(layout: Layout, guide_steps: Collection[int], longest: int) -> tuple[Supply, Tried]:
+    """Verified trajectories of the guide checkpoints, and what each of them tried. Raises ArtifactError if they answer other prompts.
+
+    One of more than `longest` tokens, which the run itself could not sample, is left out.
+    """
     supply: dict[tuple[int, str], GuideTrajectory] = {}
     tried: dict[int, set[str]] = {}
     problems = read_problems(layout.problems)
     for step in sorted(guide_steps):
         trajectories = read_checked(layout, layout.guide_step(step), problems)
         tried[step] = {trajectory.problem_id for trajectory in trajectories}
-        supply |= {(step, problem_id): GuideTrajectory(t, step) for problem_id, t in first_verified(trajectories).items()}
+        found = first_verified(short_enough(layout.guide_step(step), trajectories, longest))
+        supply |= {(step, problem_id): GuideTrajectory(t, step) for problem_id, t in found.items()}
     return supply, tried
 
 
-def load_demonstrations(layout: Layout, method: str, wanted: int) -> Demonstrations:
-    """The first `wanted` verified trajectories of each problem that has as many. Raises ArtifactError."""
+def load_demonstrations(layout: Layout, method: str, wanted: int, longest: int) -> Demonstrations:
+    """The first `wanted` verified trajectories, of at most `longest` tokens, of each problem that has as many. Raises ArtifactError."""
     folder = layout.demonstrations(method)
     step = read_manifest(folder)["guide_step"]
     found: dict[str, list[GuideTrajectory]] = {}
-    for trajectory in read_checked(layout, folder, read_problems(layout.problems)):
+    for trajectory in short_enough(folder, read_checked(layout, folder, read_problems(layout.problems)), longest):
         if trajectory.verified:
             found.setdefault(trajectory.problem_id, []).append(GuideTrajectory(trajectory, step))
     return {problem_id: guides[:wanted] for problem_id, guides in found.items() if len(guides) >= wanted}
+
+
+def short_enough(folder: Path, trajectories: Sequence[Trajectory], longest: int) -> list[Trajectory]:
+    """Those of at most `longest` response tokens; how many are longer is said."""
+    kept = [trajectory for trajectory in trajectories if len(trajectory.response_token_ids) <= longest]
+    if left_out := len(trajectories) - len(kept):
+        counts = f"{left_out} of {len(trajectories)} trajectories are longer than sampling.max_new_tokens={longest}"
+        log.warning("%s: %s, which the run itself could not sample: left out", folder, counts)
+    return kept
 
 
 def read_checked(layout: Layout, folder: Path, problems: Sequence[Problem]) -> list[Trajectory]:

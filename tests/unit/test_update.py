@@ -8,7 +8,6 @@ import pytest
 import torch
 from tiny import SAMPLING, grpo, random_slots, tiny_policy
 
-from npo_pipeline.errors import NumericalError
 from npo_pipeline.grpo.metrics import step_metrics
 from npo_pipeline.grpo.mixer import Mixed
 from npo_pipeline.grpo.optimizer import PolicyOptimizer
@@ -184,14 +183,6 @@ def test_zero_advantages_change_nothing():
     policy = tiny_policy()
     before = copy.deepcopy(policy.model.state_dict())
     Updater(policy, grpo(), SAMPLING).update(random_slots(policy, 8), [0.0] * 8, 0, 0)
-    assert all(torch.equal(value, before[name]) for name, value in policy.model.state_dict().items())
-
-
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_weights():
-    policy = tiny_policy()
-    before = copy.deepcopy(policy.model.state_dict())
-    with pytest.raises(NumericalError, match="step 7"):
-        Updater(policy, grpo(), SAMPLING).update(random_slots(policy, 8), [float("nan")] * 8, 0, 7)
     assert all(torch.equal(value, before[name]) for name, value in policy.model.state_dict().items())
 
 
