@@ -77,6 +77,9 @@ METHODS = list(ROOT.method)
 RUNS = [*METHODS, *later_rounds(ROOT)]  # "npo", "round-2/npo"
 KINDS = {name: method.kind for name, method in (COMPARED | ROOT.method).items()}
 PYTHON = sys.executable
+# SLURM and a terminal send a signal to every process of a job: shell and tee outlive it, so that the stage can save its state and say so.
+shell.prefix("set -euo pipefail; trap : TERM USR1; ")
+TEE = """bash -c 'trap "" INT TERM USR1; exec tee "$0"'"""
 RESULTS = f"results/{ROOT.name}"
 
 

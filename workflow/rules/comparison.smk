@@ -20,4 +20,4 @@ rule comparison:
         mem_mb=4000,
         runtime=30,
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.comparison --config {input.config:q} 2>&1 | tee -i {log:q}"
+        "{PYTHON:q} -m npo_pipeline.stages.comparison --config {input.config:q} 2>&1 | {TEE} {log:q}"

@@ -28,7 +28,7 @@ rule evaluate:
         gpu=1,
     shell:
         "{PYTHON:q} -m npo_pipeline.stages.evaluate --config {input.config:q} --seed {wildcards.seed}"
-        " --policy {wildcards.policy:q} 2>&1 | tee -i {log:q}"
+        " --policy {wildcards.policy:q} 2>&1 | {TEE} {log:q}"
 
 
 rule report:
@@ -46,4 +46,4 @@ rule report:
         mem_mb=2000,
         runtime=30,
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.report --config {input.config:q} 2>&1 | tee -i {log:q}"
+        "{PYTHON:q} -m npo_pipeline.stages.report --config {input.config:q} 2>&1 | {TEE} {log:q}"

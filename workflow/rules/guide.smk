@@ -42,7 +42,7 @@ rule guide_job:
         gpu=1,
     shell:
         "{PYTHON:q} -m npo_pipeline.stages.guide --config {input.config:q} --seed {wildcards.seed}"
-        " --job {wildcards.job} --jobs {wildcards.jobs} 2>&1 | tee -i {log:q}"
+        " --job {wildcards.job} --jobs {wildcards.jobs} 2>&1 | {TEE} {log:q}"
 
 
 rule guide:
@@ -61,4 +61,4 @@ rule guide:
         mem_mb=4000,
         runtime=120,
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.guide --config {input.config:q} --seed {wildcards.seed} --gather 2>&1 | tee -i {log:q}"
+        "{PYTHON:q} -m npo_pipeline.stages.guide --config {input.config:q} --seed {wildcards.seed} --gather 2>&1 | {TEE} {log:q}"

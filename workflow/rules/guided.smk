@@ -32,7 +32,7 @@ rule plan:
         mem_mb=2000,
         runtime=30,
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.plan --config {input.config:q} --seed {wildcards.seed} 2>&1 | tee -i {log:q}"
+        "{PYTHON:q} -m npo_pipeline.stages.plan --config {input.config:q} --seed {wildcards.seed} 2>&1 | {TEE} {log:q}"
 
 
 rule demonstrate:
@@ -52,7 +52,7 @@ rule demonstrate:
         runtime=720,
         gpu=1,
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.demonstrate --config {input.config:q} --seed {wildcards.seed} 2>&1 | tee -i {log:q}"
+        "{PYTHON:q} -m npo_pipeline.stages.demonstrate --config {input.config:q} --seed {wildcards.seed} 2>&1 | {TEE} {log:q}"
 
 
 rule guided:
@@ -72,4 +72,4 @@ rule guided:
         runtime=720,
         gpu=1,
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.guided --config {input.config:q} --seed {wildcards.seed} 2>&1 | tee -i {log:q}"
+        "{PYTHON:q} -m npo_pipeline.stages.guided --config {input.config:q} --seed {wildcards.seed} 2>&1 | {TEE} {log:q}"

@@ -20,7 +20,7 @@ rule measure:
         runtime=240,
         gpu=1,
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.measure --config {input.config:q} --seed {wildcards.seed} 2>&1 | tee -i {log:q}"
+        "{PYTHON:q} -m npo_pipeline.stages.measure --config {input.config:q} --seed {wildcards.seed} 2>&1 | {TEE} {log:q}"
 
 
 rule signal_study:

@@ -26,7 +26,7 @@ rule prepare:
         mem_mb=4000,
         runtime=120,
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.prepare --config {input.config:q} 2>&1 | tee -i {log:q}"
+        "{PYTHON:q} -m npo_pipeline.stages.prepare --config {input.config:q} 2>&1 | {TEE} {log:q}"
 
 
 # An external teacher, made when a method asks for one.
@@ -45,7 +45,7 @@ rule teacher:
         mem_mb=4000,
         runtime=120,
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.teacher --config {input.config:q} 2>&1 | tee -i {log:q}"
+        "{PYTHON:q} -m npo_pipeline.stages.teacher --config {input.config:q} 2>&1 | {TEE} {log:q}"
 
 
 # Held-out benchmarks beside the task, where there are any: only evaluations depend on them.
@@ -70,4 +70,4 @@ rule benchmarks:
         mem_mb=4000,
         runtime=120,
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.benchmarks --config {input.config:q} 2>&1 | tee -i {log:q}"
+        "{PYTHON:q} -m npo_pipeline.stages.benchmarks --config {input.config:q} 2>&1 | {TEE} {log:q}"

@@ -15,4 +15,4 @@ rule probe:
         runtime=720,
         gpu=1,
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.probe --config {input.config:q} --seed {wildcards.seed} 2>&1 | tee -i {log:q}"
+        "{PYTHON:q} -m npo_pipeline.stages.probe --config {input.config:q} --seed {wildcards.seed} 2>&1 | {TEE} {log:q}"
