@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from npo_pipeline.errors import ConfigError
-from npo_pipeline.settings import PolicyConfig, ScratchConfig, VisionConfig
+from npo_pipeline.settings import PolicyConfig, ScratchConfig, VisionConfig, VisionScratchConfig
 
 PUBLISHED = Path(__file__).with_name("published.yaml")
 TEMPORAL, POSITIONS = 2, 32 * 32  # of a Qwen3-VL built from scratch (npo_pipeline.policy.qwen3_vl)
@@ -88,6 +88,11 @@ class VisionTower:
 
 @dataclass(frozen=True)
 class Architecture:
+    """A causal LM, with `vision` one that sees. `tied`: the output head is the embedding.
+
+    Example: SmolLM2-135M, tied, with 30 blocks of width 576 and 49,152 tokens, has 134,515,008 `parameters`.
+    """
+
     name: str
     text: Text
     vision: VisionTower | None
@@ -187,7 +192,14 @@ def _vision(values: dict[str, Any]) -> VisionTower:
 
 def from_scratch(scratch: ScratchConfig, vision: VisionConfig | None = None) -> Architecture:
     """The tiny Qwen3 that npo_pipeline.policy.scratch builds, or the tiny Qwen3-VL of npo_pipeline.policy.qwen3_vl."""
-    text = Text(
+    if vision is None or vision.scratch is None:
+        return Architecture("a Qwen3 built from scratch", _scratch_text(scratch), None, tied=True)
+    tower = _scratch_tower(vision.scratch, scratch.hidden_size)
+    return Architecture("a Qwen3-VL built from scratch", _scratch_text(scratch), tower, tied=True)
+
+
+def _scratch_text(scratch: ScratchConfig) -> Text:
+    return Text(
         hidden=scratch.hidden_size,
         intermediate=scratch.intermediate_size,
         layers=scratch.layers,
@@ -200,10 +212,10 @@ def from_scratch(scratch: ScratchConfig, vision: VisionConfig | None = None) -> 
         o_bias=False,
         mlp_bias=False,
     )
-    if vision is None or vision.scratch is None:
-        return Architecture("a Qwen3 built from scratch", text, None, tied=True)
-    sizes = vision.scratch
-    tower = VisionTower(
+
+
+def _scratch_tower(sizes: VisionScratchConfig, out: int) -> VisionTower:
+    return VisionTower(
         hidden=sizes.hidden_size,
         intermediate=sizes.intermediate_size,
         layers=sizes.layers,
@@ -212,7 +224,6 @@ def from_scratch(scratch: ScratchConfig, vision: VisionConfig | None = None) -> 
         channels=3,
         positions=POSITIONS,
         merge=sizes.merge_size,
-        out=scratch.hidden_size,
+        out=out,
         deepstack=1,
     )
-    return Architecture("a Qwen3-VL built from scratch", text, tower, tied=True)

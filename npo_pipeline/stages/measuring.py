@@ -12,8 +12,8 @@ from npo_pipeline.guidance import gradient_variance as gv
 from npo_pipeline.guidance.findings import findings, sentences
 from npo_pipeline.guidance.pool import mistake_pool
 from npo_pipeline.guidance.signal import divergences, estimates
+from npo_pipeline.guidance.slot_gradients import SlotGradients
 from npo_pipeline.policy.checkpoints import Walk
-from npo_pipeline.policy.gradients import SlotGradients
 from npo_pipeline.progress import Progress
 from npo_pipeline.records import Problem, Trajectory
 from npo_pipeline.report.measured_figure import draw_measured

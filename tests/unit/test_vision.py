@@ -19,8 +19,8 @@ from vision import problems_of, tiny_vl_policy
 
 from npo_pipeline.errors import ConfigError, DataError
 from npo_pipeline.grpo.update import Updater
+from npo_pipeline.guidance.slot_gradients import SlotGradients
 from npo_pipeline.policy import qwen3_vl
-from npo_pipeline.policy.gradients import SlotGradients
 from npo_pipeline.policy.logprobs import micro_batches, score
 from npo_pipeline.policy.lora import add_lora
 from npo_pipeline.policy.policy import load_policy, load_weights, save_policy, weights_sha256
