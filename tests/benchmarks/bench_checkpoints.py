@@ -15,11 +15,13 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.distributed.checkpoint as dcp
+from harness import parser
 from safetensors.torch import save_file
 
 from npo_pipeline.compose import load_root
@@ -27,6 +29,7 @@ from npo_pipeline.grpo.optimizer import PolicyOptimizer
 from npo_pipeline.policy.checkpoints import CheckpointWriter, Walk
 from npo_pipeline.policy.gguf import load_gguf
 from npo_pipeline.policy.policy import Policy, load_policy, load_weights, own_weights, save_policy, weights_sha256
+from npo_pipeline.policy.scratch import build_scratch
 from npo_pipeline.storage.atomic import flush
 from npo_pipeline.storage.checkpoints import read_records
 from npo_pipeline.storage.deltas import ZSTD, Weights, encode
@@ -37,20 +40,28 @@ ROWS = Path(__file__).resolve().parents[2] / "data/gsm8k/train.jsonl"
 Seconds = dict[str, list[tuple[float, float]]]  # by the clock, and of the calling thread's CPU
 
 
-def options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="a folder for checkpoints (about 2 GB) and checkpoints.json")
-    parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--every", type=int, default=10, help="steps between timings")
-    parser.add_argument("--learning-rate", type=float, default=1e-6)
-    parser.add_argument("--sequences", type=int, default=2)
-    parser.add_argument("--tokens", type=int, default=48, help="of each sequence")
-    return parser.parse_args()
+def options(argv: Sequence[str] | None) -> argparse.Namespace:
+    options = parser(__doc__)
+    options.add_argument("--steps", type=int, default=50)
+    options.add_argument("--every", type=int, default=10, help="steps between timings")
+    options.add_argument("--learning-rate", type=float, default=1e-6)
+    options.add_argument("--sequences", type=int, default=2)
+    options.add_argument("--tokens", type=int, default=48, help="of each sequence")
+    found = options.parse_args(argv)
+    if found.smallest:
+        found.steps, found.every = 2, 1
+    found.out = found.out / "checkpoints"  # about 2 GB
+    return found
 
 
-def smollm2(folder: Path) -> Policy:
+def the_policy(arguments: argparse.Namespace) -> Policy:
+    """SmolLM2; or a policy of random weights where only the code is to be seen running."""
+    folder = arguments.out / "policy"
     if not folder.exists():
-        save_policy(load_gguf(load_root("smollm2_gsm8k").policy.path or "", "bfloat16"), folder)
+        settings = load_root("smollm2_gsm8k").policy
+        small = replace(settings.scratch, hidden_size=32, intermediate_size=64, layers=1, vocab_size=300)
+        made = build_scratch(["1 + 2"], small, 0) if arguments.smallest else load_gguf(settings.path or "", "bfloat16")
+        save_policy(made, folder)
     return load_policy(folder, "bfloat16")
 
 
@@ -147,12 +158,12 @@ def restore(run: Path, sha256: dict[int, str], seconds: Seconds) -> int:
     return exact
 
 
-def main() -> None:
-    arguments = options()
+def main(argv: Sequence[str] | None = None) -> None:
+    arguments = options(argv)
     torch.set_num_threads(1)
     for name in ("run", "others"):
         shutil.rmtree(arguments.out / name, ignore_errors=True)
-    policy = smollm2(arguments.out / "policy")
+    policy = the_policy(arguments)
     full = sum(tensor.nbytes for tensor in own_weights(policy).values())
     seconds, sizes, sha256 = train(policy, arguments)
     exact = restore(arguments.out / "run", sha256, seconds)
@@ -173,7 +184,7 @@ def main() -> None:
         "patch_faster_checked": [full / patch for full, patch in zip(median[LOAD_HASH], median[PATCH], strict=True)],
         "restored_exactly": f"{exact} of {len(sha256)}",
     }
-    (arguments.out / "checkpoints.json").write_text(json.dumps(result, indent=1) + "\n")
+    (arguments.out.with_suffix(".json")).write_text(json.dumps(result, indent=1) + "\n")
     print(table(result))
 
 
