@@ -41,7 +41,7 @@ VERSIONS = {
     "guided": 4,
     "benchmarks": 1,
     "evaluate": 2,
-    "report": 1,
+    "report": 2,
     "comparison": 1,
     "measure": 1,
 }

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from npo_pipeline.records import Problem
 from npo_pipeline.report.results import Evaluation, Results, policy_label
+from npo_pipeline.report.thumbnails import Thumbnail, Thumbnails
 
 LONGEST = 4000  # characters of a prompt or response that are shown
 
@@ -22,16 +24,19 @@ class Sample:
     answer: str
     verified: bool
     cut_off: bool  # the response hit the length limit
+    images: tuple[Thumbnail, ...]  # of those that the prompt shows
+    more_images: int  # that are not shown
 
 
 def choose_samples(results: Results, count: int) -> dict[str, list[Sample]]:
     """Up to `count` responses per policy of the first seed, by the policy's label."""
-    first = results.seeds[0]
-    return {policy_label(policy): _policy_samples(results, first.evaluations[policy], count) for policy in results.policies}
+    first, thumbnails = results.seeds[0], Thumbnails()
+    return {policy_label(policy): _policy_samples(results, first.evaluations[policy], count, thumbnails) for policy in results.policies}
 
 
-def _policy_samples(results: Results, evaluation: Evaluation, count: int) -> list[Sample]:
-    return [_sample(results, row) for row in mixed(evaluation.trajectories, count) if row["problem_id"] in results.problems]
+def _policy_samples(results: Results, evaluation: Evaluation, count: int, thumbnails: Thumbnails) -> list[Sample]:
+    chosen = mixed(evaluation.trajectories, count)
+    return [_sample(results.problems[row["problem_id"]], row, thumbnails) for row in chosen if row["problem_id"] in results.problems]
 
 
 def mixed(rows: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:
@@ -53,8 +58,8 @@ def _shuffle(problem_id: str) -> str:
     return hashlib.sha256(problem_id.encode()).hexdigest()
 
 
-def _sample(results: Results, row: Mapping[str, Any]) -> Sample:
-    problem = results.problems[row["problem_id"]]
+def _sample(problem: Problem, row: Mapping[str, Any], thumbnails: Thumbnails) -> Sample:
+    images = thumbnails.of(problem.images)
     return Sample(
         problem_id=problem.problem_id,
         difficulty=problem.difficulty,
@@ -63,6 +68,8 @@ def _sample(results: Results, row: Mapping[str, Any]) -> Sample:
         answer=visible(problem.answer),
         verified=row["verified"],
         cut_off=row["finish_reason"] == "length",
+        images=images,
+        more_images=len(problem.images) - len(images),
     )
 
 
