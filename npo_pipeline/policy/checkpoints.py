@@ -69,14 +69,14 @@ class Walk:
         self.step = step
 
 
-def open_policy(source: str | Path, dtype: str, device: str = "cpu") -> Policy:
-    """A checkpoint of a run, whole or not, or whatever else `load_policy` reads. Raises ArtifactError or ConfigError.
+def open_policy(source: str | Path, dtype: str, device: str = "cpu", key: str | None = None) -> Policy:
+    """A checkpoint of a run, whole or not, or whatever else `load_policy` reads, with its `key`. Raises ArtifactError or ConfigError.
 
     A whole one that was copied out of its run is a model directory like any other.
     """
     folder = Path(os.path.expanduser(source)).absolute()
     if not is_checkpoint(folder) or folder.parent.name != "checkpoints":
-        return load_policy(source, dtype, device)
+        return load_policy(source, dtype, device, key=key)
     return Walk(folder.parent.parent, read_record(folder).step, device).policy
 
 

@@ -39,6 +39,7 @@ from npo_pipeline.policy.qwen3_vl import Qwen3Vision
 from npo_pipeline.policy.vision import Vision, forbidden_ids
 from npo_pipeline.records import Image, Trajectory
 from npo_pipeline.storage.atomic import new_folder
+from npo_pipeline.storage.checkpoints import fix, is_checkpoint
 
 WEIGHTS = "model.safetensors"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -114,39 +115,42 @@ def as_policy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, vision
     return Policy(model, tokenizer, tuple(stop_ids), pad_id, vision)
 
 
-def load_policy(source: str | Path, dtype: str, device: str = "cpu", revision: str | None = None) -> Policy:
+def load_policy(source: str | Path, dtype: str, device: str = "cpu", revision: str | None = None, key: str | None = None) -> Policy:
     """Load a model directory or hub name, or an adapter's directory with its base.
 
-    Raises ConfigError if it is no language model with safetensors weights, ArtifactError for an adapter that does not fit.
+    Raises ConfigError if it is no language model with safetensors weights and the setting `key` named it, ArtifactError if a stage wrote
+    it (no `key`), and for an adapter that does not fit.
     """
     source = os.path.expanduser(source)
     if is_adapter(source):
-        policy = load_policy(base_of(Path(source)), dtype, device)
+        policy = load_policy(base_of(Path(source)), dtype, device, key=key)
         load_adapter(policy.model, Path(source))
         return policy
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-        config = AutoConfig.from_pretrained(source, revision=revision)
-        family = FAMILIES.get(config.model_type)
-        vision = family.load(source, revision, config, tokenizer) if family else None
-        model_class = AutoModelForImageTextToText if family else AutoModelForCausalLM
-        model, report = model_class.from_pretrained(
-            source, revision=revision, dtype=DTYPES[dtype], use_safetensors=True, output_loading_info=True
-        )
+        model, tokenizer, vision = _load_parts(source, dtype, revision)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ConfigError(
-            f"policy.path={source}: could not be loaded as a causal LM with safetensors weights and a tokenizer: {reason}"
-        ) from error
-    if missing := sorted(report["missing_keys"]):
-        raise ConfigError(
-            f"policy.path={source}: its weights lack {missing[0]}, expected all that its config.json asks for; export the model again"
-        )
-    if len(tokenizer) < 2:
-        raise ConfigError(
-            f"policy.path={source}: its tokenizer has no vocabulary, expected tokenizer.json beside the weights; save it there"
-        )
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        unfit = f"{source}: could not be loaded as a causal LM with safetensors weights and a tokenizer: {reason}"
+        if key is not None:
+            raise ConfigError(f"{key}={unfit}") from error
+        raise ArtifactError(f"{unfit}. {fix(Path(source)) if is_checkpoint(source) else 'Run the stage that wrote it again.'}") from error
     return as_policy(model.to(device), tokenizer, vision)
+
+
+def _load_parts(source: str, dtype: str, revision: str | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Vision | None]:
+    """Raises ValueError for what transformers lets pass: weights that are not all there, and a tokenizer that knows no token."""
+    where = {"revision": revision, "trust_remote_code": False}
+    tokenizer = AutoTokenizer.from_pretrained(source, **where)
+    config = AutoConfig.from_pretrained(source, **where)
+    family = FAMILIES.get(config.model_type)
+    vision = family.load(source, revision, config, tokenizer) if family else None
+    model_class = AutoModelForImageTextToText if family else AutoModelForCausalLM
+    model, report = model_class.from_pretrained(source, **where, dtype=DTYPES[dtype], use_safetensors=True, output_loading_info=True)
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(f"its weights lack {missing[0]}, expected all that its config.json asks for; export the model again")
+    if len(tokenizer) < 2:
+        raise ValueError("its tokenizer has no vocabulary, expected tokenizer.json beside the weights; save it there")
+    return model, tokenizer, vision
 
 
 def save_policy(policy: Policy, folder: Path) -> None:

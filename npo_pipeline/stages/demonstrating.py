@@ -4,7 +4,8 @@ import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import NamedTuple
 
 from npo_pipeline.config import DemonstrateStage
 from npo_pipeline.errors import DataError
@@ -39,39 +40,53 @@ def problems_of_run(context: Context[DemonstrateStage]) -> list[Problem]:
 
 def from_policy(context: Context[DemonstrateStage]) -> None:
     """Sample each problem until `wanted` tries are verified, at most `samples` times."""
-    config, layout, device = context.config, context.layout, pick_device(context.options.device)
-    student = load_policy(layout.initial_policy, config.dtype)
-    folder, step = _source(context)
-    policy = open_policy(folder, config.dtype, device)
+    config, device = context.config, pick_device(context.options.device)
+    student = load_policy(context.layout.initial_policy, config.dtype)
+    source = _source(context)
+    policy = open_policy(source.folder, config.dtype, device, source.key)
     problems = problems_of_run(context)
     # A teacher with a tokenizer of its own has prompts of its own, and its answers are then put into the student's tokens.
     same_tokens = policy.tokenizer.get_vocab() == student.tokenizer.get_vocab()
-    asked = {problem.problem_id: problem if same_tokens else _asked(problem, context, policy) for problem in problems}
-    found: list[Trajectory] = []
+    asked = problems if same_tokens else [_asked(problem, context, policy) for problem in problems]
+    found = _sampled(context, policy, asked)
+    if not same_tokens:
+        by_id = {problem.problem_id: problem for problem in problems}
+        found = [_tokenised(t, by_id[t.problem_id], student) for t in found]
+    _write(context, found, source.step, weights_sha256(policy))
+
+
+def _sampled(context: Context[DemonstrateStage], policy: Policy, problems: Sequence[Problem]) -> list[Trajectory]:
+    """All tries, in the order of the problems."""
+    config, found = context.config, list[Trajectory]()
     with Verifier(config.verifier, context.options.workers) as verifier:
         engine = make_engine(config.engine, config.sampling, policy)
 
         def sample_draws(draws: Sequence[Draw]) -> list[Trajectory]:
-            mine = [(asked[problem.problem_id], i) for problem, i in draws]
-            return sample(engine, policy, verifier, mine, "demonstrate", layout.seed, config.steps)
+            return sample(engine, policy, verifier, draws, "demonstrate", context.layout.seed, config.steps)
 
         progress = Progress(f"demonstrate {config.name}", -(-len(problems) // BLOCK))
         for i in progress:
             found += sample_until_verified(problems[i * BLOCK : (i + 1) * BLOCK], config.samples, sample_draws, config.wanted)
             progress.note(f"{len({t.problem_id for t in found if t.verified})} of {min(len(problems), (i + 1) * BLOCK)} problems solved")
-    if not same_tokens:
-        by_id = {problem.problem_id: problem for problem in problems}
-        found = [_tokenised(t, by_id[t.problem_id], student) for t in found]
-    _write(context, found, step, weights_sha256(policy))
+    return found
 
 
-def _source(context: Context[DemonstrateStage]) -> tuple[Any, int | None]:
-    """Where the policy lies, and the probe step that it stands for."""
-    layout = context.layout
-    if context.config.policy == "probe":
+class Source(NamedTuple):
+    """Where the policy lies, the probe step that it stands for, and the setting that names it, if a person did."""
+
+    folder: str | Path
+    step: int | None
+    key: str | None
+
+
+def _source(context: Context[DemonstrateStage]) -> Source:
+    layout, policy = context.layout, context.config.policy
+    if policy == "probe":
         step = read_manifest(layout.probe)["steps"]
-        return checkpoint(layout.probe, step), step
-    return (layout.teacher_policy if context.config.policy == "teacher" else context.config.policy), None
+        return Source(checkpoint(layout.probe, step), step, None)
+    if policy == "teacher":
+        return Source(layout.teacher_policy, None, None)
+    return Source(policy, None, f"method.{context.config.name}.demonstrations.policy")
 
 
 def _asked(problem: Problem, context: Context[DemonstrateStage], policy: Policy) -> Problem:

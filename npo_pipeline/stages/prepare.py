@@ -62,7 +62,7 @@ def initial_policy(context: Context[PrepareStage], texts: list[RawProblem]) -> "
         return policy
     if settings.source == "gguf":
         return load_gguf(settings.path or "", settings.dtype)
-    policy = load_policy(settings.path or "", settings.dtype, device, policy_commit(context) or settings.revision)
+    policy = load_policy(settings.path or "", settings.dtype, device, policy_commit(context) or settings.revision, "policy.path")
     if policy.vision and settings.vision:
         policy.vision.limit(settings.vision.min_pixels, settings.vision.max_pixels)
     return policy

@@ -15,7 +15,7 @@ from tiny import tiny_policy
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from npo_pipeline.errors import ArtifactError, StorageError
+from npo_pipeline.errors import ArtifactError, ConfigError, StorageError
 from npo_pipeline.policy import checkpoints
 from npo_pipeline.policy.checkpoints import CheckpointWriter, Walk, open_policy
 from npo_pipeline.policy.lora import add_lora
@@ -136,6 +136,7 @@ DAMAGES: list[tuple[str, Callable[[Path], object], str]] = [
     (f"step-000002/{RECORD}", schema, "schema 9, this code reads schema 1"),
     (f"step-000002/{RECORD}", another_record, "says step 4, which is another folder's"),
     ("step-000000/model.safetensors", flip, "its weights have sha256"),
+    ("step-000000/config.json", truncate, "could not be loaded as a causal LM .* Delete .*/run/manifest.json and run snakemake again"),
     ("step-000000", lambda path: shutil.copytree(path.parent / "step-000006", path, dirs_exist_ok=True), "says step 6"),
 ]
 
@@ -161,6 +162,15 @@ def test_a_missing_checkpoint_in_between_is_named(run: Path, tmp_path: Path) -> 
 def test_a_whole_checkpoint_that_was_copied_out_of_its_run_is_a_policy(run: Path, tmp_path: Path) -> None:
     shutil.copytree(checkpoint(run, 0), tmp_path / "mine")
     assert_equal(open_policy(tmp_path / "mine", "bfloat16"), open_policy(checkpoint(run, 0), "bfloat16").model.state_dict())
+
+
+def test_a_policy_that_a_setting_names_is_blamed_on_that_setting(tmp_path: Path) -> None:
+    save_policy(tiny_policy(), tmp_path / "policy")
+    (tmp_path / "policy/tokenizer.json").unlink()
+    with pytest.raises(ConfigError, match=f"^policy.path={tmp_path}/policy: could not be loaded as a causal LM"):
+        load_policy(tmp_path / "policy", "float32", key="policy.path")
+    with pytest.raises(ArtifactError, match=f"^{tmp_path}/policy: could not be loaded .*Run the stage that wrote it again"):
+        load_policy(tmp_path / "policy", "float32")
 
 
 def test_a_weight_without_dimensions_counts_too() -> None:
