@@ -26,7 +26,6 @@ def start_vllm(policy: Policy, settings: EngineConfig, length: int, folder: Path
 
     Raises ConfigError for another than the first GPU.
     """
-    assert settings.vllm is not None, "checked with the configuration"
     if policy.device.index:
         raise ConfigError(
             f"--device {policy.device}: vLLM takes the first GPU it sees; use --device cuda with CUDA_VISIBLE_DEVICES={policy.device.index}"
@@ -34,30 +33,37 @@ def start_vllm(policy: Policy, settings: EngineConfig, length: int, folder: Path
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # in this process: tensors are handed over as they are
+    write_files(policy, folder)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from vllm import LLM
 
-        from npo_pipeline.rollout import vllm_loader
+        return LLM(model=str(folder), **arguments(policy, settings, length))
 
-        write_files(policy, folder)
-        return LLM(
-            model=str(folder),
-            runner="generate",
-            generation_config="vllm",  # no sampling defaults of the model's own
-            load_format=vllm_loader.LOAD_FORMAT,
-            worker_extension_cls=f"{vllm_loader.__name__}.{vllm_loader.Worker.__name__}",
-            dtype=str(policy.model.dtype).removeprefix("torch."),
-            max_model_len=length,
-            max_num_seqs=settings.max_batch,
-            enable_prefix_caching=True,
-            logprobs_mode="processed_logprobs",  # of the distribution that is sampled, not of the raw one
-            tensor_parallel_size=settings.vllm.tensor_parallel_size,
-            enforce_eager=settings.vllm.enforce_eager,
-            disable_log_stats=True,
-            **device_arguments(policy, settings.vllm, max(length, settings.max_batch)),
-            **({"limit_mm_per_prompt": {"video": 0}} if policy.vision else {"skip_tokenizer_init": True}),
-        )
+
+def arguments(policy: Policy, settings: EngineConfig, length: int) -> dict[str, Any]:
+    """What vLLM is started with; `length` bounds prompt and response together, in tokens."""
+    from npo_pipeline.rollout import vllm_loader
+
+    vllm = settings.vllm
+    assert vllm is not None, "checked with the configuration"
+    return {
+        "runner": "generate",
+        "trust_remote_code": False,
+        "generation_config": "vllm",  # no sampling defaults of the model's own
+        "load_format": vllm_loader.LOAD_FORMAT,
+        "worker_extension_cls": f"{vllm_loader.__name__}.{vllm_loader.Worker.__name__}",
+        "dtype": str(policy.model.dtype).removeprefix("torch."),
+        "max_model_len": length,
+        "max_num_seqs": settings.max_batch,
+        "enable_prefix_caching": True,
+        "logprobs_mode": "processed_logprobs",  # of the distribution that is sampled, not of the raw one
+        "tensor_parallel_size": vllm.tensor_parallel_size,
+        "enforce_eager": vllm.enforce_eager,
+        "disable_log_stats": True,
+        **device_arguments(policy, vllm, max(length, settings.max_batch)),
+        **({"limit_mm_per_prompt": {"video": 0}} if policy.vision else {"skip_tokenizer_init": True}),
+    }
 
 
 def device_arguments(policy: Policy, settings: VllmConfig, batch: int) -> dict[str, Any]:
