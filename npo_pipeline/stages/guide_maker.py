@@ -20,7 +20,6 @@ from npo_pipeline.rollout.sample import sample
 from npo_pipeline.runtime import pick_device
 from npo_pipeline.stages.cli import Context
 from npo_pipeline.storage.guides import first_verified, read_outcomes, write_scores, write_shards
-from npo_pipeline.storage.layout import step_name
 from npo_pipeline.storage.lock import only_writer
 from npo_pipeline.storage.manifest import NAME, read_manifest, sha256_file, verify, write_manifest
 from npo_pipeline.storage.parquet import read_problems, trajectory_row
@@ -44,10 +43,16 @@ class Maker:
 
 
 def make_guides(context: Context[GuideStage], guide_steps: Sequence[int]) -> None:
-    """Make the guide checkpoints that are not finished yet."""
+    """Make the guide checkpoints that are not finished yet, and say of the others how to have them made again."""
     todo = [step for step in guide_steps if not finished(context, step)]
-    if not todo:
-        return
+    if kept := [step for step in guide_steps if step not in todo]:
+        again = f"delete {context.layout.guide}/step-* to sample them anew"
+        print(f"guide: checkpoints {', '.join(map(str, kept))} are whole and were kept; {again}", file=sys.stderr)
+    if todo:
+        _make(context, todo)
+
+
+def _make(context: Context[GuideStage], todo: Sequence[int]) -> None:
     config, layout = context.config, context.layout
     steps = read_manifest(layout.probe)["steps"]
     walk = Walk(layout.probe, todo[0], pick_device(context.options.device))
@@ -56,7 +61,7 @@ def make_guides(context: Context[GuideStage], guide_steps: Sequence[int]) -> Non
         maker = Maker(context, walk, make_engine(config.engine, config.sampling, walk.policy), verifier, problems, steps)
         progress = Progress("guide", len(todo))
         for i in progress:
-            with only_writer(layout.guide, f".{step_name(todo[i])}.lock"):
+            with only_writer(layout.guide_parts(todo[i])):  # goes with the parts: nothing of it is left in a finished guide
                 covered, tried = make_guide(maker, todo[i])
             progress.note(f"checkpoint {todo[i]}: {covered} of {tried} prompts covered")
 
@@ -76,35 +81,40 @@ def probe_sha256(context: Context[GuideStage]) -> str:
 
 def make_guide(maker: Maker, guide_step: int) -> tuple[int, int]:
     """Sample, re-score, write; returns how many prompts were covered, and of how many."""
-    context, config = maker.context, maker.context.config
-    folder = context.layout.guide_step(guide_step)
-    shutil.rmtree(folder, ignore_errors=True)  # what an interrupted job or another configuration left
-    outcomes = read_outcomes(context.layout.probe, max(0, guide_step - config.lookback), guide_step)
+    config, layout = maker.context.config, maker.context.layout
+    shutil.rmtree(layout.guide_step(guide_step), ignore_errors=True)  # what an interrupted job or another configuration left
+    outcomes = read_outcomes(layout.probe, max(0, guide_step - config.lookback), guide_step)
     pool = [maker.problems[i] for i in mistake_pool(outcomes, 0, guide_step, config.gate)]
     maker.walk.to(guide_step)
     digest = maker.walk.sha256()
-    identity = f"{context.config_sha256} {probe_sha256(context)} {digest} {context.layout.seed} {guide_step}"
-    parts = Parts(context.layout.guide_parts(guide_step), identity, context.config_sha256, context.layout.prepare)
+    parts = parts_of(maker.context, guide_step, digest)
     trajectories = sample_until_verified(pool, config.samples, lambda draws: sample_batches(maker, guide_step, parts, draws))
     if parts.found:
         print(f"guide: checkpoint {guide_step}: {parts.found} of {len(trajectories)} trajectories were on disk already", file=sys.stderr)
     rows = [trajectory_row(t, guide_step, maker.problems[t.problem_id].prompt, digest) for t in trajectories]
     verified = first_verified(trajectories)
-    scores = list(rescore(maker, guide_step, outcomes, verified))
-    facts = {
-        "guide_step": guide_step,
-        "temperature": config.sampling.temperature,
-        "top_p": config.sampling.top_p,
-        "top_k": config.sampling.top_k,
-    }
-    files = write_shards(folder, rows, config.shard_rows, context.config_sha256, facts)
-    files.append(write_scores(folder, scores, context.config_sha256))
     counts = {"n_pool": len(pool), "n_covered": len(verified), "n_samples": len(trajectories)}
-    write_manifest(
-        folder, "guide", context.config_sha256, files, {"guide_step": guide_step, "probe_sha256": probe_sha256(context), **counts}
-    )
+    write_guide(maker.context, guide_step, rows, list(rescore(maker, guide_step, outcomes, verified)), counts)
     parts.remove()
     return len(verified), len(pool)
+
+
+def parts_of(context: Context[GuideStage], guide_step: int, policy_sha256: str) -> Parts:
+    """What an interrupted job of this very configuration, probe and policy has sampled already."""
+    identity = f"{context.config_sha256} {probe_sha256(context)} {policy_sha256} {context.layout.seed} {guide_step}"
+    return Parts(context.layout.guide_parts(guide_step), identity, context.config_sha256, context.layout.prepare)
+
+
+def write_guide(
+    context: Context[GuideStage], guide_step: int, rows: list[dict[str, Any]], scores: list[dict[str, Any]], counts: dict[str, int]
+) -> None:
+    """The shards of a guide checkpoint, its scores, and last its manifest."""
+    folder, sampling = context.layout.guide_step(guide_step), context.config.sampling
+    facts = {"guide_step": guide_step, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k}
+    files = write_shards(folder, rows, context.config.shard_rows, context.config_sha256, facts)
+    files.append(write_scores(folder, scores, context.config_sha256))
+    made_of = {"guide_step": guide_step, "probe_sha256": probe_sha256(context), **counts}
+    write_manifest(folder, "guide", context.config_sha256, files, made_of)
 
 
 def sample_batches(maker: Maker, guide_step: int, parts: Parts, draws: Sequence[Draw]) -> list[Trajectory]:

@@ -123,6 +123,9 @@ def test_guide_generation_resumes_in_the_middle_of_a_checkpoint(finished: Workfl
     said = ends_as_before(finished, "guide", command, before)
     assert re.search(r"guide: checkpoint \d+: \d+ of \d+ trajectories were on disk already", said)
     assert not (folder / "parts").exists()
+    assert not list(folder.rglob("*.lock"))
+    again = run(command).stdout
+    assert "guide: checkpoints 2, 4 are whole and were kept; delete " in again
 
 
 def test_two_runs_on_one_folder_and_the_second_says_so(finished: Workflow) -> None:
