@@ -1,6 +1,6 @@
 """measure: Q, V and S of a finished probe, measured; beside V the cheap estimates of it; figure, and answers to the paper's claims.
 
-Outside the main job: `snakemake --cores 2 signal_study`, or this command. npo_pipeline.guidance.gradient_variance says what V is here.
+Outside the main job: `snakemake --cores 2 signal_study`, or this command. npo_pipeline.measurement.gradient_variance says what V is here.
 """
 
 from npo_pipeline.config import MeasureStage

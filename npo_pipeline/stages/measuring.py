@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from npo_pipeline.config import MeasureStage
-from npo_pipeline.guidance import gradient_variance as gv
-from npo_pipeline.guidance.findings import findings, sentences
 from npo_pipeline.guidance.pool import mistake_pool
 from npo_pipeline.guidance.signal import divergences, estimates
-from npo_pipeline.guidance.slot_gradients import SlotGradients
+from npo_pipeline.measurement import gradient_variance as gv
+from npo_pipeline.measurement.findings import findings
+from npo_pipeline.measurement.sentences import sentences
+from npo_pipeline.measurement.slot_gradients import SlotGradients
 from npo_pipeline.policy.checkpoints import Walk
 from npo_pipeline.progress import Progress
 from npo_pipeline.records import Problem, Trajectory

@@ -8,8 +8,8 @@ import tiny
 import torch
 
 from npo_pipeline.grpo.loss import clipped_surrogate, token_weights
-from npo_pipeline.guidance.gradient_variance import Moments, advantages_with, growth, mixed, moments, noise, variance, wilson
-from npo_pipeline.guidance.slot_gradients import Sketch, SlotGradients
+from npo_pipeline.measurement.gradient_variance import Moments, advantages_with, growth, mixed, moments, noise, variance, wilson
+from npo_pipeline.measurement.slot_gradients import Sketch, SlotGradients
 from npo_pipeline.policy.logprobs import collate, response_logprobs
 
 

@@ -19,7 +19,7 @@ from vision import problems_of, tiny_vl_policy
 
 from npo_pipeline.errors import ConfigError, DataError
 from npo_pipeline.grpo.update import Updater
-from npo_pipeline.guidance.slot_gradients import SlotGradients
+from npo_pipeline.measurement.slot_gradients import SlotGradients
 from npo_pipeline.policy import qwen3_vl
 from npo_pipeline.policy.logprobs import micro_batches, score
 from npo_pipeline.policy.lora import add_lora
