@@ -240,7 +240,7 @@ def _one_line(message: str, known: DictConfig, conf: Path) -> str:
     wrong = misspelt[1] or misspelt[2]
     keys = list(_dotted(OmegaConf.to_container(known)))
     near = difflib.get_close_matches(wrong, [key for key in keys if key != wrong], n=1, cutoff=0.5)
-    return f"{wrong}: no such key" + (f"; did you mean {near[0]}?" if near else "; conf/ and npo_pipeline/settings.py list them")
+    return f"{wrong}: no such key" + (f"; did you mean {near[0]}?" if near else "; conf/ and npo_pipeline/settings/ list them")
 
 
 def _no_such_file(group: str, name: str, conf: Path) -> str:
