@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from npo_pipeline import settings as s
-from npo_pipeline.require import one_of, require
+from npo_pipeline.checks.require import one_of, require
 from npo_pipeline.storage.checkpoints import is_checkpoint
 
 TOKENIZER_FILES = ("tokenizer.json", "*.model", "vocab.json", "vocab.txt", "*.tiktoken", "tekken.json")

@@ -1,0 +1,54 @@
+"""Value checks of a method: what its kind cannot do without."""
+
+from typing import get_args
+
+from npo_pipeline import settings as s
+from npo_pipeline.checks.require import one_of, require
+from npo_pipeline.records import Ratio
+
+RESERVED = {"probe", "guide", "evaluation", "measure", "initial"}  # folders of the pipeline beside those of methods
+
+
+EXPECTED = {
+    "windows": "at least one window {from_step, to_step, guide_step}",
+    "autonpo": "the settings of the trigger, as in conf/method/autonpo.yaml",
+}
+
+
+# What each kind of method cannot do without.
+PARTS_OF_KIND = {
+    "manual": ("windows",),
+    "autonpo": ("autonpo",),
+    "rolling": ("rolling",),
+    "online": ("autonpo", "online"),
+    "resample": ("resample",),
+    "replay": ("replay",),
+    "demonstrations": ("demonstrations",),
+}
+
+
+def check_method(name: str, method: s.MethodConfig) -> None:
+    key = f"method.{name}"
+    require(name not in RESERVED and "/" not in name, key, name, "a name that is not a folder of the pipeline's own")
+    one_of(f"{key}.kind", method.kind, s.KINDS)
+    require(0 <= method.gate < 1, f"{key}.gate", method.gate, "in [0, 1)")
+    require(method.length > 0, f"{key}.length", method.length, "more than 0, a multiple of probe.steps")
+    for part in PARTS_OF_KIND.get(method.kind, ()):
+        require(
+            bool(getattr(method, part)),
+            f"{key}.{part}",
+            getattr(method, part),
+            f"{EXPECTED.get(part, 'its settings')} (kind {method.kind})",
+        )
+    if method.demonstrations:
+        check_demonstrations(f"{key}.demonstrations", method.demonstrations)
+
+
+def check_demonstrations(key: str, settings: s.DemonstrationsConfig) -> None:
+    one_of(f"{key}.place", settings.place, ("replace", "append"))
+    one_of(f"{key}.ratio", settings.ratio, get_args(Ratio))
+    own = settings.policy in ("probe", "teacher")  # others have log-probs of other tokens, or none
+    require(own or "recorded" not in settings.ratio, f"{key}.ratio", settings.ratio, "policy or shaped, since its log-probs are not known")
+    require(1 <= settings.wanted <= settings.samples, f"{key}.wanted", settings.wanted, f"from 1 to {key}.samples={settings.samples}")
+    require(settings.temperature > 0, f"{key}.temperature", settings.temperature, "more than 0")
+    require(0 < settings.top_p <= 1, f"{key}.top_p", settings.top_p, "in (0, 1]")

@@ -1,0 +1,42 @@
+"""Value checks of GRPO's settings, the experiment's and those that a method changes."""
+
+from dataclasses import replace
+from math import inf
+from typing import Any
+
+from npo_pipeline import settings as s
+from npo_pipeline.checks.require import one_of, require
+
+
+def check_grpo(grpo: s.GrpoConfig) -> None:
+    require(
+        grpo.group_size >= 2, "grpo.group_size", grpo.group_size, "at least 2: the advantage of a response is measured against its group"
+    )
+    for key in ("prompts_per_step", "epochs", "minibatches", "micro_batch_tokens"):
+        require(getattr(grpo, key) >= 1, f"grpo.{key}", getattr(grpo, key), "at least 1")
+    rows = grpo.prompts_per_step * grpo.group_size
+    require(grpo.minibatches <= rows, "grpo.minibatches", grpo.minibatches, f"at most the {rows} responses of a step")
+    require(0 < grpo.learning_rate < inf, "grpo.learning_rate", grpo.learning_rate, "more than 0, and finite")
+    require(grpo.max_grad_norm > 0, "grpo.max_grad_norm", grpo.max_grad_norm, "more than 0")
+    require(0 < grpo.clip_low <= 1, "grpo.clip_low", grpo.clip_low, "in (0, 1]")
+    require(grpo.entropy_coef >= 0, "grpo.entropy_coef", grpo.entropy_coef, "0 or more")
+    require(grpo.clip_high > 0, "grpo.clip_high", grpo.clip_high, "more than 0")
+    require(grpo.kl_coef >= 0, "grpo.kl_coef", grpo.kl_coef, "0 or more")
+    require(len(grpo.adam_betas) == 2, "grpo.adam_betas", grpo.adam_betas, "two numbers")
+    cap = grpo.engine_correction_cap
+    require(cap is None or cap > 0, "grpo.engine_correction_cap", cap, "more than 0 (2 is usual), or null")
+    one_of("grpo.advantage", grpo.advantage, ("std", "mean"))
+    one_of("grpo.aggregation", grpo.aggregation, ("response", "constant"))
+
+
+def merge_grpo(grpo: s.GrpoConfig, changes: dict[str, Any], key: str = "grpo") -> s.GrpoConfig:
+    """`grpo` with a method's own settings. Raises ConfigError naming a key that does not exist."""
+    known = vars(grpo)
+    for name in changes:
+        require(name in known, f"{key}.{name}", changes[name], "a key of grpo: " + ", ".join(known))
+    return replace(grpo, **changes)
+
+
+def check_probe(probe: s.ProbeConfig) -> None:
+    for key in ("steps", "checkpoint_every", "key_every"):
+        require(getattr(probe, key) >= 1, f"probe.{key}", getattr(probe, key), "at least 1")
