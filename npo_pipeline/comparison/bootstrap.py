@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npo_pipeline.errors import DataError
-from npo_pipeline.report.statistics import CELLS, Interval, bootstrap_mean
+from npo_pipeline.report.statistics import CELLS, Interval, bootstrap_mean, percentile_interval
 
 Floats = NDArray[np.float64]
 
@@ -60,12 +60,6 @@ def draw(scores: Mapping[str, Floats], resamples: int, confidence: float, seed: 
 def _weights(rng: np.random.Generator, count: int, rows: int) -> Floats:
     """How often each of `count` things is drawn when `count` are drawn with replacement, as a share; shape (rows, count)."""
     return rng.multinomial(count, np.full(count, 1.0 / count), size=rows) / count
-
-
-def percentile_interval(value: float, draws_R: Floats, confidence: float) -> Interval:
-    tail = (1.0 - confidence) / 2.0
-    low, high = np.quantile(draws_R, [tail, 1.0 - tail])
-    return Interval(value, float(low), float(high))
 
 
 def seed_interval(differences_S: Sequence[float], resamples: int, confidence: float, seed: int) -> Interval | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from npo_pipeline.report import numbers
 from npo_pipeline.report.results import GRPO, Results, policy_label
-from npo_pipeline.report.statistics import Interval
+from npo_pipeline.report.statistics import Interval, percentile_interval
 
 Floats = NDArray[np.float64]
 Scores = Mapping[str, Mapping[str, Floats]]  # benchmark -> policy -> values_SP
@@ -50,10 +50,10 @@ def summarise_benchmarks(scores: Scores, resamples: int, confidence: float, seed
     drawn: dict[str, Floats] = {policy: np.mean([draws[name][policy] for name in scores], axis=0) for policy in policies}
 
     def row(policy: str) -> BenchmarkRow:
-        own = {name: _interval(means[name][policy], draws[name][policy], confidence) for name in scores}
+        own = {name: percentile_interval(means[name][policy], draws[name][policy], confidence) for name in scores}
         compared = policy != GRPO and GRPO in average
-        gain = _interval(average[policy] - average[GRPO], drawn[policy] - drawn[GRPO], confidence) if compared else None
-        return BenchmarkRow(own, _interval(average[policy], drawn[policy], confidence), gain)
+        gain = percentile_interval(average[policy] - average[GRPO], drawn[policy] - drawn[GRPO], confidence) if compared else None
+        return BenchmarkRow(own, percentile_interval(average[policy], drawn[policy], confidence), gain)
 
     return {policy: row(policy) for policy in policies}
 
@@ -69,12 +69,6 @@ def _draws(scores: Mapping[str, Floats], index: int, resamples: int, seed: int) 
         for policy, values_SP in scores.items():
             sums[policy][r] = weights_RS[r] @ values_SP @ weights_P
     return sums
-
-
-def _interval(value: float, draws_R: Floats, confidence: float) -> Interval:
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(draws_R, [tail, 1 - tail])
-    return Interval(value, float(low), float(high))
 
 
 def benchmark_rows(rows: Mapping[str, BenchmarkRow], labels: Mapping[str, str] | None = None) -> tuple[list[str], list[list[str]]]:

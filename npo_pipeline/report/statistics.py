@@ -52,9 +52,14 @@ def bootstrap_mean(values: Sequence[float], resamples: int, confidence: float, s
     if not len(values):
         raise DataError("bootstrap: no values, expected one per problem. Evaluate at least one problem (task.eval_size)")
     ordered = np.sort(np.asarray(values, dtype=np.float64))
+    return percentile_interval(float(ordered.mean()), _resampled_means(ordered, resamples, seed), confidence)
+
+
+def percentile_interval(value: float, draws_R: NDArray[np.float64], confidence: float) -> Interval:
+    """`value` with the middle share `confidence` of its resamples."""
     tail = (1.0 - confidence) / 2.0
-    low, high = np.quantile(_resampled_means(ordered, resamples, seed), [tail, 1.0 - tail])
-    return Interval(float(ordered.mean()), float(low), float(high))
+    low, high = np.quantile(draws_R, [tail, 1.0 - tail])
+    return Interval(value, float(low), float(high))
 
 
 def _resampled_means(values: NDArray[np.float64], resamples: int, seed: int) -> NDArray[np.float64]:
