@@ -153,7 +153,7 @@ def _read(task: TaskConfig, name: str, split: str, key: str) -> list[_Row]:
 def _fields(task: TaskConfig, row: Row, folder: Path | None) -> _Row:
     place, _ = row
     question = shown_question(_text(row, task.question_column, "task.question_column"), task.question_pattern, place)
-    images = source_images(_column(row, task.image_column, "task.image_column"), folder, place) if task.image_column else ()
+    images = source_images(cell(row, task.image_column, "task.image_column"), folder, place) if task.image_column else ()
     fields = _Row(question, _text(row, task.answer_column, "task.answer_column"), _difficulty(task, row), images)
     if not fields.answer:
         raise DataError(
@@ -163,7 +163,7 @@ def _fields(task: TaskConfig, row: Row, folder: Path | None) -> _Row:
 
 
 def _text(row: Row, column: str, key: str) -> str:
-    place, value = row[0], _column(row, column, key)
+    place, value = row[0], cell(row, column, key)
     if isinstance(value, (dict, list)):
         raise DataError(
             f"{place}: column {column!r} holds a {type(value).__name__}, expected text or a number; set {key} to another column"
@@ -181,10 +181,10 @@ def _text(row: Row, column: str, key: str) -> str:
 
 
 def _difficulty(task: TaskConfig, row: Row) -> str:
-    return difficulty_label(_column(row, task.difficulty_key, "task.difficulty_key") if task.difficulty_key else None)
+    return difficulty_label(cell(row, task.difficulty_key, "task.difficulty_key") if task.difficulty_key else None)
 
 
-def _column(row: Row, column: str, key: str) -> Any:
+def cell(row: Row, column: str, key: str) -> Any:
     """The column's value; "reward_model.ground_truth" and "prompt.0.content" reach into nested ones, as files made for verl have them."""
     place, values = row
     if column in values:
@@ -202,6 +202,3 @@ def _column(row: Row, column: str, key: str) -> Any:
                 f"set {key} to one of them, or mend the row"
             )
     return value
-
-
-__all__ = ["load_cold_start", "load_problems", "resolve_path"]

@@ -4,6 +4,7 @@ A row holds none (null, an empty list), one, or a list of them. Files are named 
 outside of it: a dataset is somebody else's text, and must not read this machine's files into a prompt.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,26 @@ def source_images(value: Any, folder: Path | None, place: str) -> tuple[SourceIm
     return tuple(_source_image(one, folder, place) for one in (value if isinstance(value, list) else [value]))
 
 
+def named_files(value: Any, folder: Path) -> Iterator[Path]:
+    """The files that a cell names, as far as they are there."""
+    for one in value if isinstance(value, list) else [value]:
+        name = _where(one)
+        if isinstance(name, str) and name:
+            try:
+                file = _inside(name, folder, "")
+                if file.is_file():
+                    yield file
+            except (DataError, OSError):
+                continue
+
+
+def _where(value: Any) -> Any:
+    """A file's name or its bytes; the Image feature of `datasets` has both."""
+    return value.get("bytes") or value.get("path") if isinstance(value, dict) else value
+
+
 def _source_image(value: Any, folder: Path | None, place: str) -> SourceImage:
-    found = value if not isinstance(value, dict) else value.get("bytes") or value.get("path")  # the Image feature of `datasets`
+    found = _where(value)
     if isinstance(found, bytes):
         return _whole(found, place, "its bytes")
     if not isinstance(found, str) or not found:

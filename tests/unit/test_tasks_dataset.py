@@ -16,7 +16,7 @@ from npo_pipeline.errors import ConfigError, DataError
 from npo_pipeline.records import Problem
 from npo_pipeline.settings import TaskConfig
 from npo_pipeline.tasks.checks import check_source
-from npo_pipeline.tasks.dataset import resolve_path
+from npo_pipeline.tasks.files import resolve_path
 from npo_pipeline.tasks.sources import load_cold_start, load_problems
 from npo_pipeline.tasks.verify import Verifier
 

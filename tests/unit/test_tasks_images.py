@@ -20,6 +20,7 @@ from npo_pipeline.settings import PromptConfig, TaskConfig
 from npo_pipeline.stages.prepare import render
 from npo_pipeline.tasks import easy_vqa
 from npo_pipeline.tasks.dataset import load_cold_start, load_problems
+from npo_pipeline.tasks.local import dataset_files
 from npo_pipeline.tasks.prompts import render_prompt, split_at_images
 from npo_pipeline.tasks.raw import RawProblem
 
@@ -50,6 +51,26 @@ def jsonl(folder: Path, images: list[Any]) -> Path:
 def found(file: Path, **changes: Any) -> list[RawProblem]:
     train, held_out = load_problems(task(file, **changes))
     return sorted([*train, *held_out], key=lambda problem: int(problem.answer))
+
+
+def test_the_workflow_watches_the_images_that_rows_name(tmp_path: Path):
+    for name in ("a.png", "b.png", "c.png", "not_named.png"):
+        (tmp_path / name).write_bytes(png(1))
+    (tmp_path.parent / "outside.png").write_bytes(png(1))
+    cells = ["a.png", ["b.png", "a.png"], None, {"bytes": None, "path": "c.png"}, "missing.png", "../outside.png", 7]
+    rows, table = jsonl(tmp_path, cells), tmp_path / "rows.parquet"
+    watched = [tmp_path / name for name in ("a.png", "b.png", "c.png")]
+    assert dataset_files(str(rows), "image") == (rows, *watched)
+    assert dataset_files(str(rows), None) == (rows,)
+    assert dataset_files(str(rows), "no_such_column") == (rows,)
+    pq.write_table(pa.table({"names": [["a.png"], ["b.png"]], "image": [b"a.png", b"b.png"]}), table)
+    assert dataset_files(str(table), "names") == (table, *watched[:2])
+    assert dataset_files(str(table), "image") == (table,)
+    table.write_bytes(b"damaged")
+    dataset_files.cache_clear()
+    assert dataset_files(str(table), "names") == (table,)
+    assert dataset_files("some/hub_name", "image") == dataset_files(None, "image") == ()
+    assert set(dataset_files(str(tmp_path), "image")) == set(tmp_path.iterdir())
 
 
 def test_files_beside_the_dataset_one_several_or_none(tmp_path: Path):

@@ -9,7 +9,8 @@ from npo_pipeline.compose import later_rounds, load_compared, load_root, stage_c
 from npo_pipeline.settings import SCHEDULED
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.rollout.installed import check_installed
-from npo_pipeline.tasks.dataset import resolve_path
+from npo_pipeline.tasks.files import resolve_path
+from npo_pipeline.tasks.local import dataset_files, files_in
 from snakemake.exceptions import WorkflowError
 
 OPTIONS = {"experiment": "default", "overrides": "", "guide_jobs": 1}

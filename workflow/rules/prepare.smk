@@ -1,14 +1,11 @@
 # Problems and the initial policy.
 def local_sources(wildcards):
-    """The dataset's files and the policy's, where they lie on this machine: a change in them makes everything anew."""
-    sources = [resolve_path(source) for source in (ROOT.task.train, ROOT.task.eval) if source]
-    if ROOT.policy.source == "pretrained":
-        sources.append(Path(ROOT.policy.path).expanduser())
-    return sorted({str(file) for source in sources if source for file in files_in(source)})
-
-
-def files_in(source):
-    return [source] if source.is_file() else [file for file in source.rglob("*") if file.is_file()]
+    """The dataset's files and images and the policy's, where they lie on this machine: a change in them makes everything anew."""
+    task, policy = ROOT.task, ROOT.policy
+    found = [*dataset_files(task.train, task.image_column), *dataset_files(task.eval, task.image_column)]
+    if policy.source == "pretrained":
+        found += files_in(Path(policy.path).expanduser())
+    return sorted({str(file) for file in found})
 
 
 rule prepare:
@@ -50,8 +47,8 @@ rule teacher:
 
 # Held-out benchmarks beside the task, where there are any: only evaluations depend on them.
 def benchmark_sources(wildcards):
-    sources = [resolve_path(benchmark.data) for benchmark in ROOT.evaluate.benchmarks.values()]  # None: of the hub
-    return sorted({str(file) for source in sources if source for file in files_in(source)})
+    benchmarks = ROOT.evaluate.benchmarks.values()
+    return sorted({str(file) for benchmark in benchmarks for file in dataset_files(benchmark.data, benchmark.image_column)})
 
 
 rule benchmarks:
