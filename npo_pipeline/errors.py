@@ -50,6 +50,13 @@ class LockedError(NpoError):
     exit_code = 75
 
 
+class PeerError(NpoError):
+    """Another process of a run over many is gone: what it says, or its signal, is the reason. A failure to try again."""
+
+    exit_code = 71
+    label = "stopped"
+
+
 class NumericalError(NpoError):
     """A loss, gradient or log-probability is no longer finite, or the engine's log-probs are not the policy's."""
 

@@ -10,10 +10,10 @@ HEARTBEAT_SECONDS = 10.0
 
 
 class Progress:
-    """Iterate over `range(start, total)` while telling how far it is; `note` adds words to the next line or to the bar."""
+    """Iterate over `range(start, total)` while telling how far it is, unless `quiet`; `note` adds words to the next line or to the bar."""
 
-    def __init__(self, label: str, total: int, start: int = 0) -> None:
-        self.label, self.total, self.start = label, total, start
+    def __init__(self, label: str, total: int, start: int = 0, quiet: bool = False) -> None:
+        self.label, self.total, self.start, self.quiet = label, total, start, quiet
         self.words = ""
         self._bar: tqdm[int] | None = None
 
@@ -23,7 +23,9 @@ class Progress:
             self._bar.set_postfix_str(words, refresh=False)
 
     def __iter__(self) -> Iterator[int]:
-        if sys.stderr.isatty():
+        if self.quiet:
+            yield from range(self.start, self.total)
+        elif sys.stderr.isatty():
             self._bar = tqdm(range(self.start, self.total), initial=self.start, total=self.total, desc=self.label)
             yield from self._bar
         else:

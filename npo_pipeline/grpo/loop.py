@@ -1,8 +1,11 @@
-"""The training loop that probe and guided run share: resume, step, write, keep checkpoints, finish."""
+"""The training loop that probe and guided run share: resume, step, write, keep checkpoints, finish.
+
+Over many ranks all walk through it; rank 0 alone touches the run's files, and a request to stop that any of them got holds for all.
+"""
 
 import sys
 import time
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 
 from npo_pipeline.errors import Interrupted
@@ -35,16 +38,17 @@ class Run:
 
     trainer: Trainer
     files: RunFiles
-    writer: CheckpointWriter
+    writer: CheckpointWriter | None  # of rank 0
     length: RunLength
     label: str
     fingerprint: str
 
     def save(self, step: int) -> None:
         """What the state claims is on disk before it is."""
-        self.writer.wait()
-        self.files.flush()
-        save_state(self.files.folder / STATE, self.trainer.updater.optimizer, step, self.fingerprint)
+        if self.writer:
+            self.writer.wait()
+            self.files.flush()
+        save_state(self.files.folder / STATE, self.trainer.updater.optimizer, step, self.fingerprint, self.trainer.ranks)
 
 
 def train(trainer: Trainer, files: RunFiles, length: RunLength, label: str, fingerprint: str) -> None:
@@ -53,45 +57,63 @@ def train(trainer: Trainer, files: RunFiles, length: RunLength, label: str, fing
     A run that was killed and started again leaves the same files as one that was not (timings excepted). Raises Interrupted where a
     signal asks for it, StorageError if the disk refuses.
     """
-    kept = checkpoint_steps(length.checkpoint_every, length.steps)
-    whole = min(files.whole_steps(), whole_until(files.folder, kept))
-    start = load_state(files.folder / STATE, trainer.updater.optimizer, fingerprint, whole)
-    if start:
-        print(f"{label}: resuming from step {start}", file=sys.stderr)
-    files.start(start)
+    kept = set(checkpoint_steps(length.checkpoint_every, length.steps))
+    start = _start(trainer, files, kept, label, fingerprint)
     trainer.mixer.restore(files.folder, start)
-    with noticing() as stop, closing(CheckpointWriter(trainer.policy, files.folder, length.key_every)) as writer:
-        writer.resume(start, set(kept))
-        _steps(Run(trainer, files, writer, length, label, fingerprint), start, set(kept), stop)
+    with noticing() as stop, _writer(trainer, files, length) as writer:
+        if writer:
+            writer.resume(start, kept)
+        _steps(Run(trainer, files, writer, length, label, fingerprint), start, kept, stop)
+
+
+def _start(trainer: Trainer, files: RunFiles, kept: set[int], label: str, fingerprint: str) -> int:
+    """Load the last usable state, and make the files ready to go on from there; the step to start at."""
+    ranks = trainer.ranks
+    whole = ranks.on_main(lambda: min(files.whole_steps(), whole_until(files.folder, kept)))
+    start = load_state(files.folder / STATE, trainer.updater.optimizer, fingerprint, whole, ranks)
+    if start:
+        trainer.updater.take_over()
+    if start and ranks.main:
+        print(f"{label}: resuming from step {start}", file=sys.stderr)
+    ranks.on_main(lambda: files.start(start))
+    return start
+
+
+def _writer(trainer: Trainer, files: RunFiles, length: RunLength) -> AbstractContextManager[CheckpointWriter | None]:
+    return closing(CheckpointWriter(trainer.policy, files.folder, length.key_every)) if trainer.ranks.main else nullcontext()
 
 
 def _steps(run: Run, start: int, kept: set[int], stop: Stop) -> None:
-    length = run.length
-    progress, trouble = Progress(run.label, length.steps, start), Trouble(run.label)
+    length, ranks = run.length, run.trainer.ranks
+    progress, trouble = Progress(run.label, length.steps, start, quiet=not ranks.main), Trouble(run.label)
     for step in progress:
-        sha256 = weights_sha256(run.trainer.policy)
+        sha256 = ranks.same(weights_sha256(run.trainer.policy), f"{run.label}: the weights before step {step}")
         began = time.perf_counter()
-        if step in kept:
-            run.writer.put(step, sha256)
-        run.writer.check()
+        if run.writer:
+            if step in kept:
+                run.writer.put(step, sha256)
+            run.writer.check()
         waited = time.perf_counter() - began
         outcome = run_step(run.trainer, step, sha256)
-        _write(run.files, step, outcome, waited)
+        if ranks.main:
+            _write(run.files, step, outcome, waited)
         progress.note(_said(outcome))
         trouble.see(step, outcome.skipped)
+        signal = ranks.first(stop.signal)
         if (done := step + 1) < length.steps:
-            _between(run, done, stop, bool(outcome.skipped))
-    run.writer.put(length.steps, weights_sha256(run.trainer.policy))
-    run.writer.wait()
+            _between(run, done, signal, bool(outcome.skipped))
+    if run.writer:
+        run.writer.put(length.steps, weights_sha256(run.trainer.policy))
+        run.writer.wait()
 
 
-def _between(run: Run, done: int, stop: Stop, skipped: bool) -> None:
+def _between(run: Run, done: int, signal: str | None, skipped: bool) -> None:
     """Save a state where one is due, unless the step was skipped (npo_pipeline.grpo.trouble); raise Interrupted where asked to stop."""
-    if not skipped and (done % run.length.save_every == 0 or stop.signal):
+    if not skipped and (done % run.length.save_every == 0 or signal):
         run.save(done)
-    if stop.signal:
+    if signal:
         there = "from the last saved state, as this step was skipped" if skipped else "there"
-        raise Interrupted(f"{run.label}: by {stop.signal} before step {done}; the same command resumes {there}")
+        raise Interrupted(f"{run.label}: by {signal} before step {done}; the same command resumes {there}")
 
 
 def _said(outcome: StepOutcome) -> str:

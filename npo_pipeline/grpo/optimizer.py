@@ -4,11 +4,13 @@ A bfloat16 weight cannot hold the change of one small step, so the optimizer upd
 """
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 from npo_pipeline.errors import NumericalError
+from npo_pipeline.policy.sharded import whole_tensor
 from npo_pipeline.settings import GrpoConfig
 
 
@@ -40,7 +42,7 @@ class PolicyOptimizer:
         for master, parameter in zip(self.masters, self.parameters, strict=True):
             if master is not parameter:
                 master.grad = None if parameter.grad is None else parameter.grad.float()
-        norm = torch.nn.utils.clip_grad_norm_(self.masters, self.settings.max_grad_norm).item()
+        norm = whole_tensor(torch.nn.utils.clip_grad_norm_(self.masters, self.settings.max_grad_norm)).item()
         if math.isfinite(norm):
             for group in self.adam.param_groups:
                 group["lr"] = self.learning_rate(step)
@@ -54,6 +56,15 @@ class PolicyOptimizer:
         """Moments, step counts and master copies, by name."""
         tensors = {f"{key}.{i}": value for i, p in enumerate(self.masters) for key, value in self.adam.state[p].items()}
         return tensors | {f"master.{i}": master for i, master in enumerate(self.masters)}
+
+    def blank_state_tensors(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """Tensors of those names that a saved state can be read into, spread over ranks as the masters are."""
+        masters = {str(i): master for i, master in enumerate(self.masters)}
+        kinds = {name: name.partition(".") for name in names}
+        return {
+            name: torch.zeros(()) if kind == "step" else torch.zeros_like(masters[number], requires_grad=False)
+            for name, (kind, _, number) in kinds.items()
+        }
 
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
         """The inverse of `state_tensors`: masters, and through them the policy's weights, and the moments."""
@@ -74,7 +85,7 @@ class PolicyOptimizer:
 
     @torch.no_grad()
     def _check_weights(self, step: int, norm: float) -> None:
-        largest = torch.nn.utils.get_total_norm(self.parameters, float("inf")).item()
+        largest = whole_tensor(torch.nn.utils.get_total_norm(self.parameters, float("inf"))).item()
         if not math.isfinite(largest):
             raise NumericalError(
                 f"step {step}: the update left weights that are not finite (learning rate {self.learning_rate(step):g}, gradient norm "

@@ -1,19 +1,23 @@
-"""One step of a run: sample groups, mix guides in, compute advantages, update, and say what happened."""
+"""One step of a run: sample groups, mix guides in, compute advantages, update, and say what happened.
+
+Over many ranks each samples whole groups, then all know all groups: what is decided from them is the same everywhere.
+"""
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from npo_pipeline.distributed.ranks import Ranks
 from npo_pipeline.grpo.advantages import group_advantages
 from npo_pipeline.grpo.metrics import step_metrics
 from npo_pipeline.grpo.mixer import Mixer
 from npo_pipeline.grpo.mixing import form_group
 from npo_pipeline.grpo.update import Updater, UpdateResult
 from npo_pipeline.policy.policy import Policy
-from npo_pipeline.records import Group, Problem, Trajectory
+from npo_pipeline.records import Group, Problem
 from npo_pipeline.rollout.engine import Engine
 from npo_pipeline.rollout.order import problem_batch
 from npo_pipeline.rollout.sample import sample
@@ -34,6 +38,7 @@ class Trainer:
     settings: GrpoConfig
     seed: int
     mixer: Mixer
+    ranks: Ranks = field(default_factory=Ranks)
 
 
 @dataclass
@@ -49,7 +54,7 @@ def run_step(trainer: Trainer, step: int, policy_sha256: str) -> StepOutcome:
     """Sample, mix, update. `policy_sha256` names the policy that the trajectories were sampled from."""
     began = time.perf_counter()
     batch = trainer.mixer.batch(step, problem_batch(trainer.problems, trainer.seed, step, trainer.settings.prompts_per_step))
-    groups = [form_group(problem, trajectories) for problem, trajectories in _sample_groups(trainer, batch, step)]
+    groups = trainer.ranks.spread(lambda own: _sample_groups(trainer, own, step), batch)
     mixed = trainer.mixer.mix(step, groups)
     sampled = time.perf_counter()
     advantages = _advantages(mixed.groups, trainer.settings)
@@ -65,11 +70,11 @@ def run_step(trainer: Trainer, step: int, policy_sha256: str) -> StepOutcome:
     return StepOutcome(_rows(mixed.groups, advantages, result, step, policy_sha256), metrics, timings, decisions, skipped)
 
 
-def _sample_groups(trainer: Trainer, batch: Sequence[Problem], step: int) -> list[tuple[Problem, list[Trajectory]]]:
+def _sample_groups(trainer: Trainer, batch: Sequence[Problem], step: int) -> list[Group]:
     size = trainer.settings.group_size
     draws = [(problem, slot) for problem in batch for slot in range(size)]
     trajectories = sample(trainer.engine, trainer.policy, trainer.verifier, draws, "rollout", trainer.seed, step)
-    return [(problem, trajectories[i * size : (i + 1) * size]) for i, problem in enumerate(batch)]
+    return [form_group(problem, trajectories[i * size : (i + 1) * size]) for i, problem in enumerate(batch)]
 
 
 def _advantages(groups: Sequence[Group], settings: GrpoConfig) -> list[float]:

@@ -1,12 +1,13 @@
 """One GRPO update over a step's slots: ratios, losses, gradients, and the statistics that go into the log.
 
 The loss is a sum of token losses with fixed weights (`loss.token_weights`), so how rows are cut into micro-batches changes it
-by rounding only. Rows whose advantage is zero have no gradient (as long as there is no KL term): they are only measured.
+by rounding only, over ranks or one after the other. Rows whose advantage is zero have no gradient (as long as there is no KL term):
+they are only measured. Over many ranks every one knows all rows, works on its share of them, and ends up with the whole result.
 """
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import numpy as np
@@ -14,11 +15,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from npo_pipeline.distributed.ranks import Ranks
+from npo_pipeline.grpo.dealing import MicroBatch, deal
 from npo_pipeline.grpo.loss import clipped_surrogate, engine_correction, kl_to_reference, shaped_surrogate, token_weights
 from npo_pipeline.grpo.optimizer import PolicyOptimizer
 from npo_pipeline.policy.logprobs import Sequences, TokenBatch, collate, micro_batches, response_logprobs, score
 from npo_pipeline.policy.lora import without_adapter
 from npo_pipeline.policy.policy import Policy
+from npo_pipeline.policy.sharded import ShardedModel, recompute_activations
 from npo_pipeline.records import Slot
 from npo_pipeline.settings import GrpoConfig, SamplingConfig
 
@@ -29,6 +33,12 @@ class Measured:
 
     logprobs: list[list[float]]  # the trainer's log-probs per response token, nats
     entropy: list[float]  # sum over response tokens, nats
+
+    def join(self, others: "Sequence[Measured]") -> None:
+        """Take over what others have seen."""
+        for i in range(len(self.logprobs)):
+            seen = max(others, key=lambda other: len(other.logprobs[i]))
+            self.logprobs[i], self.entropy[i] = seen.logprobs[i], seen.entropy[i]
 
 
 @dataclass
@@ -53,16 +63,36 @@ class Rows:
     sequences: Sequences
     reference: list[list[float]] | None
 
+    def lengths(self, picked: Sequence[int]) -> list[tuple[int, int]]:
+        """Of prompt and response."""
+        return [(len(prompt), len(response)) for prompt, response in (self.sequences[i] for i in picked)]
+
 
 class Updater:
     """Turns slots and advantages into optimizer steps.
 
     `reference` is the initial policy where kl_coef > 0, else None; with LoRA the policy's own model, read without its adapter.
+    `recompute`: activations are computed again in the backward instead of kept.
     """
 
-    def __init__(self, policy: Policy, settings: GrpoConfig, sampling: SamplingConfig, reference: PreTrainedModel | None = None) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        settings: GrpoConfig,
+        sampling: SamplingConfig,
+        reference: PreTrainedModel | None = None,
+        ranks: Ranks | None = None,
+        recompute: bool = False,
+    ) -> None:
         self.policy, self.settings, self.sampling, self.reference = policy, settings, sampling, reference
-        self.optimizer = PolicyOptimizer(policy.model, settings)
+        self.ranks = ranks or Ranks()
+        self.sharded = ShardedModel(policy.model) if self.ranks.size > 1 else None
+        self.model = self.sharded.model if self.sharded else policy.model  # what gradients are made with
+        self.optimizer = PolicyOptimizer(self.model, settings)
+        # Ranks must call a sharded model equally often, and a layer that is computed twice must not write to a cache.
+        self.share_prompts = self.sharded is None and not recompute
+        if recompute:
+            recompute_activations(self.model)
 
     def update(self, slots: Sequence[Slot], advantages: Sequence[float], seed: int, step: int) -> UpdateResult:
         """Run epochs x minibatches optimizer steps; one whose loss or gradient is not finite is skipped.
@@ -74,15 +104,28 @@ class Updater:
         result = UpdateResult(Measured([[] for _ in slots], [0.0] * len(slots)))
         single = self.settings.epochs * self.settings.minibatches == 1
         # With a single optimizer step the training forward itself measures the policy: the ratio is 1 by construction.
-        self._measure(rows, [i for i in range(len(slots)) if not (single and self._moves(advantages[i]))], result.measured)
+        self._measure(rows, [i for i in range(len(slots)) if not (single and self._moves(advantages[i]))], result)
         if not all(map(math.isfinite, chain.from_iterable(result.measured.logprobs))):
             result.skipped = ["log-probs that are not finite"] * (self.settings.epochs * self.settings.minibatches)
             return result
         for minibatch in self._minibatches(len(slots), seed, step):
             active = [i for i in minibatch if self._moves(advantages[i])]
-            loss = sum(self._backward(rows, batch, len(minibatch), result) for batch in self._cut(rows, active))
-            self._step(loss, step, result)
+            loss = sum(self._backward(rows, batch, len(minibatch), result) for batch in self._dealt(rows, active))
+            self._step(self.ranks.total(loss), step, result)
+        self._join(result)
         return result
+
+    def take_over(self) -> None:
+        """Put the trained weights into the policy, where it has a memory of its own."""
+        if self.sharded:
+            self.sharded.update_policy()
+
+    def _join(self, result: UpdateResult) -> None:
+        """From this rank's part to the whole."""
+        if self.ranks.size > 1:
+            result.measured.join(self.ranks.gather(result.measured))
+            counts = self.ranks.gather((result.clipped_tokens, result.tokens, result.kl_sum))
+            result.clipped_tokens, result.tokens, result.kl_sum = (sum(column) for column in zip(*counts, strict=True))
 
     def _moves(self, advantage: float) -> bool:
         return advantage != 0.0 or self.settings.kl_coef > 0.0 or self.settings.entropy_coef > 0.0
@@ -94,31 +137,38 @@ class Updater:
                 yield sorted(int(i) for i in piece)
 
     def _cut(self, rows: Rows, picked: Sequence[int]) -> Iterator[list[int]]:
-        lengths = [(len(prompt), len(response)) for prompt, response in (rows.sequences[i] for i in picked)]
-        for batch in micro_batches(lengths, self.settings.micro_batch_tokens):
+        for batch in micro_batches(rows.lengths(picked), self.settings.micro_batch_tokens):
             yield [picked[i] for i in batch]
+
+    def _dealt(self, rows: Rows, picked: Sequence[int]) -> Iterator[MicroBatch]:
+        for batch in deal(rows.lengths(picked), self.settings.micro_batch_tokens, self.ranks.rank, self.ranks.size):
+            yield replace(batch, rows=[picked[i] for i in batch.rows])
 
     def _batch(self, rows: Rows, picked: Sequence[int]) -> TokenBatch:
         return collate([rows.sequences[i] for i in picked], self.policy.pad_id, self.policy.device)
 
     @torch.no_grad()
-    def _measure(self, rows: Rows, picked: Sequence[int], measured: Measured) -> None:
-        for batch in self._cut(rows, picked):
+    def _measure(self, rows: Rows, picked: Sequence[int], result: UpdateResult) -> None:
+        for batch in self._cut(rows, self.ranks.share(picked)):
             logprobs, entropy = response_logprobs(self.policy.model, self._batch(rows, batch), self.sampling.temperature)
-            _record(measured, rows, batch, logprobs, entropy)
+            _record(result.measured, rows, batch, logprobs, entropy)
+        self._join(result)
 
     def _reference_logprobs(self, sequences: Sequences) -> list[list[float]] | None:
         if self.reference is None:
             return None
         with without_adapter(self.reference):
-            return score(self.reference, sequences, self.policy.pad_id, self.sampling.temperature, self.settings.micro_batch_tokens)
+            temperature, budget = self.sampling.temperature, self.settings.micro_batch_tokens
+            return self.ranks.spread(lambda own: score(self.reference, own, self.policy.pad_id, temperature, budget), sequences)
 
-    def _backward(self, rows: Rows, picked: Sequence[int], responses: int, result: UpdateResult) -> float:
+    def _backward(self, rows: Rows, dealt: MicroBatch, responses: int, result: UpdateResult) -> float:
         """Accumulate the gradient of one micro-batch; returns its share of the loss."""
-        batch = self._batch(rows, picked)
+        picked, batch = dealt.rows, self._batch(rows, dealt.rows)
+        if dealt.dummy:
+            batch = replace(batch, response_mask=torch.zeros_like(batch.response_mask))
         bonus = self.settings.entropy_coef
-        logprobs, entropy = response_logprobs(self.policy.model, batch, self.sampling.temperature, entropy_gradient=bonus > 0)
-        new = [k for k, i in enumerate(picked) if not result.measured.logprobs[i]]
+        logprobs, entropy = response_logprobs(self.model, batch, self.sampling.temperature, bonus > 0, self.share_prompts)
+        new = [k for k, i in enumerate(picked) if not (result.measured.logprobs[i] or dealt.dummy)]
         _record(result.measured, rows, [picked[k] for k in new], logprobs.detach()[new], entropy.detach()[new])
         weights = token_weights(batch.response_mask, responses, self.settings.aggregation, self.sampling.max_new_tokens)
         losses = self._token_losses(rows, picked, logprobs, batch.response_mask, result) - bonus * entropy
@@ -161,6 +211,7 @@ class Updater:
     def _step(self, loss: float, step: int, result: UpdateResult) -> None:
         norm = self.optimizer.step(step) if math.isfinite(loss) else math.nan
         if math.isfinite(norm):
+            self.take_over()
             result.losses.append(loss)
             result.grad_norms.append(norm)
             return

@@ -56,14 +56,14 @@ def collate(rows: Sequences, pad_id: int, device: torch.device) -> TokenBatch:
 
 
 def response_logprobs(
-    model: PreTrainedModel, batch: TokenBatch, temperature: float, entropy_gradient: bool = False
+    model: PreTrainedModel, batch: TokenBatch, temperature: float, entropy_gradient: bool = False, share_prompts: bool = True
 ) -> tuple[Tensor, Tensor]:
     """Log-prob of each response token and entropy of its distribution, both [B, T] in nats, float32; 0 where padded.
 
     Both are of the distribution softmax(logits / temperature), without tokens that stand for pixels, as it is sampled. The entropy
-    is only logged, unless it is optimised too.
+    is only logged, unless it is optimised too. `share_prompts`: in two forwards, where the batch has rows of one prompt; else in one.
     """
-    scaled = response_logits(model, batch).float() / temperature
+    scaled = response_logits(model, batch, share_prompts).float() / temperature
     normaliser = scaled.logsumexp(dim=-1)
     chosen = scaled.gather(-1, batch.response_ids.unsqueeze(-1)).squeeze(-1)
     with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
@@ -73,17 +73,17 @@ def response_logprobs(
     return (chosen - normaliser).masked_fill(padded, 0.0), entropy.masked_fill(padded, 0.0)
 
 
-def response_logits(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
+def response_logits(model: PreTrainedModel, batch: TokenBatch, share_prompts: bool = True) -> Tensor:
     """The logits that each response token was drawn from, [B, T, V]; tokens that stand for pixels are ruled out."""
-    return forbid(_response_logits(model, batch), model.config)
+    return forbid(_response_logits(model, batch, share_prompts), model.config)
 
 
-def _response_logits(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
+def _response_logits(model: PreTrainedModel, batch: TokenBatch, share_prompts: bool) -> Tensor:
     length = batch.response_ids.shape[1]
     first, owner = _distinct_prompts(batch)
     read = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "position_ids": batch.position_ids}
     # A recurrent state is overwritten in place, which a backward through it does not survive.
-    if length < 2 or len(first) == len(owner) or model._is_stateful:
+    if not share_prompts or length < 2 or len(first) == len(owner) or model._is_stateful:
         images = batch.image_inputs(range(len(owner)))
         return model(**read, **images, logits_to_keep=length + 1, use_cache=False).logits[:, :-1]
     cache = DynamicCache(config=model.config)

@@ -6,6 +6,7 @@ A wrong input is one line on stderr and an exit code of its own (npo_pipeline.er
 import argparse
 import errno
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import Generic, NoReturn, TypeVar
 
 from npo_pipeline.compose import load_stage
-from npo_pipeline.errors import NpoError, StorageError
+from npo_pipeline.distributed.group import is_one_of_many
+from npo_pipeline.distributed.launch import launch
+from npo_pipeline.errors import Interrupted, NpoError, StorageError
 from npo_pipeline.rollout.installed import check_installed
 from npo_pipeline.storage.layout import Layout
 
@@ -47,8 +50,15 @@ def parser(stage: str, doc: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def add_save_every(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+def add_training(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """What a stage that trains is told beside its configuration. Results are the same for any of it, up to rounding."""
     parser.add_argument("--save-every", type=at_least(1), default=10, help="steps between saved trainer states, for a resume (default 10)")
+    parser.add_argument("--nproc", type=at_least(1), default=1, help="processes per node, each with a GPU where there are any (default 1)")
+    parser.add_argument("--nodes", type=at_least(1), default=1, help="nodes of this SLURM job (default 1)")
+    wait = "seconds that processes wait for each other at most (default 1800)"
+    parser.add_argument("--rank-timeout", type=at_least(1), default=1800, help=wait)
+    less = "compute activations again in the backward instead of keeping them: less memory, a third more time"
+    parser.add_argument("--recompute-activations", action="store_true", help=less)
     return parser
 
 
@@ -85,6 +95,9 @@ def run_stage(options: argparse.ArgumentParser, schema: type[Config], run: Calla
         config, digest = load_stage(arguments.config, schema)
         if hasattr(config, "engine"):
             check_installed(config.engine)
+        if "nproc" in arguments and arguments.nproc * arguments.nodes > 1 and not is_one_of_many():
+            module = options.prog.split()[-1]
+            sys.exit(launch(module, sys.argv[1:], arguments.nproc, arguments.nodes, arguments.rank_timeout))
         place = {key: getattr(config, key) for key in ("round", "probe_run") if hasattr(config, key)}
         run(Context(config, digest, Layout(root, arguments.seed, **place), arguments))
     except NpoError as error:
@@ -102,5 +115,6 @@ def experiment_folder(config: Path) -> Path:
 
 
 def _stop(error: NpoError) -> NoReturn:
-    print(f"{error.label}: {error}", file=sys.stderr)
+    if not (isinstance(error, Interrupted) and int(os.environ.get("RANK", "0")) > 0):  # all ranks stop for the same reason
+        print(f"{error.label}: {error}", file=sys.stderr)
     sys.exit(error.exit_code)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from npo_pipeline.config import GuidedStage
-from npo_pipeline.stages.cli import Context, add_save_every, parser, run_stage
+from npo_pipeline.stages.cli import Context, add_training, parser, run_stage
 from npo_pipeline.stages.mixers import mixer_maker
 from npo_pipeline.storage.guides import verify_guide
 from npo_pipeline.storage.manifest import NAME, sha256_file, verify
@@ -36,4 +36,4 @@ def input_files(context: Context[GuidedStage]) -> Iterable[Path]:
 
 
 if __name__ == "__main__":
-    run_stage(add_save_every(parser("guided", __doc__)), GuidedStage, run)
+    run_stage(add_training(parser("guided", __doc__)), GuidedStage, run)

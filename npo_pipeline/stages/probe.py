@@ -1,7 +1,7 @@
 """probe: baseline GRPO that keeps dense policy checkpoints and every roll-out. It is GRPO run to the end, and pass one."""
 
 from npo_pipeline.config import ProbeStage
-from npo_pipeline.stages.cli import Context, add_save_every, parser, run_stage
+from npo_pipeline.stages.cli import Context, add_training, parser, run_stage
 from npo_pipeline.storage.manifest import verify
 
 
@@ -14,4 +14,4 @@ def run(context: Context[ProbeStage]) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(add_save_every(parser("probe", __doc__)), ProbeStage, run)
+    run_stage(add_training(parser("probe", __doc__)), ProbeStage, run)

@@ -1,12 +1,14 @@
 """What the probe and the guided stage share: building a trainer from a configuration, and finishing a run."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
 from transformers import PreTrainedModel
 
 from npo_pipeline.config import RunStage
+from npo_pipeline.distributed.group import joined
+from npo_pipeline.distributed.ranks import Ranks
 from npo_pipeline.grpo.loop import RunLength, train
 from npo_pipeline.grpo.mixer import OnPolicy
 from npo_pipeline.grpo.step import Trainer
@@ -37,17 +39,18 @@ def run_training(context: Context[Run], name: str, make_mixer: MakeMixer = lambd
     config, layout = context.config, context.layout
     files = RunFiles(layout.run(name), context.config_sha256)
     length = RunLength(config.steps, config.checkpoint_every, config.key_every, context.options.save_every)
-    with only_writer(layout.run(name)):
-        with make_trainer(context) as trainer:
+    with joined(context.options.rank_timeout) as ranks, only_writer(layout.run(name)) if ranks.main else nullcontext():
+        with make_trainer(context, ranks) as trainer:
             trainer.mixer = make_mixer(trainer)
             train(trainer, files, length, name, fingerprint(context, inputs))
-            if name != "probe":
+            if name != "probe" and ranks.main:
                 export_policy(trainer.policy, layout.policy(name))
-        files.finish(name, {"steps": config.steps, "seed": layout.seed})
+        if ranks.main:
+            files.finish(name, {"steps": config.steps, "seed": layout.seed})
 
 
 @contextmanager
-def make_trainer(context: Context[Run]) -> Iterator[Trainer]:
+def make_trainer(context: Context[Run], ranks: Ranks) -> Iterator[Trainer]:
     """The loaded parts, for plain GRPO."""
     config, layout = context.config, context.layout
     device = pick_device(context.options.device)
@@ -57,10 +60,10 @@ def make_trainer(context: Context[Run]) -> Iterator[Trainer]:
     problems = problems_of(layout, "train")
     check_prompts(config.engine, config.sampling, policy, problems)
     reference = _reference(context, policy) if config.grpo.kl_coef > 0 else None
-    updater = Updater(policy, config.grpo, config.sampling, reference)
+    updater = Updater(policy, config.grpo, config.sampling, reference, ranks, context.options.recompute_activations)
     with Verifier(config.verifier, context.options.workers) as verifier:
         engine = make_engine(config.engine, config.sampling, policy)
-        yield Trainer(policy, engine, verifier, updater, problems, config.grpo, layout.seed, OnPolicy())
+        yield Trainer(policy, engine, verifier, updater, problems, config.grpo, layout.seed, OnPolicy(), ranks)
 
 
 def _reference(context: Context[Run], policy: Policy) -> PreTrainedModel:

@@ -17,9 +17,14 @@ PARTIAL = ".partial"
 RUST_OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how safetensors and tokenizers, written in Rust, report the system's no
 
 
+def partial_of(path: Path) -> Path:
+    """Where it is while it is written."""
+    return path.with_name(f".{path.name}{PARTIAL}")
+
+
 def write_file(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file, then move it to `path`. Raises StorageError if the disk refuses."""
-    partial = path.with_name(f".{path.name}{PARTIAL}")
+    partial = partial_of(path)
     with _storage_errors(path, partial):
         path.parent.mkdir(parents=True, exist_ok=True)
         write(partial)
@@ -36,7 +41,7 @@ def write_text(path: Path, text: str) -> None:
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder that becomes `path` (replacing it) when the block ends well, and vanishes when it does not."""
-    partial = path.with_name(f".{path.name}{PARTIAL}")
+    partial = partial_of(path)
     with _storage_errors(path, partial):
         _remove(partial)
         partial.mkdir(parents=True)

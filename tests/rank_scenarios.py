@@ -1,0 +1,140 @@
+"""Updates that must come out the same from any number of processes: run in one by tests/unit, in many by torchrun as a script.
+
+    python -m torch.distributed.run --nproc-per-node 2 tests/rank_scenarios.py OUT
+
+Rank 0 writes OUT/<scenario>.safetensors with losses, gradient norms, what was measured, and the weights of every rank's policy.
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from tiny import SAMPLING, grpo, random_slots, tiny_policy
+from torch import Tensor
+from vision import problems_of, tiny_vl_policy
+
+from npo_pipeline.distributed.group import joined
+from npo_pipeline.distributed.ranks import Ranks
+from npo_pipeline.grpo.state import load_state, save_state
+from npo_pipeline.grpo.update import Updater, UpdateResult
+from npo_pipeline.policy.lora import add_lora
+from npo_pipeline.policy.policy import Policy, save_policy, weights_sha256
+from npo_pipeline.records import Slot, Trajectory
+from npo_pipeline.settings import GrpoConfig, LoraConfig
+
+ADVANTAGES = [1.3, -0.4, -0.4, -0.5, 0.9, 0.0, -0.9, 0.7, 0.0, 1.1, -0.2]
+Tensors = dict[str, Tensor]
+
+
+def train(policy: Policy, slots: list[Slot], settings: GrpoConfig, ranks: Ranks, steps: int = 3, **options: object) -> Tensors:
+    """Some updates of the policy, and all that can be seen of them."""
+    updater = Updater(policy, settings, SAMPLING, ranks=ranks, **options)  # type: ignore[arg-type]
+    results = [updater.update(slots, ADVANTAGES[: len(slots)], 0, step) for step in range(steps)]
+    return seen(policy, results)
+
+
+def seen(policy: Policy, results: list[UpdateResult]) -> Tensors:
+    numbers = {
+        "losses": [value for result in results for value in result.losses],
+        "grad_norms": [value for result in results for value in result.grad_norms],
+        "logprobs": [value for result in results for row in result.measured.logprobs for value in row],
+        "entropy": [value for result in results for value in result.measured.entropy],
+        "kl": [result.kl_sum for result in results],
+        "counts": [float(count) for result in results for count in (result.tokens, result.clipped_tokens)],
+    }
+    weights = {f"weight.{name}": tensor.clone() for name, tensor in policy.model.state_dict().items()}
+    return {name: torch.tensor(values) for name, values in numbers.items()} | weights
+
+
+def text(ranks: Ranks) -> Tensors:
+    """Rows of 1 to 12 tokens, more than there are ranks, in micro-batches of several sizes."""
+    policy = tiny_policy()
+    return train(policy, random_slots(policy, 11), grpo(micro_batch_tokens=60), ranks)
+
+
+def one_row(ranks: Ranks) -> Tensors:
+    """All ranks but one have nothing to train on; in the second update none has."""
+    policy = tiny_policy()
+    updater = Updater(policy, grpo(), SAMPLING, ranks=ranks)
+    slots = random_slots(policy, 3)
+    return seen(policy, [updater.update(slots, advantages, 0, 0) for advantages in ([0.0, 0.8, 0.0], [0.0, 0.0, 0.0])])
+
+
+def epochs(ranks: Ranks) -> Tensors:
+    """Two epochs of two minibatches, entropy bonus and KL term, constant length, engine correction."""
+    policy, reference = tiny_policy(), tiny_policy(seed=1).model
+    changes = {"epochs": 2, "minibatches": 2, "entropy_coef": 0.01, "kl_coef": 0.1, "aggregation": "constant", "micro_batch_tokens": 50}
+    settings = grpo(engine_correction_cap=2.0, **changes)
+    return train(policy, random_slots(policy, 11), settings, ranks, steps=2, reference=reference)
+
+
+def recomputed(ranks: Ranks) -> Tensors:
+    """The scenario `text` with activation checkpointing."""
+    policy = tiny_policy()
+    return train(policy, random_slots(policy, 11), grpo(micro_batch_tokens=60), ranks, recompute=True)
+
+
+def bfloat16(ranks: Ranks) -> Tensors:
+    policy = tiny_policy()
+    policy.model.to(torch.bfloat16)
+    return train(policy, random_slots(policy, 11), grpo(learning_rate=1e-4, micro_batch_tokens=60), ranks)
+
+
+def lora(ranks: Ranks) -> Tensors:
+    """Adapters in float32 on a base in bfloat16."""
+    policy = tiny_policy()
+    with tempfile.TemporaryDirectory() as base:
+        save_policy(policy, Path(base) / "policy")
+        policy.model.to(torch.bfloat16)
+        add_lora(policy.model, LoraConfig(rank=4, alpha=8.0), Path(base) / "policy", 0)
+    return train(policy, random_slots(policy, 11), grpo(learning_rate=1e-2, micro_batch_tokens=60), ranks)
+
+
+def images(ranks: Ranks) -> Tensors:
+    """Text and images mixed, a row a micro-batch: in some rounds one rank has images and another has none."""
+    policy = tiny_vl_policy()
+    with tempfile.TemporaryDirectory() as folder:
+        problems = problems_of(policy, Path(folder))
+        slots = [_slot(problem.problem_id, i, problem.prompt_token_ids, problem.images) for i, problem in enumerate(problems)]
+        return train(policy, slots, grpo(micro_batch_tokens=1), ranks)
+
+
+def resumed(ranks: Ranks) -> Tensors:
+    """The scenario `text`, stopped after two updates and gone on with from its saved state."""
+    policy = tiny_policy()
+    slots, settings = random_slots(policy, 11), grpo(micro_batch_tokens=60)
+    with tempfile.TemporaryDirectory() as own:
+        folder = Path(ranks.on_main(lambda: own))
+        stopped = Updater(policy, settings, SAMPLING, ranks=ranks)
+        first = [stopped.update(slots, ADVANTAGES, 0, step) for step in range(2)]
+        save_state(folder, stopped.optimizer, 2, "this run", ranks)
+        going = tiny_policy()
+        updater = Updater(going, settings, SAMPLING, ranks=ranks)
+        assert load_state(folder, updater.optimizer, "this run", 2, ranks) == 2
+        updater.take_over()
+        ranks.gather(None)  # all have read it
+    return seen(going, [*first, updater.update(slots, ADVANTAGES, 0, 2)])
+
+
+def _slot(problem_id: str, number: int, prompt: tuple[int, ...], images: tuple) -> Slot:
+    generator = torch.Generator().manual_seed(number)
+    response = tuple(torch.randint(10, 290, (3 + number % 5,), generator=generator).tolist())
+    return Slot(Trajectory(problem_id, 0, prompt, response, (-5.0,) * len(response), 0.0, False, "stop", "", images))
+
+
+SCENARIOS: dict[str, Callable[[Ranks], Tensors]] = {
+    scenario.__name__: scenario for scenario in (text, one_row, epochs, recomputed, bfloat16, lora, images, resumed)
+}
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    with joined(60) as ranks:
+        for name, scenario in SCENARIOS.items():
+            found = scenario(ranks)
+            policies = ranks.gather({key: value for key, value in found.items() if key.startswith("weight.")})
+            assert all(torch.equal(value, other[key]) for other in policies for key, value in policies[0].items()), name
+            if ranks.main:
+                save_file({key: value.contiguous() for key, value in found.items() if key != "weight.lm_head.weight"}, f"{sys.argv[1]}/{name}.safetensors")
