@@ -7,7 +7,8 @@ Rank 0 writes OUT/<scenario>.safetensors with losses, gradient norms, what was m
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,12 +19,18 @@ from vision import problems_of, tiny_vl_policy
 
 from npo_pipeline.distributed.group import joined
 from npo_pipeline.distributed.ranks import Ranks
+from npo_pipeline.grpo.mixer import OnPolicy
 from npo_pipeline.grpo.state import load_state, save_state
+from npo_pipeline.grpo.step import Trainer, run_step
 from npo_pipeline.grpo.update import Updater, UpdateResult
+from npo_pipeline.guidance.resample import ResampleMixer
 from npo_pipeline.policy.lora import add_lora
-from npo_pipeline.policy.policy import Policy, save_policy, weights_sha256
-from npo_pipeline.records import Slot, Trajectory
-from npo_pipeline.settings import GrpoConfig, LoraConfig
+from npo_pipeline.policy.policy import Policy, save_policy
+from npo_pipeline.records import Problem, Slot, Trajectory
+from npo_pipeline.rollout.hf import TransformersEngine
+from npo_pipeline.settings import GrpoConfig, LoraConfig, ResampleConfig, VerifierConfig
+from npo_pipeline.stages import live
+from npo_pipeline.tasks.verify import Verdict, Verifier
 
 ADVANTAGES = [1.3, -0.4, -0.4, -0.5, 0.9, 0.0, -0.9, 0.7, 0.0, 1.1, -0.2]
 Tensors = dict[str, Tensor]
@@ -83,14 +90,18 @@ def bfloat16(ranks: Ranks) -> Tensors:
     return train(policy, random_slots(policy, 11), grpo(learning_rate=1e-4, micro_batch_tokens=60), ranks)
 
 
-def lora(ranks: Ranks) -> Tensors:
-    """Adapters in float32 on a base in bfloat16."""
+def lora(ranks: Ranks, dtype: torch.dtype = torch.float32) -> Tensors:
     policy = tiny_policy()
     with tempfile.TemporaryDirectory() as base:
         save_policy(policy, Path(base) / "policy")
-        policy.model.to(torch.bfloat16)
+        policy.model.to(dtype)
         add_lora(policy.model, LoraConfig(rank=4, alpha=8.0), Path(base) / "policy", 0)
     return train(policy, random_slots(policy, 11), grpo(learning_rate=1e-2, micro_batch_tokens=60), ranks)
+
+
+def bfloat16_lora(ranks: Ranks) -> Tensors:
+    """Adapters in float32 on a base in bfloat16."""
+    return lora(ranks, torch.bfloat16)
 
 
 def images(ranks: Ranks) -> Tensors:
@@ -98,6 +109,7 @@ def images(ranks: Ranks) -> Tensors:
     policy = tiny_vl_policy()
     with tempfile.TemporaryDirectory() as folder:
         problems = problems_of(policy, Path(folder))
+        problems.append(problems[2])  # three are text: an odd number, so that two ranks meet with one of each
         slots = [_slot(problem.problem_id, i, problem.prompt_token_ids, problem.images) for i, problem in enumerate(problems)]
         return train(policy, slots, grpo(micro_batch_tokens=1), ranks)
 
@@ -119,6 +131,37 @@ def resumed(ranks: Ranks) -> Tensors:
     return seen(going, [*first, updater.update(slots, ADVANTAGES, 0, 2)])
 
 
+class EvenLengths(Verifier):
+    """Right is what has an even number of characters: something that a policy that knows nothing finds half of the time."""
+
+    def judge(self, items: Sequence[tuple[Problem, str]]) -> list[Verdict]:
+        return [Verdict(float(len(text) % 2 == 0), len(text) % 2 == 0) for _, text in items]
+
+
+def steps(ranks: Ranks) -> Tensors:
+    """Whole steps, five groups over the ranks: sampled, resampled, mixed, trained on, and scored as live methods ask for it."""
+    policy, settings, sampling = tiny_policy(), grpo(prompts_per_step=5, group_size=3), SAMPLING
+    problems = [Problem(f"p{i}", "train", "", "", "all", "", tuple(range(10, 12 + i))) for i in range(10)]
+    updater = Updater(policy, settings, sampling, ranks=ranks)
+    engine, verifier = TransformersEngine(policy, sampling, 8), EvenLengths(VerifierConfig("exact", "whole", 1.0))
+    trainer = Trainer(policy, engine, verifier, updater, problems, settings, 0, OnPolicy(), ranks)
+    trainer.mixer = ResampleMixer(ResampleConfig(3, 0, 9), 0.6, partial(live.resample, trainer))
+    outcomes = [run_step(trainer, step, "") for step in range(2)]
+    tried = [slot.trajectory for slot in random_slots(policy, 7)]
+    rows = [row for outcome in outcomes for row in outcome.rows]
+    numbers = {
+        "tokens": [float(token) for row in rows for token in row["response_token_ids"]],
+        "advantages": [row["advantage"] for row in rows],
+        "logprobs": [value for row in rows for value in row["guide_logprobs"]],
+        "metrics": [value for outcome in outcomes for value in outcome.metrics.values() if isinstance(value, int | float)],
+        "log_ratios": [value for row in live.log_ratios(trainer, tried) for value in row],
+        "entropies": live.entropies(trainer, tried),
+    }
+    assert sum(outcome.metrics["guide/injected"] for outcome in outcomes) > 0
+    weights = {f"weight.{name}": tensor.clone() for name, tensor in policy.model.state_dict().items()}
+    return {name: torch.tensor(values) for name, values in numbers.items()} | weights
+
+
 def _slot(problem_id: str, number: int, prompt: tuple[int, ...], images: tuple) -> Slot:
     generator = torch.Generator().manual_seed(number)
     response = tuple(torch.randint(10, 290, (3 + number % 5,), generator=generator).tolist())
@@ -126,7 +169,7 @@ def _slot(problem_id: str, number: int, prompt: tuple[int, ...], images: tuple) 
 
 
 SCENARIOS: dict[str, Callable[[Ranks], Tensors]] = {
-    scenario.__name__: scenario for scenario in (text, one_row, epochs, recomputed, bfloat16, lora, images, resumed)
+    scenario.__name__: scenario for scenario in (text, one_row, epochs, recomputed, bfloat16, lora, bfloat16_lora, images, resumed, steps)
 }
 
 if __name__ == "__main__":
@@ -137,4 +180,4 @@ if __name__ == "__main__":
             policies = ranks.gather({key: value for key, value in found.items() if key.startswith("weight.")})
             assert all(torch.equal(value, other[key]) for other in policies for key, value in policies[0].items()), name
             if ranks.main:
-                save_file({key: value.contiguous() for key, value in found.items() if key != "weight.lm_head.weight"}, f"{sys.argv[1]}/{name}.safetensors")
+                save_file({key: value.clone() for key, value in found.items()}, f"{sys.argv[1]}/{name}.safetensors")

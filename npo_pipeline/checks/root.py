@@ -8,7 +8,7 @@ from npo_pipeline.checks.policy import check_policy
 from npo_pipeline.checks.require import require
 from npo_pipeline.checks.results import check_comparison, check_evaluate, check_measure
 from npo_pipeline.checks.task import check_task
-from npo_pipeline.checks.training import check_grpo, check_probe, merge_grpo
+from npo_pipeline.checks.training import check_grpo, check_probe, check_trainer, merge_grpo
 
 
 def check_root(root: s.RootConfig) -> None:
@@ -20,6 +20,7 @@ def check_root(root: s.RootConfig) -> None:
     check_sampling(root.sampling)
     check_coldest(root)
     check_grpo(root.grpo)
+    check_trainer(root.trainer)
     check_probe(root.probe)
     check_guidance(root.guidance)
     check_comparison(root.comparison)

@@ -1,4 +1,4 @@
-"""Value checks of GRPO's settings, the experiment's and those that a method changes."""
+"""Value checks of GRPO's settings, the experiment's and those that a method changes, of the trainer and of the probe."""
 
 from dataclasses import replace
 from math import inf
@@ -35,6 +35,11 @@ def merge_grpo(grpo: s.GrpoConfig, changes: dict[str, Any], key: str = "grpo") -
     for name in changes:
         require(name in known, f"{key}.{name}", changes[name], "a key of grpo: " + ", ".join(known))
     return replace(grpo, **changes)
+
+
+def check_trainer(trainer: s.TrainerConfig) -> None:
+    for key in ("nproc", "nodes"):
+        require(getattr(trainer, key) >= 1, f"trainer.{key}", getattr(trainer, key), "at least 1")
 
 
 def check_probe(probe: s.ProbeConfig) -> None:

@@ -4,13 +4,14 @@
     task.py        task: problems, prompts, verifier
     policy.py      policy: the model, its cold start, images, LoRA, a teacher
     engine.py      engine, sampling
-    training.py    grpo, probe, guided
+    training.py    grpo, trainer, probe, guided
     guidance.py    guidance: guide checkpoints and the estimate of V
     method.py      method: windows, AutoNPO, and what other kinds of method need
     results.py     evaluate, report, comparison, measure
 
 Steps that scale with the run (`StepLike`) are whole numbers of steps, or a fraction of the run as a float: 40, or 0.5
-(npo_pipeline.timeline). Workers, devices and logging are no part of it: they are options of a stage's command line.
+(npo_pipeline.timeline). Workers, devices and logging are no part of it: they are options of a stage's command line. So is what
+`trainer` says; it stands here since an experiment may need it, but no stage's resolved configuration holds it.
 """
 
 from npo_pipeline.settings.engine import EngineConfig, SamplingConfig, VllmConfig
@@ -40,7 +41,7 @@ from npo_pipeline.settings.results import BenchmarkConfig, ComparisonConfig, Eva
 from npo_pipeline.settings.root import RootConfig
 from npo_pipeline.settings.steps import StepLike
 from npo_pipeline.settings.task import EXTRACTORS, PromptConfig, TaskConfig, VerifierConfig
-from npo_pipeline.settings.training import GrpoConfig, GuidedConfig, ProbeConfig
+from npo_pipeline.settings.training import GrpoConfig, GuidedConfig, ProbeConfig, TrainerConfig
 
 __all__ = [
     "EXTRACTORS",
@@ -73,6 +74,7 @@ __all__ = [
     "StepLike",
     "TaskConfig",
     "TeacherConfig",
+    "TrainerConfig",
     "VarianceConfig",
     "VerifierConfig",
     "VisionConfig",

@@ -8,7 +8,7 @@ from npo_pipeline.settings.method import MethodConfig
 from npo_pipeline.settings.policy import PolicyConfig
 from npo_pipeline.settings.results import ComparisonConfig, EvaluateConfig, MeasureConfig, ReportConfig
 from npo_pipeline.settings.task import TaskConfig
-from npo_pipeline.settings.training import GrpoConfig, GuidedConfig, ProbeConfig
+from npo_pipeline.settings.training import GrpoConfig, GuidedConfig, ProbeConfig, TrainerConfig
 
 
 @dataclass
@@ -23,6 +23,7 @@ class RootConfig:
     engine: EngineConfig
     sampling: SamplingConfig
     grpo: GrpoConfig
+    trainer: TrainerConfig
     probe: ProbeConfig
     guidance: GuidanceConfig
     method: dict[str, MethodConfig]  # by name, of which `method=[npo,autonpo]` chooses the files

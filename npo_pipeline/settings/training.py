@@ -1,4 +1,4 @@
-"""`grpo`, `probe` and `guided`: how a run is trained, and which checkpoints it keeps."""
+"""`grpo`, `trainer`, `probe` and `guided`: how a run is trained, and which checkpoints it keeps."""
 
 from dataclasses import dataclass
 
@@ -27,6 +27,15 @@ class GrpoConfig:
     kl_coef: float  # against the initial policy; 0: the reference is not even loaded
     engine_correction_cap: float | None  # weigh a sampled token's loss by min(trainer / engine probability, this); None: off
     micro_batch_tokens: int  # padded tokens per forward; does not change the result beyond rounding
+
+
+@dataclass
+class TrainerConfig:
+    """Over how many processes a run trains: the same loss, and up to rounding the same run. Changing it makes nothing run again."""
+
+    nproc: int  # processes per node, each with a GPU where there are any; a profile's set-resources may say otherwise
+    nodes: int  # more than one: under SLURM
+    recompute_activations: bool  # activation checkpointing: less memory, more time
 
 
 @dataclass

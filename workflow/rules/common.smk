@@ -81,6 +81,7 @@ PYTHON = sys.executable
 # SLURM and a terminal send a signal to every process of a job: shell and tee outlive it, so that the stage can save its state and say so.
 shell.prefix("set -euo pipefail; trap : TERM USR1; ")
 TEE = """bash -c 'trap "" INT TERM USR1; exec tee "$0"'"""
+RECOMPUTE = " --recompute-activations" if ROOT.trainer.recompute_activations else ""
 RESULTS = f"results/{ROOT.name}"
 
 

@@ -9,10 +9,13 @@ rule probe:
         "<logs>/seed-{seed}/probe.log",
     benchmark:
         "<benchmarks>/seed-{seed}/probe.tsv"
-    threads: 1
+    threads: ROOT.trainer.nproc
     resources:
         mem_mb=4000,
         runtime=720,
-        gpu=1,
+        gpu=ROOT.trainer.nproc,
+        nproc=ROOT.trainer.nproc,
+        nodes=ROOT.trainer.nodes,
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.probe --config {input.config:q} --seed {wildcards.seed} 2>&1 | {TEE} {log:q}"
+        "{PYTHON:q} -m npo_pipeline.stages.probe --config {input.config:q} --seed {wildcards.seed}"
+        " --nproc {resources.nproc} --nodes {resources.nodes}{RECOMPUTE} 2>&1 | {TEE} {log:q}"
