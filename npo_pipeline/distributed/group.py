@@ -9,6 +9,7 @@ import ctypes
 import os
 import re
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -63,7 +64,8 @@ def joined(seconds: float) -> Iterator[Ranks]:
             f"rank {dist.get_rank()} of {dist.get_world_size()}: another process of this run is gone, or kept it waiting for more than "
             f"{seconds:g} s ({str(error).strip().splitlines()[0][:160]}). The same command resumes from the last saved state"
         ) from error
-    dist.destroy_process_group()
+    if "vllm" not in sys.modules:  # it has groups of its own, and takes all of them down when the process ends
+        dist.destroy_process_group()
 
 
 def _has_gpu() -> bool:

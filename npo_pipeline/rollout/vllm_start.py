@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from npo_pipeline.distributed.group import is_one_of_many
 from npo_pipeline.errors import ConfigError, DataError
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.records import Image
@@ -24,8 +25,14 @@ CPU_BLOCK = 32  # tokens per cache block, the smallest that its kernels like: on
 def start_vllm(policy: Policy, settings: EngineConfig, length: int, folder: Path) -> Any:
     """A running `vllm.LLM` without weights yet, of the policy's shape and dtype. What it reads is written to `folder`.
 
-    Raises ConfigError for another than the first GPU.
+    In a run over many processes each has an engine of its own. Raises ConfigError for another than the first GPU, or several of them then.
     """
+    assert settings.vllm is not None, "checked with the configuration"
+    if is_one_of_many() and settings.vllm.tensor_parallel_size > 1:
+        raise ConfigError(
+            f"engine.vllm.tensor_parallel_size: found {settings.vllm.tensor_parallel_size}, expected 1 in a run over many processes, "
+            "of which each samples with an engine of its own; set it to 1, or trainer.nproc and trainer.nodes to 1"
+        )
     if policy.device.index:
         raise ConfigError(
             f"--device {policy.device}: vLLM takes the first GPU it sees; use --device cuda with CUDA_VISIBLE_DEVICES={policy.device.index}"
@@ -62,6 +69,8 @@ def arguments(policy: Policy, settings: EngineConfig, length: int) -> dict[str, 
         "enforce_eager": vllm.enforce_eager,
         "disable_log_stats": True,
         **device_arguments(policy, vllm, max(length, settings.max_batch)),
+        # Beside other processes it keeps to this one, and leaves their process group as it found it.
+        **({"distributed_executor_backend": "external_launcher"} if is_one_of_many() else {}),
         **({"limit_mm_per_prompt": {"video": 0}} if policy.vision else {"skip_tokenizer_init": True}),
     }
 

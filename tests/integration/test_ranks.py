@@ -14,7 +14,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from safetensors.numpy import load_file
+from vllm_here import needs_vllm
 from workflow_runner import Workflow
 
 pytestmark = pytest.mark.slow
@@ -85,6 +87,20 @@ def test_one_process_makes_the_same_run_up_to_rounding(finished: Workflow) -> No
 
 def test_the_number_of_processes_makes_nothing_run_again(finished: Workflow) -> None:
     assert finished.planned(overrides="trainer.nproc=1 trainer.recompute_activations=true") == set()
+
+
+@needs_vllm
+def test_every_rank_samples_with_a_vllm_of_its_own(finished: Workflow) -> None:
+    file, folder = finished.results / "config/probe.yaml", finished.results / "seed-0/probe"
+    config = yaml.safe_load(file.read_text())
+    vllm = {"max_model_len": 256, "gpu_memory_utilization": 0.4, "cpu_cache_gib": 0.25, "tensor_parallel_size": 1, "enforce_eager": True}
+    file.write_text(yaml.safe_dump(config | {"engine": config["engine"] | {"name": "vllm", "check_every": 1, "vllm": vllm}}))
+    done = subprocess.run(command(finished, "probe", "probe", "--nproc", "2"), stderr=subprocess.PIPE, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    steps = metrics(folder)
+    assert len(steps) == 4
+    assert all(step["logprob_gap/max"] < 1e-4 for step in steps)
 
 
 def test_a_killed_rank_ends_the_run_and_a_rerun_resumes_to_the_same_bytes(finished: Workflow) -> None:
