@@ -81,6 +81,10 @@ PYTHON = sys.executable
 # SLURM and a terminal send a signal to every process of a job: shell and tee outlive it, so that the stage can save its state and say so.
 shell.prefix("set -euo pipefail; trap : TERM USR1; ")
 TEE = """bash -c 'trap "" INT TERM USR1; exec tee "$0"'"""
+# Over which processes a run trains, for the scheduler too; on several nodes the stage calls srun itself.
+RANKS = {"gpu": ROOT.trainer.nproc * ROOT.trainer.nodes, "nproc": ROOT.trainer.nproc, "nodes": ROOT.trainer.nodes}
+if ROOT.trainer.nodes > 1:
+    RANKS |= {"mpi": "srun", "tasks": ROOT.trainer.nodes, "tasks_per_gpu": 0}
 RECOMPUTE = " --recompute-activations" if ROOT.trainer.recompute_activations else ""
 RESULTS = f"results/{ROOT.name}"
 

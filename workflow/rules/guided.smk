@@ -70,9 +70,7 @@ rule guided:
     resources:
         mem_mb=4000,
         runtime=720,
-        gpu=ROOT.trainer.nproc,
-        nproc=ROOT.trainer.nproc,
-        nodes=ROOT.trainer.nodes,
+        **RANKS,
     shell:
         "{PYTHON:q} -m npo_pipeline.stages.guided --config {input.config:q} --seed {wildcards.seed}"
         " --nproc {resources.nproc} --nodes {resources.nodes}{RECOMPUTE} 2>&1 | {TEE} {log:q}"
