@@ -4,7 +4,7 @@ The problem is the unit of everything: a problem's samples are correlated, so in
 (percentile bootstrap), never single samples. An interval therefore covers the choice of problems, not that of the training seed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -127,11 +127,11 @@ def summarise(
     n_problems, ks, bootstrap (the settings behind the intervals), overall, difficulty and correct. Raises ConfigError or DataError.
     """
     scores = {problem_id: problem_scores(counts[problem_id], samples, ks) for problem_id in sorted(counts)}
-    groups = by_difficulty(list(scores), difficulty)
     if not scores:
         raise DataError("evaluation: no problems, expected at least one. Raise task.eval_size and run `prepare` again")
+    groups = by_difficulty(list(scores), difficulty)
 
-    def table(ids: Sequence[str]) -> dict[str, Any]:
+    def table(ids: Iterable[str]) -> dict[str, Any]:
         return {name: asdict(interval) for name, interval in mean_scores([scores[i] for i in ids], resamples, confidence, seed).items()}
 
     return {
@@ -139,7 +139,7 @@ def summarise(
         "n_problems": len(scores),
         "ks": list(ks),
         "bootstrap": {"resamples": resamples, "confidence": confidence, "seed": seed},
-        "overall": table(list(scores)),
+        "overall": table(scores),
         "difficulty": {label: {"n_problems": len(ids), **table(ids)} for label, ids in groups.items()},
         "correct": {problem_id: int(counts[problem_id]) for problem_id in scores},
     }
