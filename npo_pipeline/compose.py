@@ -4,11 +4,9 @@ Hydra composes once, when the Snakefile is parsed; the dataclasses of `npo_pipel
 `npo_pipeline.checks` the values. Every error is one line that names the key. No torch here.
 """
 
-import difflib
-import re
 import shlex
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields, is_dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,12 +16,13 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from npo_pipeline import config as c
 from npo_pipeline import settings as s
 from npo_pipeline.checks import check_root, check_stage, merge_grpo
 from npo_pipeline.errors import ConfigError
+from npo_pipeline.hydra_errors import choices, key_error, no_such_file, override_error
 from npo_pipeline.storage.manifest import sha256_text
 from npo_pipeline.timeline import Timeline, check_windows, resolve_measure, resolve_timeline
 
@@ -59,7 +58,7 @@ def load_root(experiment: str = "default", overrides: str | Sequence[str] = (), 
     try:
         root = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(s.RootConfig), composed))
     except OmegaConfBaseException as error:
-        raise ConfigError(_key_error(error)) from None
+        raise ConfigError(key_error(error)) from None
     assert isinstance(root, s.RootConfig)
     check_root(root)
     given = {name: benchmark for name, benchmark in root.evaluate.benchmarks.items() if benchmark.data is not None}
@@ -69,8 +68,8 @@ def load_root(experiment: str = "default", overrides: str | Sequence[str] = (), 
 def load_compared(experiment: str, overrides: Sequence[str], root: s.RootConfig, conf: Path = CONF) -> s.RootConfig:
     """`root` with the methods of the comparison beside its own. Raises ConfigError, as a method may not fit the experiment."""
     names = list(dict.fromkeys([*root.method, *root.comparison.methods]))
-    if unknown := [name for name in names if name not in _names(conf / "method")]:
-        raise ConfigError(f"comparison.methods: {_no_such_file('method', unknown[0], conf)}")
+    if unknown := [name for name in names if name not in choices(conf / "method")]:
+        raise ConfigError(f"comparison.methods: {no_such_file('method', unknown[0], conf)}")
     words = [word for word in overrides if not word.startswith("method=")]
     return load_root(experiment, [*words, f"method=[{','.join(names)}]"], conf)
 
@@ -172,7 +171,7 @@ def load_stage(path: Path, schema: type[Stage]) -> tuple[Stage, str]:
         if isinstance(stage, c.PlanStage):
             check_windows("method.windows", stage.method.windows, stage.steps, stage.guide_steps, stage.lookback)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{path}: {_key_error(error)}") from None
+        raise ConfigError(f"{path}: {key_error(error)}") from None
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     assert isinstance(stage, schema)
@@ -193,29 +192,18 @@ def _read_mapping(path: Path) -> tuple[str, DictConfig]:
     return text, values
 
 
-def _key_error(error: OmegaConfBaseException) -> str:
-    """One line with the key; of a misspelt one also the nearest that its dataclass has."""
-    key, line = error.full_key or "", _first_line(str(error))
-    if isinstance(error, MissingMandatoryValue):
-        return f"{key}: missing, expected a value"
-    if not isinstance(error, ConfigKeyError) or not is_dataclass(error.object_type):
-        return f"{key}: {line}"
-    place, dot, name = key.rpartition(".")
-    known = [field.name for field in fields(error.object_type)]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"{key}: no such key; " + (f"did you mean {place}{dot}{near[0]}?" if near else f"there are {', '.join(known)}")
-
-
 def _compose(experiment: str, overrides: list[str], conf: Path) -> DictConfig:
-    if experiment not in _names(conf / "experiment"):
-        raise ConfigError(_no_such_file("experiment", experiment, conf))
+    if experiment not in choices(conf / "experiment"):
+        raise ConfigError(no_such_file("experiment", experiment, conf))
     try:
         with initialize_config_dir(str(conf), version_base="1.3"):
             return hydra_compose("config", [f"experiment={experiment}", *overrides])
     except (HydraException, OmegaConfBaseException, RecognitionException) as error:
         with initialize_config_dir(str(conf), version_base="1.3"):
             plain = hydra_compose("config", [f"experiment={experiment}"])
-        raise ConfigError(_one_line(str(error) or f"overrides={' '.join(overrides)!r}: not readable as key=value", plain, conf)) from None
+        raise ConfigError(
+            override_error(str(error) or f"overrides={' '.join(overrides)!r}: not readable as key=value", plain, conf)
+        ) from None
 
 
 def _words(overrides: str) -> list[str]:
@@ -227,37 +215,3 @@ def _words(overrides: str) -> list[str]:
 
 def _open(override: str) -> str:
     return f"++{override}" if override.startswith(OPEN_KEYS) else override
-
-
-def _one_line(message: str, known: DictConfig, conf: Path) -> str:
-    """The error's first line, with the nearest known key where a key was misspelt."""
-    line = _first_line(message)
-    if group := re.search(r"Could not (?:find|load) '(.+)/(.+)'", line):
-        return _no_such_file(group[1], group[2], conf)
-    misspelt = re.search(r"Could not override '([^']+)'|Key '([^']+)' (?:is )?not in", message)
-    if not misspelt:
-        return line
-    wrong = misspelt[1] or misspelt[2]
-    keys = list(_dotted(OmegaConf.to_container(known)))
-    near = difflib.get_close_matches(wrong, [key for key in keys if key != wrong], n=1, cutoff=0.5)
-    return f"{wrong}: no such key" + (f"; did you mean {near[0]}?" if near else "; conf/ and npo_pipeline/settings/ list them")
-
-
-def _no_such_file(group: str, name: str, conf: Path) -> str:
-    return f"{group}={name}: no such file in {conf / group}; there are {', '.join(_names(conf / group))}"
-
-
-def _names(folder: Path) -> list[str]:
-    return sorted(file.stem for file in folder.glob("*.yaml"))
-
-
-def _first_line(message: str) -> str:
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    return lines[0] if lines else message
-
-
-def _dotted(values: Any, prefix: str = "") -> Iterator[str]:
-    for key, value in values.items():
-        yield f"{prefix}{key}"
-        if isinstance(value, dict):
-            yield from _dotted(value, f"{prefix}{key}.")
