@@ -20,7 +20,7 @@ def run(context: Context[BenchmarksStage]) -> None:
     config, layout = context.config, context.layout
     verify(layout.prepare)
     raws = {name: load_benchmark(name, settings, config.task) for name, settings in config.benchmarks.items()}
-    known = trained_on(raws, [problem for problem in read_problems(layout.problems) if problem.split == "train"])
+    known = trained_on(raws, read_problems(layout.problems, "train"))
     for name, count in known.items():
         if count:
             log.warning("evaluate.benchmarks.%s: %d of its %d questions are training questions too", name, count, len(raws[name]))

@@ -33,7 +33,7 @@ SHARD_ROWS, BLOCK = 10_000, 256  # rows of a file; problems sampled between two 
 def problems_of_run(context: Context[DemonstrateStage]) -> list[Problem]:
     """The training problems of the run's steps, each once, in the order of their first step."""
     config = context.config
-    train = [problem for problem in read_problems(context.layout.problems) if problem.split == "train"]
+    train = read_problems(context.layout.problems, "train")
     seen = (problem_batch(train, context.layout.seed, step, config.prompts_per_step) for step in range(config.steps))
     return list({problem.problem_id: problem for batch in seen for problem in batch}.values())
 

@@ -26,7 +26,7 @@ from npo_pipeline.tasks.verify import Verifier
 def evaluate_policy(context: Context[EvaluateStage], name: str, folder: Path) -> dict[str, Any]:
     """Sample, write the trajectories, and return the contents of the evaluation file."""
     settings, layout = context.config.evaluate, context.layout
-    problems = [problem for problem in read_problems(layout.problems) if problem.split == "eval"]
+    problems = read_problems(layout.problems, "eval")
     others = read_problems(layout.benchmark_problems) if settings.benchmarks else []
     policy = open_policy(folder, context.config.dtype, pick_device(context.options.device))
     trajectories = draw(context, name, policy, problems, others)

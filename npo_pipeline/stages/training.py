@@ -15,12 +15,10 @@ from npo_pipeline.grpo.step import Trainer
 from npo_pipeline.grpo.update import Updater
 from npo_pipeline.policy.lora import add_lora
 from npo_pipeline.policy.policy import Policy, export_policy, load_policy
-from npo_pipeline.records import Problem
 from npo_pipeline.rollout.engines import check_prompts, make_engine
 from npo_pipeline.runtime import pick_device
 from npo_pipeline.stages.cli import Context
 from npo_pipeline.stages.mixers import MakeMixer
-from npo_pipeline.storage.layout import Layout
 from npo_pipeline.storage.lock import only_writer
 from npo_pipeline.storage.manifest import read_manifest, sha256_text
 from npo_pipeline.storage.parquet import read_problems
@@ -28,10 +26,6 @@ from npo_pipeline.storage.run_files import RunFiles
 from npo_pipeline.tasks.verify import Verifier
 
 Run = TypeVar("Run", bound=RunStage)
-
-
-def problems_of(layout: Layout, split: str) -> list[Problem]:
-    return [problem for problem in read_problems(layout.problems) if problem.split == split]
 
 
 def run_training(context: Context[Run], name: str, make_mixer: MakeMixer = lambda trainer: OnPolicy(), inputs: str = "") -> None:
@@ -57,7 +51,7 @@ def make_trainer(context: Context[Run], ranks: Ranks) -> Iterator[Trainer]:
     policy = load_policy(layout.initial_policy, config.dtype, device)
     if config.lora:  # the seed's probe and guided runs start from the same adapter
         add_lora(policy.model, config.lora, layout.initial_policy, layout.seed)
-    problems = problems_of(layout, "train")
+    problems = read_problems(layout.problems, "train")
     check_prompts(config.engine, config.sampling, policy, problems)
     reference = _reference(context, policy) if config.grpo.kl_coef > 0 else None
     updater = Updater(policy, config.grpo, config.sampling, reference, ranks, context.options.recompute_activations)

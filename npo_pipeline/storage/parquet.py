@@ -166,9 +166,9 @@ def problem_row(problem: Problem) -> dict[str, Any]:
     return vars(problem) | {"metadata": json.dumps(problem.metadata, sort_keys=True), "images": _image_rows(problem.images)}
 
 
-def read_problems(path: Path) -> list[Problem]:
-    """The problems of `prepare/problems.parquet`; their images lie beside it."""
-    return [_problem(row, path.parent) for row in read_rows(path, PROBLEMS)]
+def read_problems(path: Path, split: str | None = None) -> list[Problem]:
+    """The problems of `prepare/problems.parquet`, or those of one split; their images lie beside it."""
+    return [_problem(row, path.parent) for row in read_rows(path, PROBLEMS) if split in (None, row["split"])]
 
 
 def _problem(row: dict[str, Any], folder: Path) -> Problem:

@@ -203,7 +203,8 @@ def test_every_kind_of_table_says_where_it_is_from(tmp_path: Path, kind: str, co
 
 def test_problems_and_shards_come_back_as_they_were(tmp_path: Path) -> None:
     path = parquet.write_table(tmp_path / "problems.parquet", [parquet.problem_row(PROBLEM)], parquet.PROBLEMS, SHA)
-    assert parquet.read_problems(path) == [PROBLEM]
+    assert parquet.read_problems(path) == parquet.read_problems(path, PROBLEM.split) == [PROBLEM]
+    assert parquet.read_problems(path, "another") == []
     assert [image.file for image in parquet.read_problems(path)[0].images] == [tmp_path / image.path for image in IMAGES]
     folder = tmp_path / "guide/step-000002"
     rows = [parquet.trajectory_row(TRAJECTORY, 2, PROBLEM.prompt, SHA)] * 5

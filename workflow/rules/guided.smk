@@ -68,9 +68,9 @@ rule guided:
         "<benchmarks>/seed-{seed}/{round}guided-{method}.tsv"
     threads: ROOT.trainer.nproc
     resources:
+        **RANKS,
         mem_mb=4000,
         runtime=720,
-        **RANKS,
     shell:
         "{PYTHON:q} -m npo_pipeline.stages.guided --config {input.config:q} --seed {wildcards.seed}"
         " --nproc {resources.nproc} --nodes {resources.nodes}{RECOMPUTE} 2>&1 | {TEE} {log:q}"
