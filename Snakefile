@@ -33,4 +33,6 @@ onsuccess:
 
 
 onerror:
-    print(f"A stage failed: its message is above and in {RESULTS}/logs. The same command goes on from what is finished.")
+    for found in failures(Path(log).read_text(), Path.cwd()):
+        print(f"\n{found}")
+    print(f"\nA stage failed: the cause is above, its log in {RESULTS}/logs. The same command goes on from what is finished.")

@@ -3,17 +3,21 @@
 import re
 import shlex
 import sys
+from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 
 from npo_pipeline.compose import later_rounds, load_compared, load_root, stage_configs, to_yaml
 from npo_pipeline.settings import SCHEDULED
 from npo_pipeline.errors import ConfigError
+from npo_pipeline.failures import failures
+from npo_pipeline.planning.resources import DEVICES, LIGHT, WARNING, plan_resources
 from npo_pipeline.rollout.installed import check_installed
 from npo_pipeline.tasks.files import resolve_path
 from npo_pipeline.tasks.local import dataset_files, files_in
 from snakemake.exceptions import WorkflowError
 
-OPTIONS = {"experiment": "default", "overrides": "", "guide_jobs": 1}
+OPTIONS = {"experiment": "default", "overrides": "", "guide_jobs": 1, "device": "auto"}
 BACKSLASH = r"Snakemake drops quotes and reads YAML: write a space within a value as '\ ', as in overrides='report.title=My\ title'"
 
 
@@ -47,6 +51,8 @@ def compose():
         )
     if option("guide_jobs") < 1:
         raise ConfigError(f"--config guide_jobs={option('guide_jobs')}: expected at least 1")
+    if option("device") not in DEVICES:
+        raise ConfigError(f"--config device={option('device')}: expected one of {', '.join(DEVICES)}")
     root = load_root(option("experiment"), override_words())
     if workflow.is_main_process:  # once, not in every job: it may import a task's library
         from npo_pipeline.tasks.checks import check_benchmarks, check_source
@@ -78,11 +84,13 @@ METHODS = list(ROOT.method)
 RUNS = [*METHODS, *later_rounds(ROOT)]  # "npo", "round-2/npo"
 KINDS = {name: method.kind for name, method in (COMPARED | ROOT.method).items()}
 PYTHON = sys.executable
+DEVICE = option("device")
+LIGHT_NEEDS = asdict(LIGHT)
 # SLURM and a terminal send a signal to every process of a job: shell and tee outlive it, so that the stage can save its state and say so.
 shell.prefix("set -euo pipefail; trap : TERM USR1; ")
 TEE = """bash -c 'trap "" INT TERM USR1; exec tee "$0"'"""
 # Over which processes a run trains, for the scheduler too; on several nodes the stage calls srun itself.
-RANKS = {"gpu": ROOT.trainer.nproc * ROOT.trainer.nodes, "nproc": ROOT.trainer.nproc, "nodes": ROOT.trainer.nodes}
+RANKS = {"nproc": ROOT.trainer.nproc, "nodes": ROOT.trainer.nodes}
 if ROOT.trainer.nodes > 1:
     RANKS |= {"mpi": "srun", "tasks": ROOT.trainer.nodes, "tasks_per_gpu": 0}
 RECOMPUTE = " --recompute-activations" if ROOT.trainer.recompute_activations else ""
@@ -103,6 +111,21 @@ wildcard_constraints:
     stage="|".join(map(re.escape, STAGES)),
     method="|".join(map(re.escape, KINDS)),
     policy="|".join(map(re.escape, ["initial", "probe", *KINDS, *RUNS])),
+
+
+@cache
+def planned():
+    """What each computing stage asks for, of the methods that `comparison` adds too."""
+    return plan_resources(replace(ROOT, method=COMPARED | ROOT.method), DEVICE, option("guide_jobs"))
+
+
+def needs(stage):
+    """Resources of a rule: those of a computing stage, by its name or, if it is a run of a method, by the rule's wildcards. `--set-resources` wins."""
+
+    def one(key):
+        return lambda wildcards: asdict(planned()[stage or f"{wildcards.round}{wildcards.method}"])[key]
+
+    return {key: one(key) for key in asdict(LIGHT)}
 
 
 def artifacts(wildcards):

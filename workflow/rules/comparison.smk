@@ -17,7 +17,6 @@ rule comparison:
         f"{RESULTS}/logs/comparison.log",
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        **LIGHT_NEEDS,
     shell:
         "{PYTHON:q} -m npo_pipeline.stages.comparison --config {input.config:q} 2>&1 | {TEE} {log:q}"

@@ -23,11 +23,9 @@ rule evaluate:
         "<benchmarks>/seed-{seed}/evaluate-{policy}.tsv"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=240,
-        gpu=1,
+        **needs("evaluate"),
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.evaluate --config {input.config:q} --seed {wildcards.seed}"
+        "{PYTHON:q} -m npo_pipeline.stages.evaluate --config {input.config:q} --device {DEVICE} --seed {wildcards.seed}"
         " --policy {wildcards.policy:q} 2>&1 | {TEE} {log:q}"
 
 
@@ -43,7 +41,6 @@ rule report:
         "<benchmarks>/report.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        **LIGHT_NEEDS,
     shell:
         "{PYTHON:q} -m npo_pipeline.stages.report --config {input.config:q} 2>&1 | {TEE} {log:q}"

@@ -37,11 +37,9 @@ rule guide_job:
         "<benchmarks>/seed-{seed}/{round}guide-{job}-of-{jobs}.tsv"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=720,
-        gpu=1,
+        **needs("guide_job"),
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.guide --config {input.config:q} --seed {wildcards.seed}"
+        "{PYTHON:q} -m npo_pipeline.stages.guide --config {input.config:q} --device {DEVICE} --seed {wildcards.seed}"
         " --job {wildcards.job} --jobs {wildcards.jobs} 2>&1 | {TEE} {log:q}"
 
 
@@ -58,7 +56,6 @@ rule guide:
         "<benchmarks>/seed-{seed}/{round}guide.tsv"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=120,
+        **LIGHT_NEEDS,
     shell:
         "{PYTHON:q} -m npo_pipeline.stages.guide --config {input.config:q} --seed {wildcards.seed} --gather 2>&1 | {TEE} {log:q}"

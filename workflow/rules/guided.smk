@@ -29,8 +29,7 @@ rule plan:
         "<logs>/seed-{seed}/{round}plan-{method}.log",
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        **LIGHT_NEEDS,
     shell:
         "{PYTHON:q} -m npo_pipeline.stages.plan --config {input.config:q} --seed {wildcards.seed} 2>&1 | {TEE} {log:q}"
 
@@ -48,11 +47,9 @@ rule demonstrate:
         "<benchmarks>/seed-{seed}/demonstrate-{method}.tsv"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=720,
-        gpu=1,
+        **needs("demonstrate"),
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.demonstrate --config {input.config:q} --seed {wildcards.seed} 2>&1 | {TEE} {log:q}"
+        "{PYTHON:q} -m npo_pipeline.stages.demonstrate --config {input.config:q} --device {DEVICE} --seed {wildcards.seed} 2>&1 | {TEE} {log:q}"
 
 
 rule guided:
@@ -68,9 +65,9 @@ rule guided:
         "<benchmarks>/seed-{seed}/{round}guided-{method}.tsv"
     threads: ROOT.trainer.nproc
     resources:
+        **needs(None),
         **RANKS,
-        mem_mb=4000,
-        runtime=720,
+        slurm_extra=WARNING,
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.guided --config {input.config:q} --seed {wildcards.seed}"
+        "{PYTHON:q} -m npo_pipeline.stages.guided --config {input.config:q} --device {DEVICE} --seed {wildcards.seed}"
         " --nproc {resources.nproc} --nodes {resources.nodes}{RECOMPUTE} 2>&1 | {TEE} {log:q}"

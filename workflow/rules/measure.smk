@@ -16,11 +16,9 @@ rule measure:
         "<benchmarks>/seed-{seed}/measure.tsv"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=240,
-        gpu=1,
+        **needs("measure"),
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.measure --config {input.config:q} --seed {wildcards.seed} 2>&1 | {TEE} {log:q}"
+        "{PYTHON:q} -m npo_pipeline.stages.measure --config {input.config:q} --device {DEVICE} --seed {wildcards.seed} 2>&1 | {TEE} {log:q}"
 
 
 rule signal_study:

@@ -20,8 +20,7 @@ rule prepare:
         "<benchmarks>/prepare.tsv"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=120,
+        **needs("prepare"),
     shell:
         "{PYTHON:q} -m npo_pipeline.stages.prepare --config {input.config:q} 2>&1 | {TEE} {log:q}"
 
@@ -39,8 +38,7 @@ rule teacher:
         "<benchmarks>/teacher.tsv"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=120,
+        **needs("prepare"),
     shell:
         "{PYTHON:q} -m npo_pipeline.stages.teacher --config {input.config:q} 2>&1 | {TEE} {log:q}"
 
@@ -64,7 +62,6 @@ rule benchmarks:
         "<benchmarks>/benchmarks.tsv"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=120,
+        **LIGHT_NEEDS,
     shell:
         "{PYTHON:q} -m npo_pipeline.stages.benchmarks --config {input.config:q} 2>&1 | {TEE} {log:q}"

@@ -11,9 +11,9 @@ rule probe:
         "<benchmarks>/seed-{seed}/probe.tsv"
     threads: ROOT.trainer.nproc
     resources:
+        **needs("probe"),
         **RANKS,
-        mem_mb=4000,
-        runtime=720,
+        slurm_extra=WARNING,
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.probe --config {input.config:q} --seed {wildcards.seed}"
+        "{PYTHON:q} -m npo_pipeline.stages.probe --config {input.config:q} --device {DEVICE} --seed {wildcards.seed}"
         " --nproc {resources.nproc} --nodes {resources.nodes}{RECOMPUTE} 2>&1 | {TEE} {log:q}"

@@ -1,0 +1,157 @@
+"""What the workflow's rules ask a scheduler for: GPUs, cores, memory and walltime of each stage, from its configuration alone.
+
+The memory is the forecast of npo_pipeline.planning.memory, the walltime the work of npo_pipeline.planning.work over a low speed. A
+walltime that is too short costs a resume, not the run; one that is too long waits in the queue. All of it gives way to
+`--set-resources`. No torch: the Snakefile is parsed in every job.
+"""
+
+import shutil
+import subprocess
+from dataclasses import dataclass, replace
+from math import ceil
+from pathlib import Path
+
+from npo_pipeline.compose import later_rounds
+from npo_pipeline.errors import ConfigError
+from npo_pipeline.planning import memory as m
+from npo_pipeline.planning.architecture import Architecture, architecture_of
+from npo_pipeline.planning.work import Assumptions, plan_work, state_bytes
+from npo_pipeline.settings import RootConfig, TrainerConfig
+
+DEVICES = ("auto", "cpu", "cuda")
+WANTS_GPU = 20_000_000  # parameters from which a policy is worth a GPU: smaller ones are as fast on a core
+MB = 2**20
+BASE_MB, GPU_BASE_MB = 2000, 8000  # host memory of Python, torch and the tables; with CUDA's libraries
+VLLM_MB = 4000  # of vLLM's own libraries and compiled code, on a CPU
+GPU_CORES = 4  # per GPU: verifiers, and what feeds it
+MARGIN, START_MIN = 3.0, 15  # walltime: times the forecast, and on top
+LEAST_MIN, MOST_MIN = 30, 1440  # a day is what most partitions allow
+WARNING = "--signal=TERM@120"  # two minutes before its walltime a run is told to save its state and to end
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Floating-point operations per second that a stage surely reaches while it trains and while it samples."""
+
+    train: float
+    sample: float
+
+
+# On a core: a tiny policy samples 12,000 tokens/s (1.6e10), SmolLM2 135 (3.6e10). On a GPU: a tenth of an H100's peak, and sampling less.
+CPU, GPU = Speed(1e10, 1e10), Speed(1e14, 2e13)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """By the names that Snakemake and its SLURM executor know; `runtime` in minutes."""
+
+    gpu: int
+    cpus_per_task: int
+    mem_mb: int
+    runtime: int
+
+
+ONE = TrainerConfig(nproc=1, nodes=1, recompute_activations=False)
+LIGHT = Resources(gpu=0, cpus_per_task=1, mem_mb=4000, runtime=120)  # tables, schedules, reports
+UNKNOWN_MB = 64_000  # of a policy whose shape is not known
+
+
+def wants_gpu(root: RootConfig, device: str) -> bool:
+    """Whether computing stages ask for GPUs: as told by `device`, or "auto": where there are any and the policy is not tiny."""
+    if device != "auto":
+        return device == "cuda"
+    model = _shape(root)
+    return (model is None or model.parameters >= WANTS_GPU) and gpus_exist()
+
+
+def gpus_exist() -> bool:
+    """In this machine, or in some node of its SLURM cluster."""
+    if list(Path("/dev").glob("nvidia[0-9]*")):
+        return True
+    if not shutil.which("sinfo"):
+        return False
+    nodes = subprocess.run(["sinfo", "--noheader", "--format=%G"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return "gpu" in nodes.stdout
+
+
+def _shape(root: RootConfig) -> Architecture | None:
+    try:
+        return architecture_of(root.policy)
+    except ConfigError:  # a hub name that nobody knows: its stages get UNKNOWN_MB
+        return None
+
+
+def plan_resources(root: RootConfig, device: str, guide_jobs: int) -> dict[str, Resources]:
+    """By stage: "prepare", "probe", "guide_job", "demonstrate", "evaluate", "measure", and each run of a method ("npo", "round-2/npo")."""
+    gpu, model, runs = wants_gpu(root, device), _shape(root), [*root.method, *later_rounds(root)]
+    heavy = ["probe", "guide_job", "demonstrate", "evaluate", "measure", *runs]
+    if model is None:
+        processes = root.trainer.nproc * root.trainer.nodes
+        unknown = Resources(processes * gpu, processes * (GPU_CORES if gpu else 1), UNKNOWN_MB, MOST_MIN)
+        return dict.fromkeys(heavy, unknown) | {"prepare": replace(LIGHT, mem_mb=UNKNOWN_MB)}
+    responses = _responses(root, model)
+    train, sample, alone = (_Stage(root, model, gpu, trains, ranks) for trains, ranks in ((True, root.trainer), (False, ONE), (True, ONE)))
+    sampled = {
+        "guide_job": max(n for stage, n in responses.items() if stage.endswith("guide")) / guide_jobs,
+        "demonstrate": max((n for stage, n in responses.items() if stage.endswith(": demonstrations")), default=0.0),
+        "evaluate": next(n for stage, n in responses.items() if stage.startswith("evaluate")) / (2 + len(runs)),
+    }
+    asked = {stage: train.ask(responses[stage]) for stage in ("probe", *runs)} | {stage: sample.ask(n) for stage, n in sampled.items()}
+    measure = alone.ask(responses["probe"])  # gradients of groups: no more of them than the probe takes
+    prepare = replace(LIGHT, mem_mb=LIGHT.mem_mb + 2 * model.parameters * m.BYTES[root.policy.dtype] // MB)
+    return asked | {"measure": measure, "prepare": prepare}
+
+
+def _responses(root: RootConfig, model: Architecture) -> dict[str, float]:
+    """Sampled by each stage for one seed, at most."""
+    most = root.sampling.max_new_tokens
+    works = plan_work(root, model, Assumptions(most, most, failed=1.0, tries=1.0, delta=1.0))
+    return {work.stage: work.most / len(root.seeds) for work in works}
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """A stage that holds the policy, and trains it or only samples from it. Prompts count as long as responses may become."""
+
+    root: RootConfig
+    model: Architecture
+    gpu: bool
+    trains: bool
+    ranks: TrainerConfig
+
+    def ask(self, responses: float) -> Resources:
+        """The memory and cores of one node, the GPUs of all."""
+        nproc, nodes = self.ranks.nproc, self.ranks.nodes
+        own, shared = self._host_bytes()
+        memory = nproc * (GPU_BASE_MB if self.gpu else BASE_MB) + ceil(1.2 * (nproc * own + shared / nodes) / MB)
+        minutes = START_MIN + MARGIN * self._seconds(responses) / (nproc * nodes) / 60
+        cores = nproc * (GPU_CORES if self.gpu else 1)
+        return Resources(nproc * nodes * self.gpu, cores, memory, round(min(MOST_MIN, max(LEAST_MIN, minutes))))
+
+    def _seconds(self, responses: float) -> float:
+        """Two operations per parameter and token forward, four backward; what was sampled is scored once more."""
+        speed, tokens = GPU if self.gpu else CPU, 2 * self.root.sampling.max_new_tokens * responses
+        trained = 6 * self.root.grpo.epochs * tokens if self.trains else 0.0
+        return self.model.parameters * ((2 * tokens + trained) / speed.train + 2 * tokens / speed.sample)
+
+    def _host_bytes(self) -> tuple[int, int]:
+        """Of each process, and of what they share out among them. With a GPU: weights while they are loaded and kept, and a trainer
+        state that is being saved. Without: everything.
+        """
+        root, dtype, longest = self.root, self.root.policy.dtype, self.root.sampling.max_new_tokens
+        weights, state = 2 * self.model.parameters * m.BYTES[dtype], state_bytes(root, self.model)
+        if self.gpu:
+            return weights, state if self.trains else 0
+        cache = self._cache(dtype, 2 * longest)
+        if not self.trains:
+            return weights + cache, 0
+        batch = m.micro_batch(self.model, root.grpo.micro_batch_tokens, longest, longest, 0)
+        held = m.training(self.model, dtype, root.policy.lora, root.grpo.kl_coef > 0, batch)
+        return max(held.work, cache), held.state
+
+    def _cache(self, dtype: str, longest: int) -> int:
+        """Keys and values of a whole batch; with vLLM those that it is given, and the engine itself."""
+        engine = self.root.engine
+        if engine.name == "vllm" and engine.vllm is not None:
+            return int(engine.vllm.cpu_cache_gib * 2**30) + VLLM_MB * MB
+        return m.kv_cache(self.model, dtype, engine.max_batch * longest)

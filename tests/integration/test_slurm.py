@@ -1,0 +1,235 @@
+"""The workflow on a real SLURM cluster of two nodes (slurm_cluster.py): jobs, nodes and controllers that end before their time.
+
+Prints a table of what was done and what came of it.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from slurm_cluster import NODES, Cluster, call, missing, running, wait
+from workflow_runner import PROJECT, TINY, Workflow
+
+pytestmark = pytest.mark.slow
+
+PROFILE = ["--profile", "workflow/profiles/slurm", "--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10"]
+STEPS = "probe.steps=40 probe.checkpoint_every=10 guidance.every=20 guidance.lookback=40"
+# Longer than the 30 s between two looks of SLURM at the clock.
+LONG = "probe.steps=600 probe.checkpoint_every=300 guidance.every=300 guidance.lookback=600"
+LONGEST = 800  # seconds that a machine with much else to do may take for anything; pytest's own limit is 900
+# The probe fills its node, so that what takes the node must take it from the probe; each guide job fills half of one, with a GPU.
+NEEDS = ["--set-resources", "probe:mem_mb=7500", "probe:slurm_partition=low", "guide_job:mem_mb=5000", "guide_job:gpu=1"]
+
+
+STARTED: list[subprocess.Popen[str]] = []
+
+
+@dataclass
+class Table:
+    rows: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, what: str, outcome: str) -> None:
+        self.rows.append((what, outcome))
+
+    def __str__(self) -> str:
+        return "\n".join(f"| {what} | {outcome} |" for what, outcome in [("what happens", "what comes of it"), ("---", "---"), *self.rows])
+
+
+@pytest.fixture(scope="module")
+def table(request: pytest.FixtureRequest) -> Iterator[Table]:
+    table = Table()
+    yield table
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print(f"\n{table}")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    if reasons := missing():
+        refuse = pytest.fail if os.environ.get("CI") else pytest.skip
+        refuse(f"no SLURM cluster here: {', '.join(reasons)}")
+    yield from running(tmp_path_factory.mktemp("slurm"))
+    for process in STARTED:  # after a test that failed: without a cluster they would wait for ever
+        process.kill()
+
+
+@dataclass
+class Controller:
+    """A running Snakemake in `workflow.folder`; what it says goes to a file, so that a kill loses nothing."""
+
+    workflow: Workflow
+    process: subprocess.Popen[str]
+    said: Path
+
+    def end(self, code: int | None = 0) -> str:
+        """Wait; what it said. The exit code must be `code`, where one is given."""
+        found = self.process.wait(timeout=LONGEST)
+        text = self.said.read_text()
+        assert code is None or found == code, text
+        return text
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def start(workflow: Workflow, place: list[str], *arguments: str, overrides: str) -> Controller:
+    config = ["--config", f"overrides={TINY} {overrides}", "guide_jobs=2"]
+    command = [sys.executable, "-m", "snakemake", "--directory", str(workflow.folder), *place, *arguments, *config]
+    said = workflow.folder / f"said-{len(list(workflow.folder.glob('said-*')))}"
+    with said.open("w") as stream:
+        STARTED.append(subprocess.Popen(command, cwd=PROJECT, stdout=stream, stderr=subprocess.STDOUT, text=True))
+    return Controller(workflow, STARTED[-1], said)
+
+
+def until(controller: Controller, path: str) -> None:
+    """This file of the results is there. The controller must be at work meanwhile."""
+
+    def ready() -> bool:
+        assert controller.process.poll() is None, controller.said.read_text()
+        return (controller.workflow.results / path).exists()
+
+    wait(ready, LONGEST, path)
+
+
+def resumed_at(workflow: Workflow, seed: int) -> int:
+    """The step that the probe's last attempt went on from."""
+    found = re.search(r"probe: resuming from step (\d+)", (workflow.results / f"logs/seed-{seed}/probe.log").read_text())
+    assert found, "it began anew"
+    return int(found[1])
+
+
+@pytest.fixture(scope="module")
+def experiments(cluster: Cluster, table: Table, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workflow, Workflow]:
+    """One without a cluster and undisturbed; one through the slurm profile, whose probe is preempted and whose slurmctld is killed."""
+    calm, disturbed = Workflow(tmp_path_factory.mktemp("calm")), Workflow(tmp_path_factory.mktemp("disturbed"))
+    beside = start(calm, ["--cores", "1"], overrides=STEPS)
+    controller = start(disturbed, PROFILE, *NEEDS, overrides=STEPS)
+    until(controller, "seed-0/probe/rollouts/step-000005.parquet")
+    probe = cluster.job("probe", "RUNNING")
+    assert probe
+    taken = next(job["NodeList"] for job in cluster.jobs() if job["JobId"] == probe)
+    call("sbatch", "--partition=high", f"--nodelist={taken}", "--mem=7500", "--output=/dev/null", "--wrap", "sleep 3")
+    wait(lambda: cluster.job("guide_job", "RUNNING") is not None, LONGEST, "guide jobs run")
+    cluster.kill("slurmctld")
+    call("slurmctld")
+    controller.end()
+    beside.end()
+    return calm, disturbed
+
+
+def test_every_stage_gives_the_undisturbed_bytes(experiments: tuple[Workflow, Workflow], table: Table) -> None:
+    calm, disturbed = experiments
+    assert disturbed.digests() == calm.digests()
+    table.add(
+        "the embedded default at a tiny size, `--profile workflow/profiles/slurm`",
+        f"{len(calm.digests())} files, the same bytes as without a cluster",
+    )
+
+
+def test_a_preempted_probe_goes_on_where_it_was(cluster: Cluster, experiments: tuple[Workflow, Workflow], table: Table) -> None:
+    _, disturbed = experiments
+    (probe,) = [job for job in cluster.jobs() if job.get("Comment", "").startswith("rule_probe") and job["Partition"] == "low"]
+    assert int(probe["Restarts"]) >= 1
+    step = resumed_at(disturbed, 0)
+    table.add("probe preempted by a job of higher priority, requeued", f"same job id, resumed at step {step} of 40, same bytes")
+
+
+def test_guides_are_scattered_with_a_gpu_each(cluster: Cluster, experiments: tuple[Workflow, Workflow], table: Table) -> None:
+    jobs = {job["JobId"]: job["NodeList"] for job in cluster.jobs() if job.get("Comment", "").startswith("rule_guide_job")}
+    assert set(jobs.values()) == set(NODES)
+    gpus = {task.gpus for task in cluster.tasks() if task.job in jobs}
+    assert gpus <= {"0", "1"}, "one each"
+    assert len(gpus) >= 1
+    others = {task.gpus for task in cluster.tasks() if task.job not in jobs}
+    assert others == {"none"}, "a tiny policy asks for no GPU"
+    table.add("`guide_jobs=2`", "one job on each node")
+    table.add("`gpu` asked for", f"CUDA_VISIBLE_DEVICES={', '.join(sorted(gpus))} in these jobs, unset in all others")
+    table.add("slurmctld killed with -9 while jobs ran, started again", "nothing lost, nothing submitted twice")
+
+
+def prepared(experiments: tuple[Workflow, Workflow], folder: Path) -> Workflow:
+    """A copy of the undisturbed experiment with nothing but its problems and its initial policy."""
+    shutil.copytree(experiments[0].folder, folder)
+    workflow = Workflow(folder)
+    shutil.rmtree(workflow.results / "seed-0")
+    return workflow
+
+
+def probe_file(seed: int) -> str:
+    return f"results/default/seed-{seed}/probe/manifest.json"
+
+
+def probe_of(cluster: Cluster, seed: int, state: str = "RUNNING") -> str | None:
+    return cluster.job(f"probe_wildcards_{seed}", state)
+
+
+def has_resumed(workflow: Workflow, seed: int) -> bool:
+    log = workflow.results / f"logs/seed-{seed}/probe.log"
+    return log.exists() and "resuming from step" in log.read_text()
+
+
+def test_walltime_lost_node_and_scancel(cluster: Cluster, experiments: tuple[Workflow, Workflow], table: Table, tmp_path: Path) -> None:
+    """Two probes, one on each node: seed 1 comes to the end of its walltime; seed 2 loses its node, and is cancelled afterwards."""
+    workflow = prepared(experiments, tmp_path / "faults")
+    options = ["--set-resources", "probe:mem_mb=5000", "--retries", "1"]
+    controller = start(workflow, PROFILE, probe_file(1), probe_file(2), *options, overrides=f"{LONG} seeds=[1,2]")
+    for seed in (1, 2):
+        until(controller, f"seed-{seed}/probe/state/step-000010")
+    first, second = probe_of(cluster, 1), probe_of(cluster, 2)
+    call("scontrol", "update", f"JobId={first}", "TimeLimit=1")
+    (lost,) = [job["NodeList"] for job in cluster.jobs() if job["JobId"] == second]
+    cluster.fail_node(lost)
+    wait(lambda: probe_of(cluster, 2) is None, 60, "its job is taken back from the lost node")
+    call("slurmd", "-N", lost)
+    wait(lambda: has_resumed(workflow, 2), LONGEST, "it runs again")
+    assert probe_of(cluster, 2) == second, "requeued by SLURM, not submitted again"
+    table.add(
+        "a node goes down under a probe", f"SLURM requeues it under the same job id, resumed at step {resumed_at(workflow, 2)} of 600"
+    )
+    call("scancel", str(second))
+    said = controller.end()
+    assert f"SLURM-job '{second}' failed, SLURM status is: 'CANCELLED'" in said
+    assert f"SLURM-job '{first}' failed" in said
+    (before,) = (workflow.folder / ".snakemake/slurm_logs").rglob(f"{first}.log")
+    saved = re.search(r"stopped: probe: by SIGTERM before step (\d+); the same command resumes there", before.read_text())
+    assert saved
+    assert int(saved[1]) == resumed_at(workflow, 1)
+    table.add(
+        "`scancel` of a running probe",
+        f"reported as CANCELLED, submitted again by `--retries`, resumed at step {resumed_at(workflow, 2)} of 600",
+    )
+    table.add(
+        "a probe comes to the end of its walltime",
+        f"warned 120 s before, saved, submitted again by `--retries`, resumed at step {saved[1]} of 600",
+    )
+
+
+def test_a_killed_controller(cluster: Cluster, experiments: tuple[Workflow, Workflow], table: Table, tmp_path: Path) -> None:
+    """Its jobs go on. A second controller submits the same job: it refuses to write where the first one's is writing."""
+    workflow = prepared(experiments, tmp_path / "killed")
+    ask = [probe_file(3), "--retries", "0"]
+    overrides = f"{LONG} seeds=[3]"
+    first = start(workflow, PROFILE, *ask, overrides=overrides)
+    until(first, "seed-3/probe/rollouts/step-000003.parquet")
+    first.kill()
+    orphan = probe_of(cluster, 3)
+    start(workflow, PROFILE, *ask, "--unlock", overrides=overrides).end()
+    said = start(workflow, PROFILE, *ask, overrides=overrides).end(code=1)
+    assert re.search(r"logs/seed-3/probe.log: .*/seed-3/probe: process \d+ on .* is writing to it", said), said
+    assert probe_of(cluster, 3) == orphan, "still at work"
+    call("scancel", str(orphan))
+    wait(lambda: probe_of(cluster, 3) is None, 60, "it has ended")
+    start(workflow, PROFILE, *ask, overrides=overrides).end()
+    step = resumed_at(workflow, 3)
+    table.add(
+        "Snakemake killed with -9 and started again",
+        "its job goes on; a second job on the same folder refuses, exit 75, and names its holder",
+    )
+    table.add("then `scancel` of that job, Snakemake again", f"resumed at step {step} of 600")
