@@ -68,8 +68,18 @@ def missing() -> list[str]:
     """What keeps a cluster from being started here; empty where one can be."""
     programs = [f"{name} is not installed" for name in PROGRAMS if not shutil.which(name)]
     root = [] if os.geteuid() == 0 else ["only root can start it"]
-    foreign = [f"{CONF} is somebody else's"] if CONF.exists() and not CONF.read_text().startswith(MARK) else []
-    return programs + root + foreign
+    return programs + root + taken()
+
+
+def taken() -> list[str]:
+    """Whose the configuration is, if it is not ours, or if another run of the tests has a cluster up."""
+    if not CONF.exists():
+        return []
+    text = CONF.read_text()
+    if not text.startswith(MARK):
+        return [f"{CONF} is somebody else's"]
+    folder = Path(text.split("StateSaveLocation=")[1].split("/state\n")[0])
+    return [f"another run of the tests has its cluster up, in {folder}"] if Cluster(folder).runs("slurmctld") else []
 
 
 @dataclass(frozen=True)
@@ -122,17 +132,23 @@ class Cluster:
         for node in NODES:
             self._kill_tasks(node)
         for file in (CONF, GRES):
-            file.unlink(missing_ok=True)
+            if file.exists() and str(self.folder) in file.read_text():  # and not another run's
+                file.unlink()
 
     def pid(self, daemon: str) -> int:
         return int((self.folder / f"{daemon}.pid").read_text())
 
+    def runs(self, daemon: str) -> bool:
+        try:
+            return Path(f"/proc/{self.pid(daemon)}/stat").exists()
+        except (OSError, ValueError):
+            return False
+
     def kill(self, daemon: str, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to a daemon and wait for its end; nothing where it does not run."""
         with suppress(OSError, ValueError):
-            pid = self.pid(daemon)
-            os.kill(pid, number)
-            wait(lambda: not Path(f"/proc/{pid}/stat").exists(), 20, f"{daemon} ended")
+            os.kill(self.pid(daemon), number)
+            wait(lambda: not self.runs(daemon), 20, f"{daemon} ended")
 
     def fail_node(self, node: str) -> None:
         """As a power cut: its daemon and everything that runs on it are gone at once."""
