@@ -153,6 +153,14 @@ def test_guides_are_scattered_with_a_gpu_each(cluster: Cluster, experiments: tup
     table.add("slurmctld killed with -9 while jobs run, started again", "they go on, nothing is submitted twice")
 
 
+def test_files_grow_with_steps_and_checkpoints_not_with_prompts(experiments: tuple[Workflow, Workflow]) -> None:
+    """40 steps of 32 roll-outs, 5 checkpoints, 2 guide checkpoints with up to 32 prompts each."""
+    names = list(experiments[0].digests("seed-0"))
+    assert sum("/probe/rollouts/" in name for name in names) == 40
+    assert sum("/probe/" in name for name in names) <= 40 + 6 * 5 + 10
+    assert sum("/guide/step-" in name for name in names) <= 4 * 2
+
+
 def prepared(experiments: tuple[Workflow, Workflow], folder: Path) -> Workflow:
     """A copy of the undisturbed experiment with nothing but its problems and its initial policy."""
     shutil.copytree(experiments[0].folder, folder)
