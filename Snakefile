@@ -33,6 +33,6 @@ onsuccess:
 
 
 onerror:
-    for found in failures(Path(log).read_text(), Path.cwd()):
+    for found in failures("".join(Path(file).read_text() for file in log), Path.cwd()):
         print(f"\n{found}")
     print(f"\nA stage failed: the cause is above, its log in {RESULTS}/logs. The same command goes on from what is finished.")

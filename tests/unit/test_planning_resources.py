@@ -64,7 +64,10 @@ def test_no_torch_is_imported() -> None:
 
 
 def test_more_processes_ask_for_more_gpus_and_less_time() -> None:
-    one, eight = (asked("paper", f"probe.steps=40 trainer.nproc={n} trainer.nodes={nodes}", "cuda") for n, nodes in ((1, 1), (4, 2)))
+    one, eight = (
+        asked("paper", f"grpo.prompts_per_step=1 grpo.group_size=4 trainer.nproc={n} trainer.nodes={nodes}", "cuda")
+        for n, nodes in ((1, 1), (4, 2))
+    )
     assert (one["probe"].gpu, eight["probe"].gpu, eight["guide_job"].gpu) == (1, 8, 1)
     assert eight["probe"].cpus_per_task == 4 * one["probe"].cpus_per_task, "of each node"
     assert eight["probe"].runtime < one["probe"].runtime
