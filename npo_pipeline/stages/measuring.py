@@ -11,13 +11,13 @@ from npo_pipeline.config import MeasureStage
 from npo_pipeline.guidance.pool import mistake_pool
 from npo_pipeline.guidance.signal import divergences, estimates
 from npo_pipeline.measurement import gradient_variance as gv
+from npo_pipeline.measurement.figure import draw_measured
 from npo_pipeline.measurement.findings import findings
 from npo_pipeline.measurement.sentences import sentences
 from npo_pipeline.measurement.slot_gradients import SlotGradients
 from npo_pipeline.policy.checkpoints import Walk
 from npo_pipeline.progress import Progress
 from npo_pipeline.records import Problem, Trajectory
-from npo_pipeline.report.measured_figure import draw_measured
 from npo_pipeline.rollout.engine import Engine
 from npo_pipeline.rollout.engines import make_engine
 from npo_pipeline.rollout.sample import sample
