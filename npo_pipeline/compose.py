@@ -109,19 +109,33 @@ def _round_stages(root: s.RootConfig, time: Timeline, number: int, shared: dict[
     """Guide, plan and guided stages of one round; those of a later one have its name before theirs."""
     place, first = "" if number == 1 else f"round-{number}", next(iter(root.method))
     probe_run = "probe" if number == 1 else first if number == 2 else f"round-{number - 1}/{first}"
-    prefix, g = f"{place}/" if place else "", root.guidance
-    guides = (time.guide_steps, time.checkpoint_every, time.lookback, g.gate, g.samples, g.shard_rows, g.variance)
-    stages: dict[str, Any] = {f"{prefix}guide": c.GuideStage(VERSIONS["guide"], place, probe_run, *guides, **shared)}
+    prefix = f"{place}/" if place else ""
+    known: dict[str, Any] = {"round": place, "probe_run": probe_run}
+    guides: dict[str, Any] = {"guide_steps": time.guide_steps, "lookback": time.lookback}
+    stages: dict[str, Any] = {f"{prefix}guide": _guide_stage(root, time, known | guides | shared)}
     for name, method in time.methods.items():
         if number > 1 and f"{prefix}{name}" not in later_rounds(root):
             continue
         if method.kind in s.SCHEDULED:
-            plan = (name, method, time.steps, time.guide_steps, time.lookback)
-            stages[f"{prefix}plan-{name}"] = c.PlanStage(VERSIONS["plan"], place, probe_run, *plan)
+            plan = c.PlanStage(VERSIONS["plan"], name=name, method=method, steps=time.steps, **known, **guides)
+            stages[f"{prefix}plan-{name}"] = plan
         # A run that is a probe for the next round keeps as many checkpoints as a probe.
         every = time.checkpoint_every if name == first and number < root.rounds else time.guided_checkpoint_every
-        stages[f"{prefix}guided-{name}"] = _guided_stage(root, time, name, run | {"round": place, "probe_run": probe_run}, every)
+        stages[f"{prefix}guided-{name}"] = _guided_stage(root, time, name, run | known, every)
     return stages
+
+
+def _guide_stage(root: s.RootConfig, time: Timeline, others: dict[str, Any]) -> c.GuideStage:
+    settings = root.guidance
+    return c.GuideStage(
+        VERSIONS["guide"],
+        checkpoint_every=time.checkpoint_every,
+        gate=settings.gate,
+        samples=settings.samples,
+        shard_rows=settings.shard_rows,
+        variance=settings.variance,
+        **others,
+    )
 
 
 def _guided_stage(root: s.RootConfig, time: Timeline, name: str, run: dict[str, Any], every: int) -> c.GuidedStage:
@@ -153,9 +167,15 @@ def _demonstrate_stage(root: s.RootConfig, name: str, method: s.MethodConfig, st
 
 
 def _measure_stage(root: s.RootConfig, time: Timeline, shared: dict[str, Any]) -> c.MeasureStage:
-    settings = resolve_measure(root.measure, time.steps, time.checkpoint_every)
-    own = (time.checkpoint_every, root.guidance.gate, settings, root.guidance.variance, root.grpo)
-    return c.MeasureStage(VERSIONS["measure"], *own, **shared)
+    return c.MeasureStage(
+        VERSIONS["measure"],
+        checkpoint_every=time.checkpoint_every,
+        gate=root.guidance.gate,
+        measure=resolve_measure(root.measure, time.steps, time.checkpoint_every),
+        variance=root.guidance.variance,
+        grpo=root.grpo,
+        **shared,
+    )
 
 
 def to_yaml(values: dict[str, Any]) -> str:
