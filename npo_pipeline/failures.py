@@ -20,7 +20,7 @@ SHOWN = 12  # lines of a log
 
 @dataclass(frozen=True)
 class Failure:
-    """`slurm` is the state that SLURM gave the job ("TIMEOUT"), or "". `lines` are the last ones of its log."""
+    """`slurm` is the state that SLURM gave the job ("TIMEOUT"), or "". `lines` are the last ones of its log, without the cause."""
 
     log: str
     cause: str
@@ -52,7 +52,7 @@ def failure(block: str, folder: Path) -> Failure:
     said = [line for line in lines if line.strip() and not PROGRESS.search(line)]
     message = field(block, "message")
     cause = said[-1] if said else message if message not in ("", "None") else "ended without a word; was it killed, for its memory?"
-    return Failure(name or "a job", cause, field(block, "slurm"), tuple(lines[-SHOWN:]))
+    return Failure(name or "a job", cause, field(block, "slurm"), tuple(line for line in lines[-SHOWN:] if line != cause))
 
 
 def field(block: str, name: str) -> str:

@@ -151,18 +151,15 @@ class Cluster:
             wait(lambda: not self.runs(daemon), 20, f"{daemon} ended")
 
     def fail_node(self, node: str) -> None:
-        """As a power cut: its daemon and everything that runs on it are gone at once."""
+        """As a power cut: its daemons are gone, before they could tell of anything, and everything that runs on it."""
         self.kill(node)
         self._kill_tasks(node)
 
     def _kill_tasks(self, node: str) -> None:
-        """The tasks of a node, and the step daemons above them."""
-        for process in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                environ = (process / "environ").read_bytes().split(b"\0")
-                step_daemon = (process / "comm").read_text().startswith("slurmstepd") and f"spool-{node}".encode() in b" ".join(environ)
-                if f"SLURMD_NODENAME={node}".encode() in environ or step_daemon:
-                    os.kill(int(process.name), signal.SIGKILL)
+        """The step daemons of a node, which have its log open, then the tasks below them."""
+        log = str(self.folder / f"{node}.log")
+        kill_where(lambda process: any(os.readlink(file) == log for file in (process / "fd").iterdir()))
+        kill_where(lambda process: f"SLURMD_NODENAME={node}".encode() in (process / "environ").read_bytes().split(b"\0"))
 
     def tasks(self) -> list[Task]:
         """Every task that has begun, in order."""
@@ -178,6 +175,14 @@ class Cluster:
         """The id of a job of this rule (its comment, as Snakemake writes it) in this state."""
         found = [job["JobId"] for job in self.jobs() if job.get("Comment", "").startswith(f"rule_{rule}") and job["JobState"] == state]
         return found[-1] if found else None
+
+
+def kill_where(condition: Callable[[Path], bool]) -> None:
+    """Kill each process whose folder below /proc is such."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if condition(process):
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def call(*command: str) -> str:

@@ -214,7 +214,7 @@ def test_walltime_lost_node_and_scancel(cluster: Cluster, experiments: tuple[Wor
     )
     table.add(
         "a probe comes to the end of its walltime",
-        f"warned 120 s before, saved, submitted again by `--retries`, resumed at step {saved[1]} of 600",
+        f"SIGTERM (with `runtime` over 2 min that early), saved, submitted again by `--retries`, resumed at step {saved[1]} of 600",
     )
 
 

@@ -42,7 +42,7 @@ def test_the_cause_comes_before_the_log(tmp_path: Path) -> None:
     probe, guided = failures(WRITTEN, tmp_path)
     assert str(probe).splitlines()[0] == f"{LOG}/probe.log: ValueError: no such thing"
     assert str(guided).splitlines()[0] == f"{LOG}/guided-npo.log: npo: resuming from step 2 [SLURM: TIMEOUT]"
-    assert str(guided).splitlines()[2] == "    | npo: 3/400, 10 s, ETA 46 s reward 0.000"
+    assert str(guided).splitlines()[1] == "    | npo: 3/400, 10 s, ETA 46 s reward 0.000"
 
 
 def test_a_job_without_a_log_has_snakemakes_words(tmp_path: Path) -> None:
