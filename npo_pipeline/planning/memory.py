@@ -1,7 +1,7 @@
 """Bytes of GPU memory, part by part: what the trainer keeps, what a forward saves for its backward, and what sampling caches.
 
-The activations are what autograd saves of one micro-batch with scaled-dot-product attention and without activation checkpointing,
-which this trainer does not have; tests hold the sum against the tensors that a real forward saves.
+The activations are what autograd saves of one micro-batch with scaled-dot-product attention; tests hold the sum against the tensors
+that a real forward saves. With activation checkpointing (`recomputed`) it is each decoder layer's input, and one layer at a time.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,11 @@ USABLE = 0.9  # of a GPU's memory: the rest is the CUDA context, fragments and w
 
 @dataclass(frozen=True)
 class Training:
-    """What the trainer holds, in bytes. `work` comes and goes with each micro-batch, the rest is there throughout."""
+    """What the trainer holds, in bytes. `work` comes and goes with each micro-batch, the rest is there throughout.
+
+    `state` is that of one process; of many each has `weights` and `reference` whole, and its part of `sharded`
+    (npo_pipeline.policy.sharded).
+    """
 
     weights: int
     gradients: int
@@ -25,6 +29,7 @@ class Training:
     reference: int
     activations: int
     logits: int
+    sharded: int = 0  # float32 masters, gradients and moments, and with LoRA the base once more
 
     @property
     def state(self) -> int:
@@ -35,7 +40,9 @@ class Training:
         return self.activations + self.logits
 
 
-def training(model: Architecture, dtype: str, lora: LoraConfig | None, reference: bool, batch: "Batch") -> Training:
+def training(
+    model: Architecture, dtype: str, lora: LoraConfig | None, reference: bool, batch: "Batch", recompute: bool = False
+) -> Training:
     """As npo_pipeline.grpo.optimizer works: AdamW in float32; below that a master copy, and gradients in both dtypes at the step."""
     size, all_of_it = BYTES[dtype], model.parameters
     trained = model.adapter_parameters(lora.rank, lora.target_modules) if lora else all_of_it
@@ -45,8 +52,9 @@ def training(model: Architecture, dtype: str, lora: LoraConfig | None, reference
         gradients=trained * (4 + (size if low else 0)),
         optimizer=trained * (8 + (4 if low else 0)),
         reference=all_of_it * size if reference and not lora else 0,
-        activations=activations(model, size, batch, lora),
+        activations=(recomputed if recompute else activations)(model, size, batch, lora),
         logits=batch.response_tokens * model.text.vocab * (size + 4 * LOGIT_COPIES),
+        sharded=trained * 16 + (all_of_it * size if lora else 0),
     )
 
 
@@ -75,6 +83,13 @@ def activations(model: Architecture, size: int, batch: Batch, lora: LoraConfig |
     return (
         batch.tokens * (text.layers * _block(text, size) + (4 + size) * text.hidden) + head + _image_activations(model, size, batch.patches)
     )
+
+
+def recomputed(model: Architecture, size: int, batch: Batch, lora: LoraConfig | None = None) -> int:
+    """As `activations`, where the backward computes each decoder layer again. An image encoder keeps its own."""
+    text = model.text
+    block = _adapted_block(text, size, lora) if lora else _block(text, size)
+    return activations(model, size, batch, lora) - batch.tokens * ((text.layers - 1) * block - text.layers * size * text.hidden)
 
 
 def _block(text: Text, size: int) -> int:
@@ -121,7 +136,10 @@ def kv_cache(model: Architecture, dtype: str, tokens: int) -> int:
     return tokens * model.text.layers * 2 * model.text.kv_heads * model.text.head_dim * BYTES[dtype]
 
 
-def gpus(state: int, work: int, gpu_bytes: float) -> int | None:
-    """GPUs if `state` were spread evenly over them and each had its own `work`; None if that alone (nearly) fills one."""
+def gpus(train: Training, work: int, gpu_bytes: float) -> int | None:
+    """The fewest GPUs, a process on each with its own `work`; None if what each of many has whole (nearly) fills one."""
     room = USABLE * gpu_bytes - work
-    return None if room < LEAST_ROOM * gpu_bytes else max(1, -int(-state // room))
+    if train.state <= room:
+        return 1
+    left = room - train.weights - train.reference
+    return None if not train.sharded or left < LEAST_ROOM * gpu_bytes else max(2, -int(-train.sharded // left))

@@ -29,7 +29,7 @@ def _memory(root: RootConfig, model: Architecture, assumed: Assumptions, image_t
     dtype, response = root.policy.dtype, root.sampling.max_new_tokens
     batch = m.micro_batch(model, root.grpo.micro_batch_tokens, assumed.prompt_tokens, response, image_tokens)
     engine = _engine(root, model, assumed, gpu_gb)
-    train = m.training(model, dtype, root.policy.lora, root.grpo.kl_coef > 0, batch)
+    train = m.training(model, dtype, root.policy.lora, root.grpo.kl_coef > 0, batch, root.trainer.recompute_activations)
     weights = model.parameters * m.BYTES[dtype]
     responses = SCORED_TOKENS * response // (assumed.prompt_tokens + response)
     scored = responses * model.text.vocab * 4 * m.LOGIT_COPIES
@@ -63,7 +63,7 @@ def _engine(root: RootConfig, model: Architecture, assumed: Assumptions, gpu_gb:
 def _memory_row(stage: str, train: m.Training, engine: Engine, gpu_gb: float) -> list[str]:
     """Sampling and training take turns: what the engine does not keep counts only where it is more than a micro-batch's work."""
     work = train.work + engine.bytes if engine.kept else max(train.work, engine.bytes)
-    count = m.gpus(train.state, work, gpu_gb * GB)
+    count = m.gpus(train, work, gpu_gb * GB)
     parts = (train.weights, train.gradients, train.optimizer, train.reference, train.activations, train.logits)
     sampling = amount(engine.bytes) + (f" (needs {amount(engine.least)})" if engine.bytes < engine.least else "")
     return [stage, *map(amount, parts), sampling, amount(train.state + work), "does not fit" if count is None else str(count)]
@@ -93,9 +93,10 @@ def _notes(root: RootConfig, model: Architecture, assumed: Assumptions) -> str:
             f"{assumed.response_tokens:.0f} are expected; {assumed.failed:.0%} of the prompts at or below the gate, and",
             f"{assumed.tries:.0%} of the allowed tries used. A whole checkpoint is {kept}, a delta {assumed.delta:.1%} of it; a trainer "
             f"state is {state}, of which a run keeps two.",
-            f"GPUs: weights, gradients and optimizer spread evenly, a micro-batch's activations and logits on each, {m.USABLE:.0%} of the "
-            "memory used. The trainer itself runs on one GPU,",
-            "without activation checkpointing: where it asks for more, this says what a sharded one would need.",
+            f"GPUs: the fewest, {m.USABLE:.0%} of their memory used. On more than one (trainer.nproc) each process has the whole policy, "
+            "to sample with;",
+            "masters, gradients and optimizer are sharded. "
+            f"{'With' if root.trainer.recompute_activations else 'Without'} activation checkpointing (trainer.recompute_activations).",
             *left_out,
         ]
     )

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -174,12 +175,21 @@ def test_memory_by_hand() -> None:
     n, trained = model.parameters, model.adapter_parameters(4, LoraConfig(4, 8.0).target_modules)
     assert (whole.weights, whole.gradients, whole.optimizer, whole.reference) == (2 * n, 6 * n, 12 * n, 2 * n)
     assert (adapter.weights, adapter.gradients, adapter.optimizer, adapter.reference) == (2 * n + 4 * trained, 4 * trained, 8 * trained, 0)
+    layers, hidden, sizes = model.text.layers, model.text.hidden, (m.activations(model, 2, batch), m.recomputed(model, 2, batch))
+    one = Architecture("one layer", replace(model.text, layers=1), None, tied=True)
+    assert sizes[1] == m.activations(one, 2, batch) + 8 * layers * hidden * 2 < sizes[0]
+    assert (whole.sharded, adapter.sharded) == (16 * n, 16 * trained + 2 * n)
     assert m.kv_cache(model, "bfloat16", 10) == 10 * 2 * 2 * (2 * 16) * 2  # tokens x layers x (keys, values) x width x bytes
 
 
-@pytest.mark.parametrize(("state", "work", "expected"), [(60, 10, 1), (80, 10, 2), (700, 10, 12), (1, 72, None)])
-def test_gpus_share_the_state_and_each_does_the_work(state: int, work: int, expected: int | None) -> None:
-    assert m.gpus(state, work, 80) == expected
+@pytest.mark.parametrize(
+    ("weights", "rest", "sharded", "work", "expected"),
+    [(20, 40, 160, 10, 1), (20, 60, 160, 10, 4), (20, 60, 30, 10, 2), (20, 600, 600, 52, None), (80, 0, 0, 10, None)],
+)
+def test_gpus_share_what_is_sharded_and_each_has_the_policy_and_its_work(
+    weights: int, rest: int, sharded: int, work: int, expected: int | None
+) -> None:
+    assert m.gpus(m.Training(weights, rest, 0, 0, 0, 0, sharded), work, 80) == expected
 
 
 def test_work_by_hand() -> None:
