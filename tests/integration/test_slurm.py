@@ -6,9 +6,11 @@ Prints a table of what was done and what came of it.
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,8 +22,7 @@ pytestmark = pytest.mark.slow
 
 PROFILE = ["--profile", "workflow/profiles/slurm", "--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10"]
 STEPS = "probe.steps=40 probe.checkpoint_every=10 guidance.every=20 guidance.lookback=40"
-# Longer than the 30 s between two looks of SLURM at the clock.
-LONG = "probe.steps=600 probe.checkpoint_every=300 guidance.every=300 guidance.lookback=600"
+LONG = "probe.steps=100 probe.checkpoint_every=50 guidance.every=50 guidance.lookback=100"
 LONGEST = 800  # seconds that a machine with much else to do may take for anything; pytest's own limit is 900
 # The probe fills its node, so that what takes the node must take it from the probe; each guide job fills half of one, with a GPU.
 NEEDS = ["--set-resources", "probe:mem_mb=7500", "probe:slurm_partition=low", "guide_job:mem_mb=5000", "guide_job:gpu=1"]
@@ -89,11 +90,11 @@ def start(workflow: Workflow, place: list[str], *arguments: str, overrides: str)
 
 
 def until(controller: Controller, path: str) -> None:
-    """This file of the results is there. The controller must be at work meanwhile."""
+    """There is such a file in the results. The controller must be at work meanwhile."""
 
     def ready() -> bool:
         assert controller.process.poll() is None, controller.said.read_text()
-        return (controller.workflow.results / path).exists()
+        return any(controller.workflow.results.glob(path))
 
     wait(ready, LONGEST, path)
 
@@ -177,6 +178,36 @@ def probe_of(cluster: Cluster, seed: int, state: str = "RUNNING") -> str | None:
     return cluster.job(f"probe_wildcards_{seed}", state)
 
 
+def freeze(controller: Controller, seed: int) -> int:
+    """Once it has saved a state, the probe's process stands still as one does whose step takes very long; its id."""
+    until(controller, f"seed-{seed}/probe/state/step-*")
+    wanted = f"--seed\0{seed}\0".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            command = (process / "cmdline").read_bytes()
+            is_probe = command.split(b"\0")[2:3] == [b"npo_pipeline.stages.probe"] and wanted in command
+            if is_probe and (process / "cwd").samefile(controller.workflow.folder):
+                os.kill(int(process.name), signal.SIGSTOP)
+                return int(process.name)
+    raise AssertionError(f"no probe of seed {seed} runs")
+
+
+def thaw_when_told_to_end(process: int) -> None:
+    """SLURM looks at the clock every 30 s."""
+
+    def told() -> bool:
+        try:
+            status = Path(f"/proc/{process}/status").read_text()
+        except OSError:
+            return True
+        pending = int(re.findall(r"ShdPnd:\s+(\w+)", status)[0], 16)
+        return "State:\tT" not in status or bool(pending >> (signal.SIGTERM - 1) & 1)
+
+    wait(told, 120, "SIGTERM for the probe whose walltime is over")
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGCONT)
+
+
 def has_resumed(workflow: Workflow, seed: int) -> bool:
     log = workflow.results / f"logs/seed-{seed}/probe.log"
     return log.exists() and "resuming from step" in log.read_text()
@@ -187,10 +218,10 @@ def test_walltime_lost_node_and_scancel(cluster: Cluster, experiments: tuple[Wor
     workflow = prepared(experiments, tmp_path / "faults")
     options = ["--set-resources", "probe:mem_mb=5000", "--retries", "1"]
     controller = start(workflow, PROFILE, probe_file(1), probe_file(2), *options, overrides=f"{LONG} seeds=[1,2]")
-    for seed in (1, 2):
-        until(controller, f"seed-{seed}/probe/state/step-000010")
+    held = {seed: freeze(controller, seed) for seed in (1, 2)}
     first, second = probe_of(cluster, 1), probe_of(cluster, 2)
     call("scontrol", "update", f"JobId={first}", "TimeLimit=1")
+    thaw_when_told_to_end(held[1])
     (lost,) = [job["NodeList"] for job in cluster.jobs() if job["JobId"] == second]
     cluster.fail_node(lost)
     wait(lambda: probe_of(cluster, 2) is None, 60, "its job is taken back from the lost node")
@@ -198,7 +229,7 @@ def test_walltime_lost_node_and_scancel(cluster: Cluster, experiments: tuple[Wor
     wait(lambda: has_resumed(workflow, 2), LONGEST, "it runs again")
     assert probe_of(cluster, 2) == second, "requeued by SLURM, not submitted again"
     table.add(
-        "a node goes down under a probe", f"SLURM requeues it under the same job id, resumed at step {resumed_at(workflow, 2)} of 600"
+        "a node goes down under a probe", f"SLURM requeues it under the same job id, resumed at step {resumed_at(workflow, 2)} of 100"
     )
     call("scancel", str(second))
     said = controller.end()
@@ -210,11 +241,11 @@ def test_walltime_lost_node_and_scancel(cluster: Cluster, experiments: tuple[Wor
     assert int(saved[1]) == resumed_at(workflow, 1)
     table.add(
         "`scancel` of a running probe",
-        f"reported as CANCELLED, submitted again by `--retries`, resumed at step {resumed_at(workflow, 2)} of 600",
+        f"reported as CANCELLED, submitted again by `--retries`, resumed at step {resumed_at(workflow, 2)} of 100",
     )
     table.add(
         "a probe comes to the end of its walltime",
-        f"SIGTERM (with `runtime` over 2 min that early), saved, submitted again by `--retries`, resumed at step {saved[1]} of 600",
+        f"SIGTERM (with `runtime` over 2 min that early), saved, submitted again by `--retries`, resumed at step {saved[1]} of 100",
     )
 
 
@@ -224,13 +255,14 @@ def test_a_killed_controller(cluster: Cluster, experiments: tuple[Workflow, Work
     ask = [probe_file(3), "--retries", "0"]
     overrides = f"{LONG} seeds=[3]"
     first = start(workflow, PROFILE, *ask, overrides=overrides)
-    until(first, "seed-3/probe/rollouts/step-000003.parquet")
+    held = freeze(first, 3)
     first.kill()
     orphan = probe_of(cluster, 3)
     start(workflow, PROFILE, *ask, "--unlock", overrides=overrides).end()
     said = start(workflow, PROFILE, *ask, overrides=overrides).end(code=1)
     assert re.search(r"logs/seed-3/probe.log: .*/seed-3/probe: process \d+ on .* is writing to it", said), said
     assert probe_of(cluster, 3) == orphan, "still at work"
+    os.kill(held, signal.SIGCONT)
     call("scancel", str(orphan))
     wait(lambda: probe_of(cluster, 3) is None, 60, "it has ended")
     start(workflow, PROFILE, *ask, overrides=overrides).end()
@@ -239,4 +271,4 @@ def test_a_killed_controller(cluster: Cluster, experiments: tuple[Workflow, Work
         "Snakemake killed with -9 and started again",
         "its job goes on; a second job on the same folder refuses, exit 75, and names its holder",
     )
-    table.add("then `scancel` of that job, Snakemake again", f"resumed at step {step} of 600")
+    table.add("then `scancel` of that job, Snakemake again", f"resumed at step {step} of 100")
