@@ -35,11 +35,11 @@ VERSIONS = {
     "teacher": 1,
     "probe": 4,
     "guide": 2,
-    "plan": 1,
+    "plan": 2,
     "demonstrate": 2,
     "guided": 4,
     "benchmarks": 1,
-    "evaluate": 2,
+    "evaluate": 3,
     "report": 2,
     "comparison": 1,
     "measure": 1,
@@ -185,6 +185,7 @@ def to_yaml(values: dict[str, Any]) -> str:
 def load_stage(path: Path, schema: type[Stage]) -> tuple[Stage, str]:
     """Read a stage's resolved YAML into its dataclass and check it; also its sha256. Raises ConfigError naming file and key."""
     text, values = _read_mapping(path)
+    _check_version(path, values.get("version"), schema)
     try:
         stage = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
         check_stage(stage)
@@ -196,6 +197,16 @@ def load_stage(path: Path, schema: type[Stage]) -> tuple[Stage, str]:
         raise ConfigError(f"{path}: {error}") from None
     assert isinstance(stage, schema)
     return stage, sha256_text(text)
+
+
+def _check_version(path: Path, found: Any, schema: type) -> None:
+    """Raises ConfigError for a file that another version of the code wrote; a key that is missing altogether is named later."""
+    stage = schema.__name__.removesuffix("Stage").lower()
+    if found is not None and found != VERSIONS[stage]:
+        raise ConfigError(
+            f"{path}: version {found} of the stage {stage}, this code is version {VERSIONS[stage]}. Run snakemake again: it writes the "
+            "file anew, and makes what depends on it anew too; or take the code that wrote it"
+        )
 
 
 def _read_mapping(path: Path) -> tuple[str, DictConfig]:

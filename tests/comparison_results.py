@@ -58,6 +58,7 @@ def write_costs(layout: Layout, shape: Shape) -> None:
         write_trajectories(layout.demonstrations(name), [DEMONSTRATION_TOKENS])
     if "grpo_long" in shape.methods:
         lengthen(layout.method("grpo_long") / "metrics.jsonl")
+        write_manifest(layout.method("grpo_long"), "grpo_long", SHA, [layout.method("grpo_long") / "metrics.jsonl"])
 
 
 def write_trajectories(folder: Path, lengths: list[int]) -> None:

@@ -17,7 +17,9 @@ from npo_pipeline.records import FinishReason, Problem, Trajectory
 from npo_pipeline.report.statistics import summarise
 from npo_pipeline.settings import ReportConfig
 from npo_pipeline.storage.atomic import write_text
+from npo_pipeline.storage.evaluations import write_evaluation
 from npo_pipeline.storage.layout import Layout
+from npo_pipeline.storage.manifest import write_manifest
 from npo_pipeline.storage.parquet import GUIDE_SHARD, PROBLEMS, SIGNAL, problem_row, trajectory_row, write_table
 
 SHA = "0" * 64
@@ -45,7 +47,8 @@ def stage_of(shape: Shape) -> ReportStage:
 def write_results(root: Path, shape: Shape = Shape()) -> Layout:
     """Write everything that a report reads below `root`; returns its layout."""
     problems = _problems(shape)
-    write_table(Layout(root).problems, [problem_row(problem) for problem in problems], PROBLEMS, SHA)
+    problems_file = write_table(Layout(root).problems, [problem_row(problem) for problem in problems], PROBLEMS, SHA)
+    write_manifest(Layout(root).prepare, "prepare", SHA, [problems_file])
     for name in ("prepare", "evaluate", *(f"plan-{method}" for method in shape.methods), "plan-of_an_earlier_report"):
         write_text(root / "config" / f"{name}.yaml", yaml.safe_dump({"version": 1, "note": HOSTILE}))
     for seed in shape.seeds:
@@ -66,12 +69,14 @@ def _write_seed(layout: Layout, shape: Shape, problems: list[Problem]) -> None:
         windows = [] if name in ("probe", "autonpo") else _windows(shape.steps)
         rows = _metrics(random.Random(f"{name} {layout.seed}"), shape, SKILL.get(name, 0.5), windows)
         write_text(layout.run(name) / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        write_manifest(layout.run(name), name, SHA, [layout.run(name) / "metrics.jsonl"], {"seed": layout.seed})
         write_text(layout.run(name) / "timings.jsonl", "".join(json.dumps({"step": row["step"], "seconds": 2.5}) + "\n" for row in rows))
         if name != "probe":
             write_text(layout.schedule(name), yaml.safe_dump(_schedule(name, windows, shape.steps), sort_keys=False))
     for name in ("initial", "probe", *shape.methods):
         _write_evaluation(layout, name, shape, problems)
-    write_table(layout.signal, _signal(random.Random(layout.seed), shape.steps), SIGNAL, SHA)
+    signal = write_table(layout.signal, _signal(random.Random(layout.seed), shape.steps), SIGNAL, SHA)
+    write_manifest(layout.guide, "guide", SHA, [signal])
 
 
 def _windows(steps: int) -> list[dict[str, Any]]:
@@ -150,10 +155,9 @@ def _write_evaluation(layout: Layout, name: str, shape: Shape, problems: list[Pr
     counts = {p.problem_id: sum(t.verified for t in trajectories if t.problem_id == p.problem_id) for p in problems}
     ks = sorted({1, min(4, shape.samples), shape.samples})
     statistics = summarise(counts, shape.samples, ks, {p.problem_id: p.difficulty for p in problems}, 500, 0.95, 1234)
-    head = {"schema": 1, "policy": name, "seed": layout.seed, "policy_sha256": SHA, "config_sha256": SHA, "temperature": 1.0}
-    write_text(layout.evaluation(name), json.dumps(head | statistics, indent=1))
     rows = [trajectory_row(trajectory, None, "prompt", SHA) for trajectory in trajectories]
     write_table(layout.evaluation_samples(name), rows, GUIDE_SHARD, SHA)
+    write_evaluation(layout, name, {"policy_sha256": SHA, "config_sha256": SHA, "temperature": 1.0} | statistics)
 
 
 def _chance(name: str, problem: Problem) -> float:

@@ -5,9 +5,11 @@
     windows:
     - {from_step: 0, to_step: 40, guide_step: 40, gate: 0.6, correction: false, reason: early bootstrapping}
     decisions: []
+    seed: 0
 
 In the steps [from_step, to_step) a group whose own accuracy is <= gate gets the trajectory of `guide_step` in its last slot.
-`decisions` is AutoNPO's account of what it saw; only `windows` is acted on.
+`decisions` is AutoNPO's account of what it saw; only `windows` is acted on. A file that names another method or seed than the run
+that is to follow it was mislaid, and is refused; one without a seed belongs to any.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -22,7 +24,7 @@ from npo_pipeline.storage.atomic import write_text
 from npo_pipeline.timeline import check_windows
 
 SCHEMA = 1
-KEYS = ("schema", "method", "windows", "decisions")
+KEYS = ("schema", "method", "windows", "decisions", "seed")
 FIX = "Mend it, or delete it to have the plan made again."
 
 
@@ -41,6 +43,7 @@ class Schedule:
     method: str
     windows: list[Window]
     decisions: list[dict[str, Any]] = field(default_factory=list)
+    seed: int | None = None
 
     def window_at(self, step: int) -> Window | None:
         return next((window for window in self.windows if window.from_step <= step < window.to_step), None)
@@ -62,18 +65,30 @@ def read_schedule(path: Path, steps: int, guides: list[int], lookback: int) -> S
         check_windows(f"{path}: windows", [WindowConfig(w.from_step, w.to_step, w.guide_step) for w in windows], steps, guides, lookback)
     except ConfigError as error:
         raise DataError(str(error)) from None
-    return Schedule(values["method"], windows, values.get("decisions") or [])
+    return Schedule(values["method"], windows, values.get("decisions") or [], values.get("seed"))
+
+
+def check_owner(path: Path, schedule: Schedule, method: str, seed: int) -> None:
+    """Raises DataError for the schedule of another run."""
+    if schedule.method != method:
+        raise DataError(f"{path}: method: found {schedule.method!r}, expected {method!r}, whose folder it lies in. {FIX}")
+    if schedule.seed not in (None, seed):
+        raise DataError(f"{path}: seed: found {schedule.seed}, expected {seed}: the plan of another seed's run. {FIX}")
 
 
 def _mapping(path: Path) -> dict[str, Any]:
     """The file's keys and the kinds of their values."""
     values = _yaml(path)
-    if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+    if not isinstance(values, dict):
         raise DataError(f"{path}: expected a mapping with schema: {SCHEMA}. {FIX}")
+    if (found := values.get("schema")) != SCHEMA:
+        raise DataError(f"{path}: schema {found!r}, this code reads schema {SCHEMA}. {FIX}")
     if unknown := [key for key in values if key not in KEYS]:
         raise DataError(f"{path}: {unknown[0]}: no such key; there are {', '.join(KEYS)}. {FIX}")
     if not isinstance(values.get("method"), str):
         raise DataError(f"{path}: method: found {values.get('method')!r}, expected the method's name. {FIX}")
+    if not isinstance(seed := values.get("seed"), int | None) or isinstance(seed, bool):
+        raise DataError(f"{path}: seed: found {seed!r}, expected a whole number. {FIX}")
     if not isinstance(values.get("windows"), list):
         raise DataError(f"{path}: windows: found {values.get('windows')!r}, expected a list of windows, [] for none. {FIX}")
     decisions = values.get("decisions") or []

@@ -141,6 +141,8 @@ def _load_parts(source: str, dtype: str, revision: str | None) -> tuple[PreTrain
     """Raises ValueError for what transformers lets pass: weights that are not all there, and a tokenizer that knows no token."""
     where = {"revision": revision, "trust_remote_code": False}
     tokenizer = AutoTokenizer.from_pretrained(source, **where)
+    for key in ("is_local", "local_files_only"):  # hang on HF_HUB_OFFLINE, and would be saved with the tokenizer
+        tokenizer.init_kwargs.pop(key, None)
     config = AutoConfig.from_pretrained(source, **where)
     family = FAMILIES.get(config.model_type)
     vision = family.load(source, revision, config, tokenizer) if family else None

@@ -14,12 +14,12 @@ from npo_pipeline.errors import ArtifactError
 from npo_pipeline.guidance.schedule import SCHEMA as SCHEDULE_SCHEMA
 from npo_pipeline.guidance.schedule import Schedule, Window
 from npo_pipeline.report.results import Evaluation, Results, Run, SeedResults
+from npo_pipeline.storage.evaluations import SCHEMA
 from npo_pipeline.storage.layout import Layout
 from npo_pipeline.storage.manifest import NAME
 from npo_pipeline.storage.parquet import GUIDE_SHARD, SIGNAL, read_problems, read_table
 from npo_pipeline.storage.run_files import INTERVENTIONS, METRICS, TIMINGS, read_jsonl
 
-SCHEMA = 1
 METRIC_KEYS = ("step", "reward/mean", "accuracy", "entropy", "groups/all_wrong", "guide/injected", "guide/step")
 EVALUATION_KEYS = ("samples", "ks", "temperature", "bootstrap", "correct")
 SAMPLE_COLUMNS = ("problem_id", "sample_index", "response_text", "verified", "finish_reason")

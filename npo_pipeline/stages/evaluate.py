@@ -1,12 +1,12 @@
 """evaluate: held-out mean@k and pass@k of one policy, with intervals, per difficulty and benchmark; and the samples behind them."""
 
-import json
 from pathlib import Path
 
 from npo_pipeline.config import EvaluateStage
 from npo_pipeline.stages.cli import Context, parser, plain_name, run_stage
-from npo_pipeline.storage.atomic import write_text
+from npo_pipeline.storage.evaluations import write_evaluation
 from npo_pipeline.storage.layout import Layout, checkpoint
+from npo_pipeline.storage.lock import only_writer
 from npo_pipeline.storage.manifest import read_manifest, verify
 
 
@@ -20,8 +20,9 @@ def run(context: Context[EvaluateStage]) -> None:
 
     from npo_pipeline.stages.evaluation import evaluate_policy
 
-    result = evaluate_policy(context, name, policy_folder(layout, name))
-    write_text(layout.evaluation(name), json.dumps(result, indent=1) + "\n")
+    with only_writer(layout.evaluation(name).parent, f".{layout.evaluation(name).stem}.lock"):
+        result = evaluate_policy(context, name, policy_folder(layout, name))
+        write_evaluation(layout, name, result)
 
 
 def policy_folder(layout: Layout, name: str) -> Path:

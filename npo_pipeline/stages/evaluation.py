@@ -33,7 +33,7 @@ def evaluate_policy(context: Context[EvaluateStage], name: str, folder: Path) ->
     digest = weights_sha256(policy)
     own = len(problems) * settings.samples
     _write(context, layout.evaluation_samples(name), problems, trajectories[:own], digest)
-    result = {"schema": 1, "policy": name, "seed": layout.seed, "policy_sha256": digest, "config_sha256": context.config_sha256}
+    result = {"policy_sha256": digest, "config_sha256": context.config_sha256}
     result |= {"temperature": settings.temperature} | _scores(context, problems, trajectories[:own])
     if others:
         _write(context, layout.benchmark_samples(name), others, trajectories[own:], digest)

@@ -16,7 +16,7 @@ from npo_pipeline.guidance.demonstrated import DemonstrationMixer
 from npo_pipeline.guidance.online import OnlineMixer
 from npo_pipeline.guidance.replay import ReplayMixer
 from npo_pipeline.guidance.resample import ResampleMixer
-from npo_pipeline.guidance.schedule import read_schedule
+from npo_pipeline.guidance.schedule import check_owner, read_schedule
 from npo_pipeline.guidance.scheduled import ScheduledMixer
 from npo_pipeline.settings import MethodConfig
 from npo_pipeline.stages.cli import Context
@@ -47,6 +47,7 @@ def _scheduled(context: Context[GuidedStage]) -> MakeMixer:
     config, layout = context.config, context.layout
     guide = read_manifest(layout.guide)
     schedule = read_schedule(layout.schedule(config.name), config.steps, guide["guide_steps"], guide["lookback"])
+    check_owner(layout.schedule(config.name), schedule, config.name, layout.seed)
     supply, _ = load_guides(layout, {window.guide_step for window in schedule.windows}, config.sampling.max_new_tokens)
     return lambda trainer: ScheduledMixer(schedule, supply)
 

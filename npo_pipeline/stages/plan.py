@@ -1,5 +1,7 @@
 """plan: a schedule of interventions, by configured windows or by AutoNPO's walk along the probe's log."""
 
+from dataclasses import replace
+
 from npo_pipeline.config import PlanStage
 from npo_pipeline.guidance.planner import plan_autonpo, plan_manual
 from npo_pipeline.guidance.schedule import write_schedule
@@ -18,7 +20,7 @@ def run(context: Context[PlanStage]) -> None:
         verify(layout.probe, METRICS)
         verify_guide(layout.guide, layout.guide)
         schedule = plan_autonpo(config.name, config.method, read_jsonl(layout.probe / METRICS), read_rows(layout.signal, SIGNAL))
-    write_schedule(layout.schedule(config.name), schedule)
+    write_schedule(layout.schedule(config.name), replace(schedule, seed=layout.seed))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from npo_pipeline.stages.cli import Context, parser, run_stage
 from npo_pipeline.storage.hub import hub_commit
 from npo_pipeline.storage.images import FOLDER as IMAGE_FOLDER
 from npo_pipeline.storage.images import store_image
+from npo_pipeline.storage.lock import only_writer
 from npo_pipeline.storage.manifest import NAME, write_manifest
 from npo_pipeline.storage.parquet import PROBLEMS, problem_row, write_table
 from npo_pipeline.tasks.checks import check_source
@@ -28,10 +29,16 @@ def run(context: Context[PrepareStage]) -> None:
     check_source(task)
     train, held_out = load_problems(task)
     cold = load_cold_start(task, context.config.policy.cold_start.examples) if context.config.policy.cold_start.steps else []
-    (folder / NAME).unlink(missing_ok=True)
+    with only_writer(context.layout.root, ".prepare.lock"):
+        (folder / NAME).unlink(missing_ok=True)
+        write_all(context, train, held_out, cold)
 
+
+def write_all(context: Context[PrepareStage], train: list[RawProblem], held_out: list[RawProblem], cold: list[RawProblem]) -> None:
+    """Problems, images, policy and manifest. `cold` are the examples of the cold start."""
     from npo_pipeline.policy.policy import export_policy
 
+    task, folder = context.config.task, context.layout.prepare
     policy = initial_policy(context, [*train, *cold])
     shutil.rmtree(folder, ignore_errors=True)
     problems, examples = render([*train, *held_out], task, policy, folder), render(cold, task, policy, folder)

@@ -2,12 +2,17 @@
 
 from npo_pipeline.config import ReportStage
 from npo_pipeline.stages.cli import Context, parser, run_stage
+from npo_pipeline.stages.reported import verify_reported
+from npo_pipeline.storage.lock import only_writer
 
 
 def run(context: Context[ReportStage]) -> None:
+    verify_reported(context.layout, context.config.seeds, context.config.methods)
+
     from npo_pipeline.report.build import build_report
 
-    build_report(context.config, context.layout, context.config_sha256)
+    with only_writer(context.layout.root, ".report.lock"):
+        build_report(context.config, context.layout, context.config_sha256)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
     python -m npo_pipeline.storage export results/default/seed-0/probe 40 my-policy    any checkpoint as a Hugging Face directory
     python -m npo_pipeline.storage verify results/default        every manifest, record and checkpoint, or of one run: what is damaged
+    python -m npo_pipeline.storage mend results/default          make ready what is damaged to be made anew by snakemake, and only that
     python -m npo_pipeline.storage du results/default            the room that each stage takes
 
 Exit codes: 0, or as a stage's (npo_pipeline.errors): 66 damaged or missing, 74 the disk refused, 78 a wrong argument.
@@ -14,6 +15,7 @@ from pathlib import Path
 from npo_pipeline.errors import ArtifactError, ConfigError, NpoError
 from npo_pipeline.storage.checkpoints import read_records
 from npo_pipeline.storage.inspection import damages, human, stages_below, unfinished, usage
+from npo_pipeline.storage.mending import remove_vouchers
 
 
 def export(run: Path, step: int, out: Path) -> None:
@@ -58,6 +60,14 @@ def restore_all(run: Path) -> int:
     return len(steps)
 
 
+def mend(folder: Path) -> None:
+    """Print what is removed. Raises ArtifactError if there is nothing below `folder`, LockedError while a stage of it is being written."""
+    removed = remove_vouchers(folder)
+    for path in removed:
+        print(f"{path}: removed")
+    print(f"{folder}: nothing is damaged" if not removed else f"{folder}: run snakemake again, it makes anew what is missing")
+
+
 def du(folder: Path) -> None:
     rows = list(usage(folder))
     width = max(len(row.name) for row in rows)
@@ -79,6 +89,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("folder", type=Path, help="a run, or an experiment")
     command.add_argument("--files-only", action="store_true", help="do not restore checkpoints")
     command.set_defaults(call=lambda options: verify(options.folder, options.files_only))
+    command = commands.add_parser("mend", help="remove the manifests of what is damaged, so that snakemake makes it anew")
+    command.add_argument("folder", type=Path, help="an experiment, or a run")
+    command.set_defaults(call=lambda options: mend(options.folder))
     command = commands.add_parser("du", help="what each stage occupies")
     command.add_argument("folder", type=Path, help="a run, or an experiment")
     command.set_defaults(call=lambda options: du(options.folder))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from npo_pipeline.errors import ArtifactError
 from npo_pipeline.storage.checkpoints import RECORD, check_file, read_record, read_records
+from npo_pipeline.storage.evaluations import evaluations_below, verify_evaluation
 from npo_pipeline.storage.manifest import NAME, check_entry, read_manifest
 from npo_pipeline.storage.run_files import METRICS
 
@@ -51,6 +52,8 @@ def _damages(folder: Path) -> Iterator[str]:
             yield from _damages_recorded(record.parent)
         if (stage / "checkpoints").is_dir():
             yield from _reasons(partial(read_records, stage))
+    for layout, policy in evaluations_below(folder):
+        yield from _reasons(partial(verify_evaluation, layout, policy))
 
 
 def _damages_listed(folder: Path) -> Iterator[str]:

@@ -55,7 +55,7 @@ def write_manifest(folder: Path, stage: str, config_sha256: str, files: Iterable
         **(facts or {}),
         "files": entries,
     }
-    write_text(folder / NAME, json.dumps(manifest | {OWN: _own_sha256(manifest)}, indent=1) + "\n")
+    write_text(folder / NAME, json.dumps(manifest | {OWN: own_sha256(manifest, OWN)}, indent=1) + "\n")
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -71,15 +71,16 @@ def read_manifest(folder: Path) -> Manifest:
             raise ArtifactError(
                 f"{path}: schema {values['schema']}, this code reads schema {SCHEMA}. Delete {folder} and run snakemake again."
             )
-        if (found := _own_sha256(values)) != values[OWN]:
+        if (found := own_sha256(values, OWN)) != values[OWN]:
             raise ValueError(f"its content has sha256 {found[:12]}..., expected {values[OWN][:12]}...")
         return Manifest(path, values | {"files": {entry["path"]: _entry(entry) for entry in values["files"]}})
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtifactError(f"{path}: damaged ({type(error).__name__}: {error}). Delete it and run snakemake again.") from error
 
 
-def _own_sha256(values: dict[str, Any]) -> str:
-    as_read = json.loads(json.dumps({key: value for key, value in values.items() if key != OWN}))
+def own_sha256(values: dict[str, Any], own: str) -> str:
+    """sha256 of all that a JSON object says beside its key `own`."""
+    as_read = json.loads(json.dumps({key: value for key, value in values.items() if key != own}))
     return sha256_text(json.dumps(as_read, sort_keys=True))
 
 

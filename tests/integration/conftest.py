@@ -1,9 +1,11 @@
 """One finished tiny experiment for the whole module; each test works on a copy of its own."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from faults import OVERRIDES, Table
 from workflow_runner import Workflow
 
 
@@ -26,3 +28,26 @@ def finished(template: Workflow, tmp_path: Path) -> Workflow:
 @pytest.fixture
 def empty(tmp_path: Path) -> Workflow:
     return Workflow(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def harmed(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """The finished experiment, undisturbed, whose copies the tests of faults harm."""
+    workflow = Workflow(tmp_path_factory.mktemp("faults"))
+    workflow.run(overrides=OVERRIDES)
+    return workflow
+
+
+@pytest.fixture
+def copy(harmed: Workflow, tmp_path: Path) -> Workflow:
+    shutil.copytree(harmed.folder, tmp_path / "copy")
+    return Workflow(tmp_path / "copy")
+
+
+@pytest.fixture(scope="session")
+def table(request: pytest.FixtureRequest) -> Iterator[Table]:
+    """Of all faults of this session; printed when it ends."""
+    table = Table()
+    yield table
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print(f"\n{table}")

@@ -257,6 +257,25 @@ def test_a_full_disk_is_said_and_with_space_the_stage_completes(disk: Disk, name
     assert disk_digests(disk.root / below) == before
 
 
+def test_a_disk_that_is_full_at_the_manifest_leaves_a_stage_that_has_not_happened(disk: Disk) -> None:
+    """Room for the table of signals, to the page, and for nothing after it."""
+    guide = disk.root / "seed-0/guide"
+    before, page = disk_digests(guide), os.statvfs(disk.mount).f_bsize
+    room = -(-(guide / "signal.parquet").stat().st_size // page) * page
+    (guide / "signal.parquet").unlink()
+    (guide / "manifest.json").unlink()
+    disk.fill(room)
+    ran = stage(disk.root, "guide", "--gather")
+    assert ran.code == STORAGE, ran.said
+    assert ran.said.startswith(f"error: {guide}/manifest.json: could not be written: {os.strerror(errno.ENOSPC)}")
+    assert (guide / "signal.parquet").is_file()
+    assert not (guide / "manifest.json").exists()
+    assert not list(disk.root.rglob("*.partial*"))
+    disk.empty()
+    assert stage(disk.root, "guide", "--gather").code == 0
+    assert disk_digests(guide) == before
+
+
 def disk_digests(folder: Path) -> dict[str, bytes]:
     skipped = ("timings.jsonl",)
     return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(listing(folder)) if file.name not in skipped}

@@ -1,186 +1,152 @@
-"""Faults on a real experiment with deltas: damage to every kind of file, kills at random moments, a moved folder. Prints a table.
-
-`NPO_FAULT_KILLS=50 pytest tests/integration/test_faults.py` for many kills; without it there are few.
-"""
+"""Damage to every kind of file of a real experiment with deltas: found before use, named, mended; and a moved folder. Prints a table."""
 
 import os
 import random
 import shutil
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from workflow_runner import Workflow, stop_when
+from faults import OVERRIDES, Table, call, changed, flip, run_stage
+from workflow_runner import Workflow
 
 pytestmark = pytest.mark.slow
 
-ARTIFACT = 66
-KILLS = int(os.environ.get("NPO_FAULT_KILLS", "3"))
-OVERRIDES = "policy.dtype=bfloat16 grpo.learning_rate=1e-5 probe.checkpoint_every=1 guided.checkpoint_every=1"
-STAGES = {
-    "probe": ("probe", "probe", "seed-0/probe"),
-    "guide": ("guide", "guide", "seed-0/guide"),
-    "guided": ("guided", "guided-npo", "seed-0/npo"),
-}
-
-
-@dataclass
-class Table:
-    """What was tried, by kind of fault: how often, how often it came to the undisturbed run's bytes, files that did not."""
-
-    rows: dict[str, list[int]] = field(default_factory=dict)
-
-    def add(self, fault: str, survived: bool, lost: int) -> None:
-        row = self.rows.setdefault(fault, [0, 0, 0])
-        self.rows[fault] = [row[0] + 1, row[1] + survived, row[2] + lost]
-
-    def __str__(self) -> str:
-        lines = [f"| {fault} | {tried} | {survived} | {lost} |" for fault, (tried, survived, lost) in self.rows.items()]
-        return "\n".join(["| fault | tried | survived | files lost |", "| --- | ---: | ---: | ---: |", *lines])
-
-
-@pytest.fixture(scope="module")
-def table(request: pytest.FixtureRequest) -> Iterator[Table]:
-    table = Table()
-    yield table
-    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print(f"\n{table}")
-
-
-@pytest.fixture(scope="module")
-def experiment(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
-    workflow = Workflow(tmp_path_factory.mktemp("faults"))
-    workflow.run(overrides=OVERRIDES)
-    return workflow
-
-
-@pytest.fixture
-def copy(experiment: Workflow, tmp_path: Path) -> Workflow:
-    shutil.copytree(experiment.folder, tmp_path / "copy")
-    return Workflow(tmp_path / "copy")
-
-
-def command_of(workflow: Workflow, name: str, *options: str) -> list[str]:
-    module, config, _ = STAGES.get(name, (name, name, ""))
-    return [sys.executable, "-m", f"npo_pipeline.stages.{module}", "--config", str(workflow.results / f"config/{config}.yaml"), *options]
-
-
-def call(command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+DATA, ARTIFACT = 65, 66
 
 
 def cut(path: Path, other: Path) -> None:
     path.write_bytes(path.read_bytes()[:-5])
 
 
-def flip(path: Path, other: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
+def turn(path: Path, other: Path) -> None:
+    flip(path)
 
 
 def swap(path: Path, other: Path) -> None:
     shutil.copy(other, path)
 
 
-DAMAGES: list[Callable[[Path, Path], None]] = [cut, flip, swap]
-PROBE, GUIDE = "seed-0/probe", "seed-0/guide"
+DAMAGES: list[Callable[[Path, Path], None]] = [cut, turn, swap]
+PROBE, GUIDE, NPO, EVALUATION = "seed-0/probe", "seed-0/guide", "seed-0/npo", "seed-0/evaluation"
 SHARD = "trajectories-00000-of-00001.parquet"
-# A file, another of its kind, and the command that reads it.
+GUIDE_STAGE, GUIDED, REPORT = ("guide", "guide"), ("guided", "guided-npo"), ("report", "report")
+EVALUATE = ("evaluate", "evaluate", "--policy", "probe")
+# A file, and the stage that reads it. Another's valid file is the same one of seed 1, but for what all seeds share.
 TARGETS = [
-    (f"{PROBE}/checkpoints/step-000002/delta/delta.safetensors", f"{PROBE}/checkpoints/step-000003/delta/delta.safetensors", ["guide"]),
-    (f"{PROBE}/checkpoints/step-000000/model.safetensors", "seed-0/npo/policy/model.safetensors", ["evaluate", "--policy", "probe"]),
-    (f"{PROBE}/checkpoints/step-000002/checkpoint.json", f"{PROBE}/checkpoints/step-000003/checkpoint.json", ["guide"]),
-    (f"{PROBE}/rollouts/step-000001.parquet", "seed-0/npo/rollouts/step-000002.parquet", ["guide"]),
-    (f"{PROBE}/manifest.json", "seed-0/npo/manifest.json", ["guide"]),
-    ("prepare/policy/model.safetensors", "seed-0/npo/policy/model.safetensors", ["probe"]),
-    ("prepare/problems.parquet", f"{PROBE}/rollouts/step-000000.parquet", ["probe"]),
-    (f"{GUIDE}/step-000002/{SHARD}", f"{GUIDE}/step-000004/{SHARD}", ["guided"]),
-    (f"{GUIDE}/step-000002/manifest.json", f"{GUIDE}/step-000004/manifest.json", ["guided"]),
+    (f"{PROBE}/checkpoints/step-000002/delta/delta.safetensors", GUIDE_STAGE),
+    (f"{PROBE}/checkpoints/step-000000/model.safetensors", EVALUATE),
+    (f"{PROBE}/checkpoints/step-000002/checkpoint.json", GUIDE_STAGE),
+    (f"{PROBE}/rollouts/step-000001.parquet", GUIDE_STAGE),
+    (f"{PROBE}/metrics.jsonl", REPORT),
+    (f"{PROBE}/manifest.json", GUIDE_STAGE),
+    ("prepare/policy/model.safetensors", ("probe", "probe")),
+    ("prepare/problems.parquet", ("probe", "probe")),
+    (f"{GUIDE}/step-000002/{SHARD}", GUIDED),
+    (f"{GUIDE}/step-000002/manifest.json", GUIDED),
+    (f"{GUIDE}/signal.parquet", REPORT),
+    (f"{GUIDE}/manifest.json", GUIDED),
+    (f"{NPO}/metrics.jsonl", REPORT),
+    (f"{NPO}/manifest.json", (*EVALUATE[:3], "npo")),
+    (f"{EVALUATION}/npo.json", REPORT),
+    (f"{EVALUATION}/npo.parquet", REPORT),
 ]
+OF_ALL_SEEDS = {
+    "prepare/policy/model.safetensors": f"{NPO}/policy/model.safetensors",
+    "prepare/problems.parquet": f"{EVALUATION}/npo.parquet",
+}
+SAME_IN_ALL_SEEDS = f"{PROBE}/checkpoints/step-000000/model.safetensors"  # the initial policy: not to be told from another seed's
+
+
+def other_of(name: str) -> str:
+    if name == SAME_IN_ALL_SEEDS:
+        return f"{NPO}/policy/model.safetensors"
+    return OF_ALL_SEEDS.get(name, name.replace("seed-0", "seed-1"))
+
+
+def kind_of(name: str) -> str:
+    return "manifest" if name.endswith("manifest.json") else name.split("/")[-1].split("-0")[0]
 
 
 def test_damage_is_found_before_use_and_named(copy: Workflow, table: Table) -> None:
-    """In every kind of file, by the stage that reads it and by `verify`; nothing is written meanwhile."""
-    missed = []
-    for name, other, (stage, *options) in TARGETS:
+    """In every kind of file, by the stage that reads it; nothing is written meanwhile."""
+    missed, before = [], copy.digests()
+    for name, (stage, config, *options) in TARGETS:
         path, whole = copy.results / name, (copy.results / name).read_bytes()
         for damage in DAMAGES:
-            damage(path, copy.results / other)
-            before = copy.digests()
-            done = call(command_of(copy, stage, *options))
+            damage(path, copy.results / other_of(name))
+            assert path.read_bytes() != whole, name
+            done = run_stage(copy, stage, config, *options)
             named = done.returncode == ARTIFACT and str(path) in done.stdout and len(done.stdout.splitlines()) == 1
-            changed = sum(before[file] != digest for file, digest in copy.digests().items() if file in before)
-            table.add(f"{Path(name).name.split('-0')[0]} {damage.__name__}: found and named", named, changed)
-            if not named or changed:
-                missed.append((name, damage.__name__, done.stdout[-300:]))
             path.write_bytes(whole)
+            lost = changed(before, copy.digests())
+            table.add(kind_of(name), f"{DAMAGED[damage]}: found before use, named", named and not lost, lost)
+            if not named or lost:
+                missed.append((name, damage.__name__, done.returncode, done.stdout[-300:]))
     assert not missed
 
 
+DAMAGED = {cut: "cut short", turn: "a bit turned", swap: "another run's valid file"}
+
+
+@pytest.mark.parametrize(("other", "line"), [("seed-1/autonpo", "method: found 'autonpo'"), ("seed-1/npo", "seed: found 1, expected 0")])
+def test_the_schedule_of_another_run_is_refused(copy: Workflow, table: Table, other: str, line: str) -> None:
+    """It is a file to be edited, so it has no sha256; it says whose it is."""
+    path = copy.results / NPO / "schedule.yaml"
+    shutil.copy(copy.results / other / "schedule.yaml", path)
+    done = run_stage(copy, *GUIDED)
+    named = done.returncode == DATA and done.stdout.startswith(f"error: {path}: {line}") and len(done.stdout.splitlines()) == 1
+    table.add("schedule", f"{DAMAGED[swap]}: found before use, named", named, 0)
+    assert named, done.stdout
+
+
 def test_verify_names_every_damaged_file_at_once(copy: Workflow) -> None:
-    files = [name for name, _, _ in TARGETS if not name.endswith("manifest.json")]  # what a damaged manifest lists cannot be checked
+    # What a damaged manifest, or a damaged evaluation, vouches for cannot be checked.
+    files = [name for name, _ in TARGETS if not name.endswith(("manifest.json", "npo.parquet"))]
     for name in files:
-        flip(copy.results / name, copy.results / name)
+        flip(copy.results / name)
     done = call([sys.executable, "-m", "npo_pipeline.storage", "verify", str(copy.results)])
     assert done.returncode == ARTIFACT, done.stdout
     for name in files:
         assert f"\n{copy.results / name}: " in f"\n{done.stdout}"
 
 
-def test_a_damaged_delta_is_mended_by_its_stage_alone(copy: Workflow, table: Table) -> None:
-    before, delta = copy.digests(), copy.results / TARGETS[0][0]
-    flip(delta, delta)
-    said = call(command_of(copy, "guide")).stdout
-    assert f"{copy.results / PROBE}/manifest.json and run snakemake again" in said
-    (copy.results / PROBE / "manifest.json").unlink()
-    done = call(command_of(copy, "probe"))
-    assert done.returncode == 0, done.stdout
-    lost = sum(digest != copy.digests()[file] for file, digest in before.items())
-    table.add("damaged delta: its stage run again", lost == 0, lost)
+def test_mend_and_snakemake_make_anew_what_is_damaged_and_no_more(copy: Workflow, table: Table) -> None:
+    """A roll-out, a guide shard and an evaluation of seed 0: their three stages run, the rest of the experiment does not."""
+    before = copy.digests()
+    for name in (f"{PROBE}/rollouts/step-000001.parquet", f"{GUIDE}/step-000002/{SHARD}", f"{EVALUATION}/npo.json"):
+        shutil.copy(copy.results / other_of(name), copy.results / name)
+    whole = (copy.results / GUIDE / "step-000004/manifest.json").stat().st_mtime_ns
+    mended = call(mend(copy))
+    assert mended.returncode == 0, mended.stdout
+    jobs = copy.run(overrides=OVERRIDES)
+    lost = changed(before, copy.digests())
+    table.add("probe, guide, evaluation", f"{DAMAGED[swap]}: mended by its stage alone", lost == 0, lost)
     assert lost == 0
+    assert jobs == {"probe seed=0", "guide_job seed=0 job=0 jobs=1", "guide seed=0", "evaluate seed=0 policy=npo", "report"}
+    assert (copy.results / GUIDE / "step-000004/manifest.json").stat().st_mtime_ns == whole
     assert copy.planned(overrides=OVERRIDES) == set()
 
 
-def test_kill_at_random_moments(copy: Workflow, table: Table) -> None:
-    """kill -9 of a stage and its children, during writes too; the same command again comes to the undisturbed run's bytes."""
-    before, rng = copy.digests(), random.Random(os.environ.get("NPO_FAULT_SEED", "0"))
-    lasted = {name: duration(copy, name) for name in STAGES}
-    for i in range(KILLS):
-        name = list(STAGES)[i % len(STAGES)]
-        shutil.rmtree(copy.results / STAGES[name][2])
-        restore_schedule(copy, name)
-        options = [] if name == "guide" else ["--save-every", "1"]
-        moment = time.monotonic() + rng.uniform(0.3, 1.0) * lasted[name]
-        stop_when(command_of(copy, name, *options), lambda moment=moment: time.monotonic() > moment, None, [9])
-        done = call(command_of(copy, name, *options))
-        after = copy.digests(STAGES[name][2])
-        lost = sum(after.get(file) != digest for file, digest in before.items() if file.startswith(STAGES[name][2] + "/"))
-        lost -= sum(file.startswith(f"{GUIDE}/jobs") for file in before if name == "guide" and file not in after)
-        table.add(f"kill -9 of {name}", done.returncode == 0 and lost == 0, lost)
-        assert done.returncode == 0, done.stdout
-        assert lost == 0, (name, done.stdout)
+def mend(workflow: Workflow) -> list[str]:
+    return [sys.executable, "-m", "npo_pipeline.storage", "mend", str(workflow.results)]
 
 
-def duration(workflow: Workflow, name: str) -> float:
-    """Seconds of an undisturbed run of this stage on this machine at this time."""
-    shutil.rmtree(workflow.results / STAGES[name][2])
-    restore_schedule(workflow, name)
-    began = time.monotonic()
-    done = call(command_of(workflow, name))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("NPO_FAULT_HALVES", "1"))))
+def test_a_machine_that_comes_back_with_half_of_the_files(copy: Workflow, table: Table, seed: int) -> None:
+    """A random half of everything is gone, manifests among it."""
+    before, rng = copy.digests(), random.Random(seed)
+    for name in rng.sample(sorted(before), len(before) // 2):
+        if not name.startswith("config/"):
+            (copy.results / name).unlink()
+    mended = call(mend(copy))
+    assert mended.returncode == 0, mended.stdout
+    done = copy.call(overrides=OVERRIDES)
+    lost = changed(before, copy.digests())
+    table.add("workflow", "half of the files gone: mend, and again", done.returncode == 0 and lost == 0, lost)
     assert done.returncode == 0, done.stdout
-    return time.monotonic() - began
-
-
-def restore_schedule(workflow: Workflow, name: str) -> None:
-    """The schedule lies in the folder of the run that follows it; it is the plan stage's."""
-    if name == "guided":
-        plan = [sys.executable, "-m", "npo_pipeline.stages.plan", "--config", str(workflow.results / "config/plan-npo.yaml")]
-        assert call(plan).returncode == 0
+    assert lost == 0
 
 
 def test_a_moved_folder_still_works(copy: Workflow, tmp_path: Path, table: Table) -> None:
@@ -190,8 +156,8 @@ def test_a_moved_folder_still_works(copy: Workflow, tmp_path: Path, table: Table
     assert moved.planned(overrides=OVERRIDES) == set()
     result = moved.results / "seed-0/evaluation/probe.json"
     result.unlink()
-    done = call(command_of(moved, "evaluate", "--policy", "probe"))
+    done = run_stage(moved, *EVALUATE)
     assert done.returncode == 0, done.stdout
-    lost = sum(digest != moved.digests()[file] for file, digest in before.items())
-    table.add("results moved to another path", lost == 0, lost)
+    lost = changed(before, moved.digests())
+    table.add("workflow", "results moved to another path", lost == 0, lost)
     assert lost == 0

@@ -128,11 +128,22 @@ def test_guide_generation_resumes_in_the_middle_of_a_checkpoint(finished: Workfl
     assert "guide: checkpoints 2, 4 are whole and were kept; delete " in again
 
 
-def test_two_runs_on_one_folder_and_the_second_says_so(finished: Workflow) -> None:
-    folder, before = finished.results / "seed-0/probe", finished.digests("seed-0/probe")
-    command = stage(finished, "probe", "probe")
-    with only_writer(folder):
-        second = run(command)
+WRITERS = [
+    ("seed-0/probe", ".lock", ("probe", "probe")),
+    ("seed-0/evaluation", ".probe.lock", ("evaluate", "evaluate", "--policy", "probe")),
+    ("", ".prepare.lock", ("prepare", "prepare")),
+    ("", ".report.lock", ("report", "report")),
+]
+
+
+@pytest.mark.parametrize(("below", "lock", "command"), WRITERS)
+def test_two_stages_on_one_folder_and_the_second_says_so(finished: Workflow, below: str, lock: str, command: tuple[str, ...]) -> None:
+    folder, before = finished.results / below, finished.digests()
+    with only_writer(folder, lock):
+        before |= {
+            str((folder / lock).relative_to(finished.results)): finished.digests()[str((folder / lock).relative_to(finished.results))]
+        }
+        second = run(stage(finished, *command))
+        assert finished.digests() == before
     assert second.returncode == STOPPED
     assert f"error: {folder}: process {os.getpid()} on " in second.stdout
-    assert finished.digests("seed-0/probe") == before

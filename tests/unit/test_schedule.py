@@ -9,13 +9,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from npo_pipeline.errors import ArtifactError, DataError
-from npo_pipeline.guidance.schedule import Schedule, Window, read_schedule, write_schedule
+from npo_pipeline.guidance.schedule import Schedule, Window, check_owner, read_schedule, write_schedule
 
 STEPS, GUIDES, LOOKBACK = 40, [20, 40], 20
 SCHEDULE = Schedule(
     "npo",
     [Window(0, 20, 20, 0.6, False, "early: \u00e4, # and 'quotes'\nin lines"), Window(20, 40, 40, 0.0, True)],
     [{"step": 20, "warning": True, "s": 0.1}],
+    seed=3,
 )
 
 
@@ -43,8 +44,8 @@ def test_no_window_is_a_schedule_too(tmp_path: Path, text: str) -> None:
 
 
 WRONG_KEYS: list[tuple[str, Any, str]] = [
-    ("schema", 2, "expected a mapping with schema: 1"),
-    ("schema", None, "expected a mapping with schema: 1"),
+    ("schema", 2, "schema 2, this code reads schema 1"),
+    ("schema", None, "schema None, this code reads schema 1"),
     ("method", None, "method: found None, expected the method's name"),
     ("windows", None, "windows: found None, expected a list of windows"),
     ("windows", {"from_step": 0}, r"windows: found \{'from_step': 0\}, expected a list"),
@@ -52,6 +53,8 @@ WRONG_KEYS: list[tuple[str, Any, str]] = [
     ("windows", [{1: 2, "a": 3}], r"windows\[0\].1: no such key; there are from_step"),
     ("window", [], "window: no such key; there are schema, method, windows, decisions"),
     ("decisions", 3, "decisions: expected a list of mappings"),
+    ("seed", "0", "seed: found '0', expected a whole number"),
+    ("seed", True, "seed: found True, expected a whole number"),
     ("decisions", [3], "decisions: expected a list of mappings"),
 ]
 WRONG_WINDOWS: list[tuple[str, Any, str]] = [
@@ -116,6 +119,15 @@ def test_a_text_that_is_no_schedule_is_one_line(tmp_path: Path, content: bytes) 
     with pytest.raises(DataError, match=rf"^{path}: (not readable as YAML|expected a mapping).*delete it") as caught:
         read(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_schedule_of_another_run_is_refused_and_one_without_a_seed_is_anyones(tmp_path: Path) -> None:
+    check_owner(tmp_path / "x", SCHEDULE, "npo", 3)
+    check_owner(tmp_path / "x", Schedule("npo", []), "npo", 5)
+    with pytest.raises(DataError, match="x: method: found 'npo', expected 'autonpo', whose folder it lies in"):
+        check_owner(tmp_path / "x", SCHEDULE, "autonpo", 3)
+    with pytest.raises(DataError, match="x: seed: found 3, expected 0: the plan of another seed's run"):
+        check_owner(tmp_path / "x", SCHEDULE, "npo", 0)
 
 
 def test_a_missing_schedule_is_the_plan_stages_matter(tmp_path: Path) -> None:
