@@ -11,7 +11,7 @@ from checkpoint_runs import STEPS, policy_of, write_run
 from transformers import AutoModelForCausalLM
 
 from npo_pipeline.errors import ArtifactError, ConfigError
-from npo_pipeline.storage.__main__ import export, verify
+from npo_pipeline.storage.__main__ import export, mend, verify
 from npo_pipeline.storage.checkpoints import DELTA, read_records
 from npo_pipeline.storage.inspection import usage
 from npo_pipeline.storage.layout import checkpoint
@@ -71,6 +71,30 @@ def test_a_checkpoint_that_restores_to_other_weights_is_named(experiment: Path) 
     verify(run, files_only=True)
     with pytest.raises(ArtifactError, match="step-000004: its weights have sha256"):
         verify(run, files_only=False)
+
+
+def test_mend_takes_what_vouches_for_damage_and_nothing_else(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A damaged run loses its manifest; one that is whole or not finished loses nothing. Of a guide only what is broken goes."""
+    shutil.copytree(experiment / "seed-0/probe", experiment / "seed-1/probe")
+    (checkpoint(experiment / "seed-1/probe", 6) / "config.json").unlink()
+    guide = experiment / "seed-1/guide"
+    for step in ("step-000002", "step-000004"):
+        (guide / step).mkdir(parents=True)
+        (guide / step / "scores.parquet").write_bytes(step.encode())
+        write_manifest(guide / step, "guide", "0" * 64, [guide / step / "scores.parquet"])
+    (guide / "jobs").mkdir()
+    (guide / "jobs/0-of-1.json").write_text('{"guide_steps": [2, 4]}')
+    write_manifest(guide, "guide", "0" * 64, [guide / step / NAME for step in ("step-000002", "step-000004")])
+    mend(experiment)
+    gone = [experiment / "seed-1/probe" / NAME]
+    assert capsys.readouterr().out.splitlines()[:-1] == [f"{path}: removed" for path in gone]
+    (guide / "step-000002/scores.parquet").write_bytes(b"")
+    mend(experiment)
+    gone = [guide / "step-000002", guide / "jobs", guide / NAME]
+    assert capsys.readouterr().out.splitlines()[:-1] == [f"{path}: removed" for path in gone]
+    assert (guide / "step-000004" / NAME).is_file()
+    mend(experiment)
+    assert capsys.readouterr().out == f"{experiment}: nothing is damaged\n"
 
 
 def test_du_counts_every_byte_once(experiment: Path) -> None:
