@@ -40,7 +40,7 @@ def launch(module: str, arguments: Sequence[str], nproc: int, nodes: int, second
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import elastic_launch
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what it has to say is said below
+    logging.disable(logging.ERROR)  # what torchrun has to say is said below
     os.environ["OMP_NUM_THREADS"] = str(max(1, int(os.environ.get("OMP_NUM_THREADS", "1")) // nproc))
     _listen()
     with tempfile.TemporaryDirectory() as logs:

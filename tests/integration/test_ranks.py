@@ -89,6 +89,17 @@ def test_the_number_of_processes_makes_nothing_run_again(finished: Workflow) -> 
     assert finished.planned(overrides="trainer.nproc=1 trainer.recompute_activations=true") == set()
 
 
+def test_two_nodes_of_a_job_are_as_two_processes_of_one(finished: Workflow) -> None:
+    """Each node's launcher with what srun tells it; both nodes are this machine."""
+    before = finished.digests("seed-0/probe")
+    shutil.rmtree(finished.results / "seed-0/probe")
+    job = os.environ | {"NPO_ON_NODE": "1", "SLURM_JOB_ID": str(os.getpid()), "SLURM_LAUNCH_NODE_IPADDR": "127.0.0.1"}
+    words = command(finished, "probe", "probe", "--nodes", "2")
+    launchers = [subprocess.Popen(words, env=job | {"SLURM_NODEID": node}) for node in "01"]
+    assert [launcher.wait(timeout=300) for launcher in launchers] == [0, 0]
+    assert finished.digests("seed-0/probe") == before
+
+
 @needs_vllm
 def test_every_rank_samples_with_a_vllm_of_its_own(finished: Workflow) -> None:
     file, folder = finished.results / "config/probe.yaml", finished.results / "seed-0/probe"
