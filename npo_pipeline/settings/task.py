@@ -21,7 +21,7 @@ class VerifierConfig:
 
     kind: str  # "exact", "math" (math-verify) or "reasoning_gym" (the task's own scorer)
     extract: str  # where the answer stands in a response: one of EXTRACTORS (npo_pipeline.tasks.extract)
-    timeout_seconds: float  # bound on judging one answer; an answer that takes longer is wrong
+    timeout_seconds: float  # of CPU, that judging one answer may take; an answer that takes longer is wrong
 
 
 @dataclass

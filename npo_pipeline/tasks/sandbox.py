@@ -1,4 +1,4 @@
-"""How a worker process is made safe for what models write: quiet, bounded in memory, and without `eval` on answers.
+"""How a worker process is made safe for what models write: quiet, bounded in memory, without files and without `eval` on answers.
 
 Some reasoning-gym scorers call `eval` on the answer, or sympy's parser, which does. Text from a model is data: `eval` becomes
 `ast.literal_eval` in those modules, and sympy evaluates arithmetic and elementary functions only.
@@ -15,7 +15,8 @@ import sys
 import warnings
 from typing import Any
 
-MEMORY_BYTES = 4 * 2**30  # that an answer may claim, beyond what the libraries take
+MEMORY_BYTES = 2**30  # that an answer may claim, beyond what the libraries take
+KEPT_BYTES = MEMORY_BYTES // 4  # that earlier answers may have left behind in caches: sympy keeps what it has worked out
 EVALUATING = (
     "algorithmic.string_insertion",
     "algorithmic.spiral_matrix",
@@ -23,6 +24,8 @@ EVALUATING = (
     "algorithmic.number_sorting",
     "games.n_queens",
 )
+
+_start_bytes = 0  # of a worker that is ready; 0: not bounded
 
 _CONSTRUCTORS = {"Symbol", "Integer", "Float", "Rational", "Add", "Mul", "Pow", "sqrt", "root", "cbrt", "factorial", "Abs", "Max", "Min"}
 _LITERAL = re.compile(r"[\w.+-]*")
@@ -55,7 +58,8 @@ def prepare_worker(kind: str) -> None:
         for name in EVALUATING:
             importlib.import_module(f"reasoning_gym.{name}").__dict__["eval"] = ast.literal_eval
     _guard_sympy()
-    _bound_memory()
+    os.dup2(1, 2)  # nor into its log; what went wrong before this can be read there
+    _set_bounds()
 
 
 def _guard_sympy() -> None:
@@ -86,10 +90,27 @@ def _elementary(name: str) -> bool:
     return name in _CONSTRUCTORS or isinstance(getattr(sympy, name, None), sympy.FunctionClass)
 
 
-def _bound_memory() -> None:
+def _set_bounds() -> None:
+    """Memory; and no file may get a byte, be it one that a scorer opens or the image of a worker that crashed."""
     if sys.platform == "linux":
-        with open("/proc/self/statm", encoding="ascii") as stream:
-            now = int(stream.read().split()[0]) * resource.getpagesize()
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        wanted = now + MEMORY_BYTES
-        resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+        global _start_bytes
+        _start_bytes = _memory_bytes()
+        _lower(resource.RLIMIT_AS, _start_bytes + MEMORY_BYTES)
+        _lower(resource.RLIMIT_FSIZE, 0)
+        _lower(resource.RLIMIT_CORE, 0)
+
+
+def _lower(limit: int, wanted: int) -> None:
+    _, hard = resource.getrlimit(limit)
+    resource.setrlimit(limit, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+def memory_is_short() -> bool:
+    """Whether earlier answers left so much behind that the next one might run out of memory for it."""
+    return _start_bytes > 0 and _memory_bytes() > _start_bytes + KEPT_BYTES
+
+
+def _memory_bytes() -> int:
+    """Of this process's address space, which is what its bound counts."""
+    with open("/proc/self/statm", encoding="ascii") as stream:
+        return int(stream.read().split()[0]) * resource.getpagesize()

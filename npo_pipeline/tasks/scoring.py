@@ -1,10 +1,16 @@
 """What a worker process is asked to do: judge a chunk of answers. Light to import; the scorers' libraries load in the worker.
 
-An answer that raises, or takes longer than it may, is wrong and costs no other. What Python cannot interrupt (a hang inside C)
-is stopped from outside, by the parent's limit on the whole chunk.
+An answer that raises, or takes more than its seconds of CPU, is wrong and costs no other: of CPU, so that a busy machine judges as an
+idle one does. What Python cannot interrupt, a hang inside C, the kernel ends a second or two later, and the worker with it. What
+waits for something takes no CPU: it is stopped by the parent, by the clock.
 """
 
+import gc
+import importlib
+import math
+import resource
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +18,7 @@ from typing import Any
 from npo_pipeline.errors import NpoError
 from npo_pipeline.tasks.entries import score
 from npo_pipeline.tasks.mathematics import same_value
+from npo_pipeline.tasks.sandbox import memory_is_short
 
 Item = tuple[dict[str, Any], str, str]  # the problem's metadata, its reference answer, the answer to judge
 
@@ -27,6 +34,8 @@ def judge_chunk(kind: str, seconds: float, items: Sequence[Item]) -> list[bool]:
 
 def _judge(kind: str, seconds: float, item: Item) -> bool:
     metadata, reference, answer = item
+    if memory_is_short():
+        _empty_caches()
     try:
         with _limit(seconds):
             if kind == "math":
@@ -38,14 +47,23 @@ def _judge(kind: str, seconds: float, item: Item) -> bool:
         return False
 
 
+def _empty_caches() -> None:
+    """sympy keeps what it has worked out, however large."""
+    importlib.import_module("sympy.core.cache").clear_cache()
+    gc.collect()
+
+
 @contextmanager
 def _limit(seconds: float) -> Iterator[None]:
-    signal.signal(signal.SIGALRM, _stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time() + seconds) + 1, hard))  # whole seconds: SIGXCPU
+    signal.signal(signal.SIGPROF, _stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
 
 
 def _stop(*_: object) -> None:

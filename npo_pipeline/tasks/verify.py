@@ -1,12 +1,13 @@
 """The verifier: is a response's answer right? Strict: the answer is extracted first, and only a full score is verified.
 
-Answers travel to worker processes in chunks. A chunk that runs out of time, or whose worker dies, is judged again answer by
-answer, so that the one to blame is judged wrong and no other.
+Answers travel to worker processes in chunks. A chunk whose worker dies or is stuck is judged again answer by answer, so that the one
+to blame is judged wrong and no other.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 from npo_pipeline.errors import DataError
 from npo_pipeline.records import Problem
@@ -17,7 +18,7 @@ from npo_pipeline.tasks.scoring import Item, judge_chunk
 from npo_pipeline.tasks.workers import Workers
 
 CHUNK = 64  # answers per message to a worker
-CHUNK_TIMEOUTS = 4  # a chunk may take as long as this many answers that run out of time
+PATIENCE = 10  # seconds by the clock, for each second of CPU that a last answer may take, until a worker counts as stuck
 
 Key = tuple[str, str, str]  # problem id, reference answer, extracted answer: equal ones are judged once
 
@@ -60,21 +61,21 @@ class Verifier:
         if self.config.kind == "exact":
             return [reference.split() == answer.split() for _, reference, answer in items]
         chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
-        limit = min(CHUNK, CHUNK_TIMEOUTS) * self.config.timeout_seconds
-        outcomes = self._workers.map(judge_chunk, [self._call(chunk) for chunk in chunks], limit)
+        outcomes = self._judged(chunks)
         return [right for chunk, outcome in zip(chunks, outcomes, strict=True) for right in self._settle(chunk, outcome)]
 
     def _settle(self, chunk: list[Item], outcome: list[bool] | Exception) -> Iterator[bool]:
         if isinstance(outcome, list):
             yield from outcome
             return
-        # Half as much again as the worker's own limit: what it cannot interrupt is stopped from here.
-        singles = self._workers.map(judge_chunk, [self._call([item]) for item in chunk], 1.5 * self.config.timeout_seconds)
-        for single in singles:
+        for single in self._judged([[item] for item in chunk]):
             yield isinstance(single, list) and single[0]
 
-    def _call(self, items: list[Item]) -> tuple[str, float, list[Item]]:
-        return self.config.kind, self.config.timeout_seconds, items
+    def _judged(self, chunks: list[list[Item]]) -> list[Any]:
+        """For each chunk its verdicts, or the exception that it came to."""
+        seconds = self.config.timeout_seconds
+        limit = (max(map(len, chunks), default=0) + PATIENCE) * seconds
+        return self._workers.map(judge_chunk, [(self.config.kind, seconds, chunk) for chunk in chunks], limit)
 
 
 def _check_recipe(problem: Problem) -> None:

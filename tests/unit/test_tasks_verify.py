@@ -89,11 +89,9 @@ def test_scorer_that_raises_costs_its_sample_only(gym: Verifier) -> None:
 @pytest.mark.parametrize("hanging", [1, 6])
 def test_scorer_that_hangs_costs_its_samples_only(hanging: int) -> None:
     problems = gym_problems("countdown", 80)
-    with Verifier(VerifierConfig("reasoning_gym", "whole", 3.0)) as verifier:
-        start = time.monotonic()
+    with Verifier(VerifierConfig("reasoning_gym", "whole", 1.0)) as verifier:
         items = [(p, f"{HANGS} + {i}" if 5 <= i < 5 + hanging else p.answer) for i, p in enumerate(problems)]
         assert verified(verifier, items) == [not 5 <= i < 5 + hanging for i in range(80)]
-        assert time.monotonic() - start < 120
 
 
 def test_worker_that_dies_costs_nobody_else() -> None:
