@@ -16,9 +16,11 @@ from npo_pipeline.policy.policy import DTYPES, Policy, as_policy
 def load_gguf(source: str, dtype: str) -> Policy:
     """Load "package:file.gguf". Raises ConfigError if the package or the file is missing."""
     file = find_gguf(source)
-    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, trust_remote_code=False)
     unpack = GgufConfig(dequantize=True)
-    unpacked = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=DTYPES[dtype], quantization_config=unpack)
+    unpacked = AutoModelForCausalLM.from_pretrained(
+        file.parent, gguf_file=file.name, trust_remote_code=False, dtype=DTYPES[dtype], quantization_config=unpack
+    )
     settings = unpacked.config.__class__(**{k: v for k, v in unpacked.config.to_dict().items() if k != "quantization_config"})
     model = AutoModelForCausalLM.from_config(settings, dtype=DTYPES[dtype])
     model.load_state_dict(unpacked.state_dict())

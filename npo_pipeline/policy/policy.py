@@ -38,6 +38,7 @@ from npo_pipeline.policy.lora import (
 from npo_pipeline.policy.qwen3_vl import Qwen3Vision
 from npo_pipeline.policy.vision import Vision, forbidden_ids
 from npo_pipeline.records import Image, Trajectory
+from npo_pipeline.shown import one_line
 from npo_pipeline.storage.atomic import new_folder
 from npo_pipeline.storage.checkpoints import fix, is_checkpoint
 
@@ -129,7 +130,7 @@ def load_policy(source: str | Path, dtype: str, device: str = "cpu", revision: s
     try:
         model, tokenizer, vision = _load_parts(source, dtype, revision)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        reason = one_line(next(iter(str(error).strip().splitlines()), type(error).__name__))
         unfit = f"{source}: could not be loaded as a causal LM with safetensors weights and a tokenizer: {reason}"
         if key is not None:
             raise ConfigError(f"{key}={unfit}") from error

@@ -49,7 +49,7 @@ class Qwen3Vision:
     @classmethod
     def load(cls, source: str | Path, revision: str | None, config: Any, tokenizer: PreTrainedTokenizerBase) -> "Qwen3Vision":
         """Of a model directory or hub name. Raises OSError if it holds no preprocessor_config.json."""
-        processor = Qwen2VLImageProcessorPil.from_pretrained(source, revision=revision)
+        processor = Qwen2VLImageProcessorPil.from_pretrained(source, revision=revision, trust_remote_code=False)
         if tokenizer.chat_template is None and (text := _text_of(source, revision, "chat_template.json")):
             tokenizer.chat_template = json.loads(text)["chat_template"]
         files = {name: text for name in KEPT if (text := _text_of(source, revision, name))}

@@ -1,7 +1,6 @@
 """Which evaluated responses a report shows: a mix of right and wrong ones, the same on every run."""
 
 import hashlib
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from npo_pipeline.records import Problem
 from npo_pipeline.report.results import Evaluation, Results, policy_label
 from npo_pipeline.report.thumbnails import Thumbnail, Thumbnails
+from npo_pipeline.shown import spelt
 
 LONGEST = 4000  # characters of a prompt or response that are shown
 
@@ -75,9 +75,5 @@ def _sample(problem: Problem, row: Mapping[str, Any], thumbnails: Thumbnails) ->
 
 def visible(text: str) -> str:
     """Text with control and direction characters spelt out, so that nothing hides or reorders it, and cut to a readable length."""
-    spelt = "".join(f"\\u{ord(character):04x}" if _invisible(character) else character for character in text[:LONGEST])
-    return spelt if len(text) <= LONGEST else f"{spelt}\n[{len(text) - LONGEST} more characters]"
-
-
-def _invisible(character: str) -> bool:
-    return character not in "\n\t" and unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn")
+    shown = spelt(text[:LONGEST])
+    return shown if len(text) <= LONGEST else f"{shown}\n[{len(text) - LONGEST} more characters]"

@@ -23,7 +23,7 @@ def run(context: Context[TeacherStage]) -> None:
     from npo_pipeline.policy.policy import as_policy, save_policy
     from npo_pipeline.policy.scratch import random_model
 
-    tokenizer = AutoTokenizer.from_pretrained(layout.initial_policy)
+    tokenizer = AutoTokenizer.from_pretrained(layout.initial_policy, trust_remote_code=False)
     size = {key: getattr(teacher, key) for key in ("hidden_size", "intermediate_size", "layers")}
     policy = as_policy(random_model(tokenizer, replace(context.config.scratch, **size), teacher.seed), tokenizer)
     warm_up(policy, render(examples, task, policy, layout.teacher), teacher.cold_start, teacher.seed)

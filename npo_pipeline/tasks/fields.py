@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from npo_pipeline.errors import DataError
+from npo_pipeline.shown import one_line
 
 ALL = "all"
 LABEL = 24  # characters of a text that is a label itself
@@ -13,6 +14,8 @@ PREVIEW = 80  # characters of a question that an error message shows
 def difficulty_label(value: Any) -> str:
     """A number labels itself, and so does a short text; a list counts its items, a longer text its lines; null is "all".
 
+    Labels go into tables, figures and file names of columns: control characters in them are spelt out.
+
     Example: 3 -> "3", "Level 5" -> "Level 5", [5, 1, 2] -> "3", "one line\\nanother" -> "2".
     """
     if value is None:
@@ -21,8 +24,8 @@ def difficulty_label(value: Any) -> str:
         return str(len(value))
     if isinstance(value, str):
         lines = value.splitlines()
-        return value.strip() if len(lines) == 1 and len(value) <= LABEL else str(max(1, len(lines)))
-    return str(value)
+        return one_line(value) if len(lines) == 1 and len(value) <= LABEL else str(max(1, len(lines)))
+    return one_line(str(value))
 
 
 def shown_question(question: str, pattern: str | None, where: str) -> str:

@@ -4,21 +4,25 @@ A folder is one that `save_to_disk` wrote, or a dataset repository as the hub ha
 (train.parquet, train/part-0.jsonl, data/train-00000-of-00002.parquet, or as its README.md says). NAME:CONFIGURATION picks one
 configuration of a repository that has several, here and on the hub.
 
-Every row comes with the place it stands at, for errors to name. Nothing is unpickled.
+Every row comes with the place it stands at, for errors to name. Nothing is unpickled, and a repository's README.md cannot have
+files read that lie outside of it.
 """
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from npo_pipeline.errors import DataError
+from npo_pipeline.shown import one_line
 from npo_pipeline.storage.hub import hub_commit
 
 Row = tuple[str, dict[str, Any]]  # "train.jsonl, line 7" or "train.parquet, row 7", counted from 1; column -> value
 
 JSONL = (".jsonl", ".json")
 SUFFIXES = (*JSONL, ".parquet")
+KINDS = ("parquet", "json", "csv", "arrow", "imagefolder")  # readers of `datasets` that a repository may ask for
 SAVED = ("dataset_info.json", "dataset_dict.json")  # what save_to_disk leaves in a folder
 
 
@@ -81,7 +85,7 @@ def _utf8(line: bytes, place: str, offset: int) -> str:
 def _object(text: str, place: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of more digits than Python reads
         raise DataError(
             f'{place}: not valid JSON ({error}); expected one whole object per line, such as {{"question": ..., "answer": ...}}'
         ) from None
@@ -126,7 +130,9 @@ def _from_repository(path: Path, name: str, split: str, key: str) -> list[Row]:
 
     configuration = "" if path.name == Path(name).name else name.rpartition(":")[2]
     try:
-        rows = list(_encoded(datasets.load_dataset(str(path), configuration or None, split=split, streaming=True)))
+        builder = datasets.load_dataset_builder(str(path), configuration or None)
+        _check_builder(builder, lambda file: Path(os.path.abspath(file)).is_relative_to(path.absolute()))
+        rows = list(_encoded(builder.as_streaming_dataset(split=split)))
     except Exception as error:  # no data files, a split or configuration that is not there, a damaged file: each raises its own kind
         raise DataError(
             f"{key}={name}: a folder from which split {split!r} could not be read ({_line(error)}); expected Parquet or JSONL files "
@@ -141,6 +147,8 @@ def _from_hub(name: str, split: str, revision: str | None, key: str) -> list[Row
     repository, _, configuration = name.partition(":")  # "openai/gsm8k:main": a dataset with several configurations
     commit = hub_commit(repository, revision, "dataset")
     try:
+        builder = datasets.load_dataset_builder(repository, configuration or None, revision=commit or revision)
+        _check_builder(builder, lambda file: file.startswith("hf://"))
         rows = datasets.load_dataset(repository, configuration or None, split=split, revision=commit or revision)
     except Exception as error:  # the network, the hub, a wrong name, split or revision: each raises its own kind
         raise DataError(
@@ -148,6 +156,16 @@ def _from_hub(name: str, split: str, revision: str | None, key: str) -> list[Row
             f"mend {key}, {key}_split or task.revision, write NAME:CONFIGURATION where it has several, or check the network"
         ) from None
     return _numbered(name, _encoded(rows))
+
+
+def _check_builder(builder: Any, is_own: Callable[[str], bool]) -> None:
+    """Raises ValueError if a repository asks for another reader than those of `KINDS`, or for files that are not its own."""
+    kind = type(builder).__module__.rpartition(".")[2]
+    if kind not in KINDS:
+        raise ValueError(f"its files are to be read as {kind}, expected one of {', '.join(KINDS)}")
+    for file in [file for files in (builder.config.data_files or {}).values() for file in files]:
+        if not is_own(str(file)):
+            raise ValueError(f"its README.md names {file!r}, which is no file of this dataset")
 
 
 def _encoded(rows: Any) -> Any:
@@ -168,4 +186,4 @@ def _numbered(name: str, rows: Any) -> list[Row]:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return one_line(str(error)[:300]) or type(error).__name__

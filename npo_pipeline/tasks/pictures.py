@@ -60,6 +60,8 @@ def _inside(name: str, folder: Path | None, place: str) -> Path:
         raise DataError(f"{place}: the image {name!r} is no file's name ({error}); mend the row") from None
     if not file.is_relative_to(folder.resolve()):
         raise DataError(f"{place}: the image {name!r} lies outside of {folder}; put it beside the dataset and name it relative to it")
+    if file.exists() and not file.is_file():  # a folder; a pipe, which would be waited for
+        raise DataError(f"{place}: the image {name!r} is not a file; mend the row")
     return file
 
 
