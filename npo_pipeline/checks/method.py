@@ -3,7 +3,7 @@
 from typing import get_args
 
 from npo_pipeline import settings as s
-from npo_pipeline.checks.require import one_of, require
+from npo_pipeline.checks.require import one_of, plain_name, require
 from npo_pipeline.records import Ratio
 
 RESERVED = {"probe", "guide", "evaluation", "measure", "initial"}  # folders of the pipeline beside those of methods
@@ -29,7 +29,7 @@ PARTS_OF_KIND = {
 
 def check_method(name: str, method: s.MethodConfig) -> None:
     key = f"method.{name}"
-    require(name not in RESERVED and "/" not in name, key, name, "a name that is not a folder of the pipeline's own")
+    plain_name("method", name, RESERVED)
     one_of(f"{key}.kind", method.kind, s.KINDS)
     require(0 <= method.gate < 1, f"{key}.gate", method.gate, "in [0, 1)")
     require(method.length > 0, f"{key}.length", method.length, "more than 0, a multiple of probe.steps")

@@ -1,7 +1,7 @@
 """Value checks of what is made of finished runs: evaluation, comparison, measurement."""
 
 from npo_pipeline import settings as s
-from npo_pipeline.checks.require import require
+from npo_pipeline.checks.require import plain_name, require
 
 
 def check_evaluate(evaluate: s.EvaluateConfig) -> None:
@@ -17,7 +17,7 @@ def check_evaluate(evaluate: s.EvaluateConfig) -> None:
     require(0 < evaluate.confidence < 1, "evaluate.confidence", evaluate.confidence, "in (0, 1)")
     for name, benchmark in evaluate.benchmarks.items():
         key = f"evaluate.benchmarks.{name}"
-        require(bool(name) and "/" not in name and name not in ("train", "eval", "cold"), key, name, "a plain name, not that of a split")
+        plain_name("evaluate.benchmarks", name, ("train", "eval", "cold"))
         require(benchmark.data != "", f"{key}.data", "", "a .jsonl or .parquet file, a folder of a dataset, a hub name, or null: left out")
         require(benchmark.size is None or benchmark.size >= 1, f"{key}.size", benchmark.size, "at least 1, or null for all")
 

@@ -5,7 +5,7 @@ from npo_pipeline.checks.engine import check_coldest, check_engine, check_sampli
 from npo_pipeline.checks.guidance import check_guidance
 from npo_pipeline.checks.method import check_method
 from npo_pipeline.checks.policy import check_policy
-from npo_pipeline.checks.require import require
+from npo_pipeline.checks.require import plain_name, require
 from npo_pipeline.checks.results import check_comparison, check_evaluate, check_measure
 from npo_pipeline.checks.task import check_task
 from npo_pipeline.checks.training import check_grpo, check_probe, check_trainer, merge_grpo
@@ -31,7 +31,7 @@ def check_root(root: s.RootConfig) -> None:
 
 
 def _check_names(root: s.RootConfig) -> None:
-    require(bool(root.name) and "/" not in root.name and not root.name.startswith("."), "name", root.name, "a plain folder name")
+    plain_name("name", root.name)
     require(bool(root.seeds) and len(set(root.seeds)) == len(root.seeds), "seeds", root.seeds, "a list of different whole numbers")
     require(root.rounds >= 1, "rounds", root.rounds, "at least 1")
     require(min(root.seeds) >= 0, "seeds", root.seeds, "numbers from 0 up")

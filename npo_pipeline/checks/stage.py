@@ -9,7 +9,7 @@ from npo_pipeline.checks.engine import check_coldest, check_engine, check_sampli
 from npo_pipeline.checks.guidance import check_variance
 from npo_pipeline.checks.method import check_method
 from npo_pipeline.checks.policy import check_lora, check_policy
-from npo_pipeline.checks.require import one_of, require
+from npo_pipeline.checks.require import is_run_name, one_of, plain_name, require
 from npo_pipeline.checks.results import check_evaluate, check_measure
 from npo_pipeline.checks.task import check_task, check_verifier
 from npo_pipeline.checks.training import check_grpo
@@ -43,6 +43,11 @@ def check_stage(stage: Any) -> None:
             one_of(key, value, ("float32", "bfloat16"))
         elif key in ("seeds", "methods", "guide_steps"):
             require(bool(value), key, value, "at least one")
+            require(key != "methods" or all(map(is_run_name, value)), key, value, "names of methods, such as npo or round-2/npo")
+        elif key == "name":
+            plain_name(key, value)
+        elif key in ("round", "probe_run"):
+            require(value == "" or is_run_name(value), key, value, "a name, such as round-2 or npo")
     check_coldest(stage)
     if isinstance(stage, c.GuideStage | c.MeasureStage):
         require(0 <= stage.gate < 1, "gate", stage.gate, "in [0, 1)")

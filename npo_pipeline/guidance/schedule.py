@@ -20,11 +20,13 @@ import yaml
 
 from npo_pipeline.errors import ArtifactError, ConfigError, DataError
 from npo_pipeline.settings import WindowConfig
+from npo_pipeline.shown import one_line, short_repr
 from npo_pipeline.storage.atomic import write_text
 from npo_pipeline.timeline import check_windows
 
 SCHEMA = 1
 KEYS = ("schema", "method", "windows", "decisions", "seed")
+MOST_STEPS, MOST_SEED = 10**9, 2**63
 FIX = "Mend it, or delete it to have the plan made again."
 
 
@@ -59,19 +61,26 @@ def read_schedule(path: Path, steps: int, guides: list[int], lookback: int) -> S
 
     Raises ArtifactError if there is no such file.
     """
-    values = _mapping(path)
-    windows = [_window(path, i, entry) for i, entry in enumerate(values["windows"])]
+    schedule = parse_schedule(path)
+    windows = [WindowConfig(w.from_step, w.to_step, w.guide_step) for w in schedule.windows]
     try:
-        check_windows(f"{path}: windows", [WindowConfig(w.from_step, w.to_step, w.guide_step) for w in windows], steps, guides, lookback)
+        check_windows(f"{path}: windows", windows, steps, guides, lookback)
     except ConfigError as error:
         raise DataError(str(error)) from None
+    return schedule
+
+
+def parse_schedule(path: Path) -> Schedule:
+    """Read a schedule without asking whether it fits a run. Raises DataError, or ArtifactError if there is no such file."""
+    values = _mapping(path)
+    windows = [_window(path, i, entry) for i, entry in enumerate(values["windows"])]
     return Schedule(values["method"], windows, values.get("decisions") or [], values.get("seed"))
 
 
 def check_owner(path: Path, schedule: Schedule, method: str, seed: int) -> None:
     """Raises DataError for the schedule of another run."""
     if schedule.method != method:
-        raise DataError(f"{path}: method: found {schedule.method!r}, expected {method!r}, whose folder it lies in. {FIX}")
+        raise DataError(f"{path}: method: found {short_repr(schedule.method)}, expected {method!r}, whose folder it lies in. {FIX}")
     if schedule.seed not in (None, seed):
         raise DataError(f"{path}: seed: found {schedule.seed}, expected {seed}: the plan of another seed's run. {FIX}")
 
@@ -82,15 +91,15 @@ def _mapping(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise DataError(f"{path}: expected a mapping with schema: {SCHEMA}. {FIX}")
     if (found := values.get("schema")) != SCHEMA:
-        raise DataError(f"{path}: schema {found!r}, this code reads schema {SCHEMA}. {FIX}")
+        raise DataError(f"{path}: schema {short_repr(found)}, this code reads schema {SCHEMA}. {FIX}")
     if unknown := [key for key in values if key not in KEYS]:
-        raise DataError(f"{path}: {unknown[0]}: no such key; there are {', '.join(KEYS)}. {FIX}")
+        raise DataError(f"{path}: {_key(unknown[0])}: no such key; there are {', '.join(KEYS)}. {FIX}")
     if not isinstance(values.get("method"), str):
-        raise DataError(f"{path}: method: found {values.get('method')!r}, expected the method's name. {FIX}")
-    if not isinstance(seed := values.get("seed"), int | None) or isinstance(seed, bool):
-        raise DataError(f"{path}: seed: found {seed!r}, expected a whole number. {FIX}")
+        raise DataError(f"{path}: method: found {short_repr(values.get('method'))}, expected the method's name. {FIX}")
+    if not isinstance(seed := values.get("seed"), int | None) or isinstance(seed, bool) or abs(seed or 0) > MOST_SEED:
+        raise DataError(f"{path}: seed: found {short_repr(seed)}, expected a whole number. {FIX}")
     if not isinstance(values.get("windows"), list):
-        raise DataError(f"{path}: windows: found {values.get('windows')!r}, expected a list of windows, [] for none. {FIX}")
+        raise DataError(f"{path}: windows: found {short_repr(values.get('windows'))}, expected a list of windows, [] for none. {FIX}")
     decisions = values.get("decisions") or []
     if not isinstance(decisions, list) or not all(isinstance(decision, dict) for decision in decisions):
         raise DataError(f"{path}: decisions: expected a list of mappings, [] for none. {FIX}")
@@ -103,24 +112,28 @@ def _yaml(path: Path) -> Any:
     except FileNotFoundError:
         raise ArtifactError(f"{path}: not found, expected from the stage `plan`. Run that stage first.") from None
     except Exception as error:  # beside its own errors, PyYAML lets many kinds through: `!!timestamp x` is an AttributeError
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(str(error)) or type(error).__name__
         raise DataError(f"{path}: not readable as YAML: {reason}. {FIX}") from None
+
+
+def _key(key: Any) -> str:
+    return one_line(key) if isinstance(key, str) else short_repr(key)
 
 
 def _window(path: Path, index: int, entry: Any) -> Window:
     where = f"{path}: windows[{index}]"
     if not isinstance(entry, dict):
-        raise DataError(f"{where}: {entry!r} is not a mapping; expected from_step, to_step, guide_step, gate, correction")
+        raise DataError(f"{where}: {short_repr(entry)} is not a mapping; expected from_step, to_step, guide_step, gate, correction")
     if unknown := [key for key in entry if key not in Window.__dataclass_fields__]:
-        raise DataError(f"{where}.{unknown[0]}: no such key; there are {', '.join(Window.__dataclass_fields__)}")
+        raise DataError(f"{where}.{_key(unknown[0])}: no such key; there are {', '.join(Window.__dataclass_fields__)}")
     for key in ("from_step", "to_step", "guide_step"):
-        if not isinstance(entry.get(key), int) or isinstance(entry.get(key), bool):
-            raise DataError(f"{where}.{key}: found {entry.get(key)!r}, expected a whole number of steps")
+        if not isinstance(entry.get(key), int) or isinstance(entry.get(key), bool) or abs(entry[key]) > MOST_STEPS:
+            raise DataError(f"{where}.{key}: found {short_repr(entry.get(key))}, expected a whole number of steps")
     gate, correction = entry.get("gate"), entry.get("correction")
     if not isinstance(gate, int | float) or isinstance(gate, bool) or not 0.0 <= gate < 1.0:
-        raise DataError(f"{where}.gate: found {gate!r}, expected a number in [0, 1)")
+        raise DataError(f"{where}.gate: found {short_repr(gate)}, expected a number in [0, 1)")
     if not isinstance(correction, bool):
-        raise DataError(f"{where}.correction: found {correction!r}, expected true or false")
+        raise DataError(f"{where}.correction: found {short_repr(correction)}, expected true or false")
     if not isinstance(reason := entry.get("reason", ""), str):
-        raise DataError(f"{where}.reason: found {reason!r}, expected a text")
+        raise DataError(f"{where}.reason: found {short_repr(reason)}, expected a text")
     return Window(entry["from_step"], entry["to_step"], entry["guide_step"], float(gate), correction, reason)

@@ -18,6 +18,7 @@ from npo_pipeline.report.samples import choose_samples, visible
 from npo_pipeline.report.style import Drawing
 from npo_pipeline.report.summary import PolicySummary, headline
 from npo_pipeline.report.tables import benchmark_table, comparison_rows, difficulty_rows, notes
+from npo_pipeline.shown import short_repr
 
 TEMPLATE = "report.html.jinja"
 MOST_DECISIONS = 200  # rows of a decision table; a schedule.yaml that is longer is named instead
@@ -72,7 +73,7 @@ def schedules(results: Results) -> list[dict[str, Any]]:
 
 
 def _schedule(schedule: Schedule) -> dict[str, Any]:
-    reasons = [str(decision.get("reason") or "") for decision in schedule.decisions]
+    reasons = [_text(decision.get("reason") or "") for decision in schedule.decisions]
     return {
         "windows": [replace(window, reason=visible(window.reason)) for window in schedule.windows],
         "none": visible(no_intervention(reasons)),
@@ -83,8 +84,9 @@ def _schedule(schedule: Schedule) -> dict[str, Any]:
 
 def _decision(decision: Mapping[str, Any]) -> dict[str, str]:
     """A decision of AutoNPO as text; what the planner did not look at is a dash."""
-    candidates = decision.get("candidates") or ()
-    tried = ", ".join(f"{c.get('distance')}: {_figure(c.get('s'))}" for c in candidates)
+    candidates = decision.get("candidates")
+    known = [c for c in candidates if isinstance(c, Mapping)] if isinstance(candidates, list) else []
+    tried = ", ".join(f"{_text(c.get('distance'))}: {_figure(c.get('s'))}" for c in known)
     return {
         "step": _text(decision.get("step")),
         "reward": _figure(decision.get("reward_ema")),
@@ -99,11 +101,11 @@ def _decision(decision: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _figure(value: Any) -> str:
-    known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    known = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
     return numbers.score(value) if known else numbers.NOTHING
 
 
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return numbers.NOTHING if value is None else visible(str(value))
+    return numbers.NOTHING if value is None else visible(value if isinstance(value, str) else short_repr(value))

@@ -7,13 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from npo_pipeline.config import ReportStage
-from npo_pipeline.errors import ArtifactError
-from npo_pipeline.guidance.schedule import SCHEMA as SCHEDULE_SCHEMA
-from npo_pipeline.guidance.schedule import Schedule, Window
+from npo_pipeline.errors import ArtifactError, DataError
+from npo_pipeline.guidance.schedule import Schedule, Window, parse_schedule
 from npo_pipeline.report.results import Evaluation, Results, Run, SeedResults
+from npo_pipeline.shown import one_line, short_repr
 from npo_pipeline.storage.evaluations import SCHEMA
 from npo_pipeline.storage.layout import Layout
 from npo_pipeline.storage.manifest import NAME
@@ -58,7 +56,10 @@ def _load_guidance(layout: Layout, name: str) -> Schedule | None:
     if not path.is_file():
         return None
     decisions = read_jsonl(path)
-    places = [(row["from_step"], row["to_step"], row["guide_step"], row["reason"]) for row in decisions if row["chosen"] is not None]
+    try:
+        places = [(row["from_step"], row["to_step"], row["guide_step"], row["reason"]) for row in decisions if row["chosen"] is not None]
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(f"{path}: not the decisions of a run ({error}). Delete {path.parent / NAME} and run its stage again.") from None
     return Schedule(name, [Window(a, b, guide, math.nan, False, reason) for a, b, guide, reason in places], decisions)
 
 
@@ -80,23 +81,17 @@ def _read_steps(path: Path, required: Sequence[str]) -> tuple[dict[str, Any], ..
             raise ArtifactError(f"{path}: line {number} has no {missing[0]!r}, expected {', '.join(required)}. {fix}")
     if not rows:
         raise ArtifactError(f"{path}: empty, expected one JSON object per step. {fix}")
-    return tuple(sorted(rows, key=lambda row: int(row["step"])))
+    if wrong := [number for number, row in enumerate(rows, 1) if type(row["step"]) is not int]:
+        raise ArtifactError(f"{path}: line {wrong[0]} has step {short_repr(rows[wrong[0] - 1]['step'])}, expected a whole number. {fix}")
+    return tuple(sorted(rows, key=lambda row: row["step"]))
 
 
 def load_schedule(path: Path) -> Schedule:
-    """Read what a run was guided by, as it is: whether it fits the run was the guided stage's question. Raises ArtifactError."""
+    """Read what a run was guided by: whether it fits the run was the guided stage's question. Raises ArtifactError."""
     try:
-        content = yaml.safe_load(_read_text(existing(path, "plan")))
-        windows = [Window(**window) for window in content["windows"] or ()]
-        schedule = Schedule(str(content["method"]), windows, [dict(decision) for decision in content.get("decisions") or ()])
-        schema = content["schema"]
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
-        message = " ".join(f"{type(error).__name__}: {error}".split())
-        expected = "expected schema, method, windows and decisions"
-        raise ArtifactError(f"{path}: not a schedule ({message}); {expected}. Mend it, or delete it and run `plan` again.") from error
-    if schema != SCHEDULE_SCHEMA:
-        raise ArtifactError(f"{path}: schema {schema!r}, this code reads {SCHEDULE_SCHEMA}. Delete it and run `plan` again.")
-    return schedule
+        return parse_schedule(existing(path, "plan"))
+    except DataError as error:
+        raise ArtifactError(f"{error} The report shows what a run was guided by.") from None
 
 
 def load_evaluation(layout: Layout, policy: str) -> Evaluation:
@@ -115,28 +110,37 @@ def load_counts(layout: Layout, policy: str) -> Evaluation:
     fix = f"Delete {path} and run `evaluate` again."
     try:
         content = json.loads(_read_text(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: not JSON ({error}). {fix}") from error
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         found = content.get("schema") if isinstance(content, dict) else type(content).__name__
         raise ArtifactError(f"{path}: schema {found!r}, this code reads {SCHEMA}. {fix}")
     if missing := [key for key in EVALUATION_KEYS if key not in content]:
         raise ArtifactError(f"{path}: no {missing[0]!r}, expected {', '.join(EVALUATION_KEYS)}. {fix}")
-    return _evaluation(content)
+    try:
+        return _evaluation(content)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise ArtifactError(
+            f"{path}: a value of another kind than expected ({type(error).__name__}: {one_line(str(error))}). {fix}"
+        ) from error
 
 
 def _evaluation(content: Mapping[str, Any]) -> Evaluation:
     bootstrap = content["bootstrap"]
     return Evaluation(
         samples=int(content["samples"]),
-        ks=tuple(content["ks"]),
+        ks=tuple(map(int, content["ks"])),
         temperature=float(content["temperature"]),
         resamples=int(bootstrap["resamples"]),
         confidence=float(bootstrap["confidence"]),
         bootstrap_seed=int(bootstrap["seed"]),
-        correct=dict(content["correct"]),
-        benchmarks={name: dict(found["correct"]) for name, found in content.get("benchmarks", {}).items()},
+        correct=_counts(content["correct"]),
+        benchmarks={name: _counts(found["correct"]) for name, found in content.get("benchmarks", {}).items()},
     )
+
+
+def _counts(found: Mapping[str, Any]) -> dict[str, int]:
+    return {problem_id: int(count) for problem_id, count in found.items()}
 
 
 def _load_configs(folder: Path, methods: Sequence[str]) -> dict[str, str]:

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, NoReturn, TypeVar
 
+from npo_pipeline.checks.require import is_run_name
 from npo_pipeline.compose import load_stage
 from npo_pipeline.distributed.group import is_one_of_many
 from npo_pipeline.distributed.launch import launch
 from npo_pipeline.errors import Interrupted, NpoError, StorageError
 from npo_pipeline.rollout.installed import check_installed
+from npo_pipeline.shown import one_line
 from npo_pipeline.storage.layout import Layout
 
 Config = TypeVar("Config")
@@ -81,7 +83,7 @@ def device_name(text: str) -> str:
 
 def plain_name(text: str) -> str:
     """A policy's: `probe`, `npo`, `round-2/npo`."""
-    if not re.fullmatch(r"(round-\d+/)?[^/.][^/]*", text):
+    if not is_run_name(text):
         raise argparse.ArgumentTypeError(f"found {text!r}, expected a name, not a path")
     return text
 
@@ -116,5 +118,5 @@ def experiment_folder(config: Path) -> Path:
 
 def _stop(error: NpoError) -> NoReturn:
     if not (isinstance(error, Interrupted) and int(os.environ.get("RANK", "0")) > 0):  # all ranks stop for the same reason
-        print(f"{error.label}: {error}", file=sys.stderr)
+        print(f"{error.label}: {one_line(str(error))}", file=sys.stderr)
     sys.exit(error.exit_code)

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from npo_pipeline.errors import ArtifactError, ConfigError, NpoError
+from npo_pipeline.shown import one_line
 from npo_pipeline.storage.checkpoints import read_records
 from npo_pipeline.storage.inspection import damages, human, stages_below, unfinished, usage
 from npo_pipeline.storage.mending import remove_vouchers
@@ -38,7 +39,7 @@ def verify(folder: Path, files_only: bool) -> None:
     for stage in unfinished(folder):
         print(f"{stage}: no manifest, so it is not finished")
     for line in (bad := damages(folder)):
-        print(line)
+        print(one_line(line))
     runs = [stage for stage in stages_below(folder) if (stage / "checkpoints").is_dir()]
     restored = 0 if bad or files_only else sum(map(restore_all, runs))
     if bad:
@@ -103,7 +104,7 @@ def main() -> None:
     try:
         options.call(options)
     except NpoError as error:
-        print(f"{error.label}: {error}", file=sys.stderr)
+        print(f"{error.label}: {one_line(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from npo_pipeline.errors import ArtifactError
+from npo_pipeline.shown import one_line, short_repr
 from npo_pipeline.storage.layout import STATE, checkpoint, step_name
-from npo_pipeline.storage.manifest import NAME, sha256_file
+from npo_pipeline.storage.manifest import NAME, check_inside, sha256_file, size_and_sha256
 
 if TYPE_CHECKING:
     from npo_pipeline.storage.deltas import Weights
@@ -69,14 +70,24 @@ def read_record(folder: Path) -> Record:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if (schema := values.pop("schema")) != SCHEMA:
-            raise ArtifactError(f"{path}: schema {schema}, this code reads schema {SCHEMA}. {fix(folder)}")
-        record = Record(**values)
-        assert all(type(entry["size"]) is int for entry in record.files.values())
-        return record
+            raise ArtifactError(f"{path}: schema {short_repr(schema)}, this code reads schema {SCHEMA}. {fix(folder)}")
+        return _checked(Record(**values))
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror}; a checkpoint has one. {fix(folder)}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, AssertionError, RecursionError) as error:
-        raise ArtifactError(f"{path}: damaged ({type(error).__name__}: {error}). {fix(folder)}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ArtifactError(f"{path}: damaged ({one_line(f'{type(error).__name__}: {error}')}). {fix(folder)}") from error
+
+
+def _checked(record: Record) -> Record:
+    """Raises one of the kinds above for a record whose values are not of their kinds."""
+    steps = [record.step] if record.previous is None else [record.step, record.previous]
+    kinds = (type(record.full) is bool, isinstance(record.dtype, str), isinstance(record.weights_sha256, str))
+    if not all(type(step) is int and step >= 0 for step in steps) or not all(kinds):
+        raise ValueError("a value of another kind than expected")
+    for name, entry in record.files.items():
+        check_inside(name)
+        size_and_sha256(entry)
+    return record
 
 
 def read_records(run: Path) -> dict[int, Record]:
@@ -151,10 +162,11 @@ def apply_delta(run: Path, record: Record, weights: "Weights") -> None:
     folder = checkpoint(run, record.step)
     content = check_file(folder, record, DELTA)
     try:
+        tensors = load(content)  # first: it checks the header, which is JSON then
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        patch(weights, load(content), header["__metadata__"])
-    except (SafetensorError, ValueError, KeyError, IndexError, OSError) as error:
-        raise ArtifactError(f"{folder / DELTA}: does not fit these weights ({error}). {fix(folder)}") from error
+        patch(weights, tensors, header["__metadata__"])
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
+        raise ArtifactError(f"{folder / DELTA}: does not fit these weights ({one_line(str(error))}). {fix(folder)}") from error
 
 
 def whole_until(run: Path, steps: Iterable[int]) -> int:

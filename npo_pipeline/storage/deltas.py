@@ -49,18 +49,28 @@ def encode(old: Weights, new: Weights) -> tuple[dict[str, Tensor], dict[str, str
 
 @torch.no_grad()
 def patch(weights: Weights, tensors: Weights, metadata: Mapping[str, str]) -> None:
-    """Lead `weights`, in place and wherever they are, over the delta. Raises KeyError or ValueError for one of other weights."""
+    """Lead `weights`, in place and wherever they are, over the delta. Raises KeyError, TypeError or ValueError for one of other weights."""
     for i, block in enumerate(Block(**entry) for entry in json.loads(metadata["blocks"])):
+        _check_fits(block, weights)
+        ends = np.cumsum(block.sizes)
         gaps = _decompress(tensors[f"{i}.gaps"], block.changed, 4).view(np.int32)
         bits = _decompress(tensors[f"{i}.bits"], block.changed, block.itemsize).view(f"i{block.itemsize}".replace("i1", "u1"))
         positions = np.cumsum(gaps, dtype=np.int64) - 1
-        ends = np.cumsum(block.sizes)
+        if len(gaps) and (gaps.min() < 1 or positions[-1] >= ends[-1]):
+            raise ValueError(f"block {i} names elements that are not there")
         cuts = [0, *np.searchsorted(positions, ends)]
         for j, name in enumerate(block.names):
-            if weights[name].numel() != block.sizes[j] or weights[name].element_size() != block.itemsize:
-                raise ValueError(f"{name}: {weights[name].numel()} elements, {block.sizes[j]} in the delta")
             part = slice(cuts[j], cuts[j + 1])
             _flip(_bits(weights[name]), positions[part] - (ends[j] - block.sizes[j]), bits[part])
+
+
+def _check_fits(block: Block, weights: Weights) -> None:
+    """Before any memory is taken for what the block says it holds. Raises KeyError, TypeError or ValueError."""
+    for name, size in zip(block.names, block.sizes, strict=True):
+        if type(size) is not int or (weights[name].numel(), weights[name].element_size()) != (size, block.itemsize):
+            raise ValueError(f"{name}: {weights[name].numel()} elements, {size} in the delta")
+    if not block.names or not 0 <= block.changed <= sum(block.sizes):
+        raise ValueError(f"{block.changed} changes among {sum(block.sizes)} elements")
 
 
 def _blocks(weights: Weights) -> Iterator[Block]:

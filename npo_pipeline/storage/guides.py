@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 
 from npo_pipeline.errors import ArtifactError
 from npo_pipeline.records import Group, Outcome, Problem, Slot, Trajectory
+from npo_pipeline.shown import one_line
 from npo_pipeline.storage.layout import rollouts
 from npo_pipeline.storage.manifest import NAME, Manifest, verify
-from npo_pipeline.storage.parquet import GUIDE_SHARD, ROLLOUT, SCORES, read_rows, row_trajectory, write_table
+from npo_pipeline.storage.parquet import GUIDE_SHARD, ROLLOUT, SCORES, read_rows, row_trajectory, whole_rows, write_table
 
 SCORES_FILE = "scores.parquet"
 OUTCOME = pa.schema([("step", pa.int32()), ("problem_id", pa.string()), ("group_accuracy", pa.float32())])
@@ -52,7 +53,8 @@ def read_shards(folder: Path, prepare: Path = Path()) -> list[tuple[Trajectory, 
     """
     manifest = verify_guide(folder.parent, folder) if folder.name.startswith("step-") else verify(folder)
     names = sorted(name for name in manifest["files"] if name.startswith("trajectories-"))
-    return [(row_trajectory(row, prepare), row["prompt_sha256"]) for name in names for row in read_rows(folder / name, GUIDE_SHARD)]
+    with whole_rows(folder):
+        return [(row_trajectory(row, prepare), row["prompt_sha256"]) for name in names for row in read_rows(folder / name, GUIDE_SHARD)]
 
 
 def first_verified(trajectories: Sequence[Trajectory]) -> dict[str, Trajectory]:
@@ -82,7 +84,7 @@ def read_outcomes(run: Path, start: int, end: int) -> list[Outcome]:
         try:
             table = pq.read_table(rollouts(run, step), columns=OUTCOME.names)
         except (OSError, pa.ArrowException) as error:
-            raise ArtifactError(f"{rollouts(run, step)}: not readable ({error}); run the stage of {run} again") from error
+            raise ArtifactError(f"{rollouts(run, step)}: not readable ({one_line(str(error))}); run the stage of {run} again") from error
         groups = dict(zip(table["problem_id"].to_pylist(), table["group_accuracy"].to_pylist(), strict=True))
         outcomes += [Outcome(step, problem_id, accuracy) for problem_id, accuracy in groups.items()]
     return outcomes

@@ -11,6 +11,7 @@ from typing import Any
 
 from npo_pipeline import __version__
 from npo_pipeline.errors import ArtifactError
+from npo_pipeline.shown import one_line, short_repr
 from npo_pipeline.storage.atomic import write_text
 
 SCHEMA = 2  # 1 had no sha256 of its own
@@ -69,13 +70,14 @@ def read_manifest(folder: Path) -> Manifest:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values["schema"] != SCHEMA:
             raise ArtifactError(
-                f"{path}: schema {values['schema']}, this code reads schema {SCHEMA}. Delete {folder} and run snakemake again."
+                f"{path}: schema {short_repr(values['schema'])}, this code reads schema {SCHEMA}. Delete {folder} and run snakemake again."
             )
         if (found := own_sha256(values, OWN)) != values[OWN]:
-            raise ValueError(f"its content has sha256 {found[:12]}..., expected {values[OWN][:12]}...")
+            raise ValueError(f"its content has sha256 {found[:12]}..., expected {short_repr(values[OWN])}")
         return Manifest(path, values | {"files": {entry["path"]: _entry(entry) for entry in values["files"]}})
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ArtifactError(f"{path}: damaged ({type(error).__name__}: {error}). Delete it and run snakemake again.") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = one_line(f"{type(error).__name__}: {error}")
+        raise ArtifactError(f"{path}: damaged ({reason}). Delete it and run snakemake again.") from error
 
 
 def own_sha256(values: dict[str, Any], own: str) -> str:
@@ -85,7 +87,21 @@ def own_sha256(values: dict[str, Any], own: str) -> str:
 
 
 def _entry(entry: dict[str, Any]) -> dict[str, Any]:
-    return {"path": str(entry["path"]), "size": int(entry["size"]), "sha256": str(entry["sha256"])}
+    check_inside(entry["path"])
+    return {"path": entry["path"]} | size_and_sha256(entry)
+
+
+def size_and_sha256(entry: dict[str, Any]) -> dict[str, Any]:
+    """Raises ValueError where one of them is no size or no sha256."""
+    if type(entry["size"]) is not int or entry["size"] < 0 or not isinstance(entry["sha256"], str):
+        raise ValueError(f"size {short_repr(entry['size'])}, sha256 {short_repr(entry['sha256'])}")
+    return {"size": entry["size"], "sha256": entry["sha256"]}
+
+
+def check_inside(name: Any) -> None:
+    """Raises ValueError for a path that is not plainly below the folder it is relative to: what is listed is read."""
+    if not isinstance(name, str) or not name.isprintable() or name.startswith("/") or not {"", ".", ".."}.isdisjoint(name.split("/")):
+        raise ValueError(f"{short_repr(name)} is no path below this folder")
 
 
 def verify(folder: Path, prefix: str = "", fix: str = "") -> Manifest:

@@ -1,7 +1,8 @@
 """Parquet tables with their provenance: schema version, config hash and code version in the file's metadata."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pyarrow.parquet as pq
 from npo_pipeline import __version__
 from npo_pipeline.errors import ArtifactError
 from npo_pipeline.records import Image, Problem, Slot, Trajectory
+from npo_pipeline.shown import one_line, short_repr
 from npo_pipeline.storage.atomic import write_file
-from npo_pipeline.storage.manifest import sha256_text
+from npo_pipeline.storage.manifest import check_inside, sha256_text
 
 SCHEMA_VERSION = 2
 
@@ -147,14 +149,22 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
     try:
         table = pq.read_table(path)
         version = json.loads((table.schema.metadata or {}).get(b"npo.schema_version", b"null"))
-    except (OSError, pa.ArrowException, ValueError) as error:
+    except (OSError, pa.ArrowException, ValueError, RecursionError) as error:
+        reason = one_line(str(error))
         raise ArtifactError(
-            f"{path}: not a readable Parquet file ({error}). Delete it with its manifest and run its stage again."
+            f"{path}: not a readable Parquet file ({reason}). Delete it with its manifest and run its stage again."
         ) from error
     if version != SCHEMA_VERSION:
-        raise ArtifactError(f"{path}: schema version {version}, this code reads {SCHEMA_VERSION}. Delete it and run its stage again.")
+        raise ArtifactError(
+            f"{path}: schema version {short_repr(version)}, this code reads {SCHEMA_VERSION}. Delete it and run its stage again."
+        )
     if missing := [name for name in schema.names if name not in table.column_names]:
         raise ArtifactError(f"{path}: column {missing[0]!r} is missing. Delete the file and run its stage again.")
+    if other := [field for field in schema if table.schema.field(field.name).type != field.type]:
+        found = table.schema.field(other[0].name).type
+        raise ArtifactError(
+            f"{path}: column {other[0].name!r} is {found}, expected {other[0].type}. Delete the file and run its stage again."
+        )
     return table.select(schema.names)
 
 
@@ -167,8 +177,19 @@ def problem_row(problem: Problem) -> dict[str, Any]:
 
 
 def read_problems(path: Path, split: str | None = None) -> list[Problem]:
-    """The problems of `prepare/problems.parquet`, or those of one split; their images lie beside it."""
-    return [_problem(row, path.parent) for row in read_rows(path, PROBLEMS) if split in (None, row["split"])]
+    """The problems of `prepare/problems.parquet`, or those of one split; their images lie beside it. Raises ArtifactError."""
+    with whole_rows(path):
+        return [_problem(row, path.parent) for row in read_rows(path, PROBLEMS) if split in (None, row["split"])]
+
+
+@contextmanager
+def whole_rows(path: Path) -> Iterator[None]:
+    """Raises ArtifactError naming the file for a row that lacks a value, or holds one that cannot be."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        reason = one_line(f"{type(error).__name__}: {error}")
+        raise ArtifactError(f"{path}: a row is not as its stage writes it ({reason}). Delete the file and run its stage again.") from error
 
 
 def _problem(row: dict[str, Any], folder: Path) -> Problem:
@@ -181,6 +202,8 @@ def _image_rows(images: Sequence[Image]) -> list[dict[str, Any]]:
 
 
 def _images(row: dict[str, Any], folder: Path) -> tuple[Image, ...]:
+    for image in row["images"]:
+        check_inside(image["path"])
     return tuple(Image(**image, folder=folder) for image in row["images"])
 
 

@@ -82,7 +82,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """The objects of a JSONL file. Raises ArtifactError naming the line that is damaged."""
     if not path.is_file():
         raise ArtifactError(f"{path}: not found; run the stage that writes it")
-    return _parse(path, path.read_text(encoding="utf-8"))
+    return _parse(path, path.read_text(encoding="utf-8", errors="replace"))
 
 
 def _parse(path: Path, text: str) -> list[dict[str, Any]]:
@@ -90,7 +90,7 @@ def _parse(path: Path, text: str) -> list[dict[str, Any]]:
     for number, line in enumerate(text.splitlines(), 1):
         try:
             rows.append(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             fix = f"Delete {path.parent / STATE} and {path.parent / NAME} and run its stage again."
             raise ArtifactError(f"{path}: line {number} is not JSON. {fix}") from None
     return rows

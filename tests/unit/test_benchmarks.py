@@ -31,7 +31,7 @@ def test_settings_reach_the_stages_that_they_concern() -> None:
     same = [name for name in without if name != "evaluate"]
     assert all(with_one[name] == without[name] for name in same), "a benchmark more reruns evaluations only"
     for wrong, message in (
-        ("evaluate.benchmarks.eval={data:x.jsonl}", "not that of a split"),
+        ("evaluate.benchmarks.eval={data:x.jsonl}", "another name"),
         ("evaluate.benchmarks.plus={data:x.jsonl,size:0}", "evaluate.benchmarks.plus.size=0: expected at least 1"),
         (
             "evaluate.benchmarks.plus={dat:x.jsonl}",

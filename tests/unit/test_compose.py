@@ -109,7 +109,7 @@ WRONG = [
     ("seeds=[1,1]", r"seeds=\[1, 1\]: expected a list of different"),
     ("seeds=[-1]", r"seeds=\[-1\]: expected numbers from 0"),
     ("seeds=[a]", r"seeds\[0\]: Value 'a'"),
-    ("name=../x", "name='../x': expected a plain folder name"),
+    ("name=../x", "name='../x': expected a plain name"),
     ("evaluate.ks=[99]", r"evaluate.ks=\[99\]: expected numbers from 1 to evaluate.samples"),
     ("guidance.every=7", "guidance.every=7: expected a multiple of probe.checkpoint_every=5"),
     ("guidance.every=1.5", "guidance.every=1.5: a fraction of the run must lie between 0.0 and 1.0"),
