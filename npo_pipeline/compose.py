@@ -56,6 +56,7 @@ def load_root(experiment: str = "default", overrides: str | Sequence[str] = (), 
     words = _words(overrides) if isinstance(overrides, str) else list(overrides)
     composed = _compose(experiment, [_open(word) for word in words], conf)
     try:
+        OmegaConf.resolve(composed)  # or what an interpolation stands for would escape the check of its type
         root = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(s.RootConfig), composed))
     except OmegaConfBaseException as error:
         raise ConfigError(key_error(error)) from None

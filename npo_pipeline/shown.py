@@ -34,5 +34,10 @@ def short_repr(value: object) -> str:
         return f"a {type(value).__name__} too large to show"
 
 
+def is_text(text: str) -> bool:
+    """Whether it can be written as UTF-8: half a surrogate pair, which JSON may spell, cannot."""
+    return not any(unicodedata.category(character) == "Cs" for character in text)
+
+
 def _invisible(character: str) -> bool:
     return character not in "\n\t" and unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn")

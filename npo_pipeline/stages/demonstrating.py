@@ -18,6 +18,7 @@ from npo_pipeline.rollout.engines import make_engine
 from npo_pipeline.rollout.order import problem_batch
 from npo_pipeline.rollout.sample import sample
 from npo_pipeline.runtime import pick_device
+from npo_pipeline.shown import is_text
 from npo_pipeline.stages.cli import Context
 from npo_pipeline.storage.guides import write_shards
 from npo_pipeline.storage.layout import checkpoint
@@ -118,6 +119,8 @@ def from_file(context: Context[DemonstrateStage]) -> None:
     for place, row in read_rows(config.policy, "train", None, f"method.{config.name}.demonstrations.policy"):
         if not isinstance(row.get("response"), str) or not ({"problem_id", "question"} & row.keys()):
             raise DataError(f"{place}: found the columns {', '.join(row)}; expected `response`, and `problem_id` or `question`")
+        if not is_text(row["response"]):
+            raise DataError(f"{place}: `response` holds half a surrogate pair, which is no text; mend or remove the row")
         meant = by_key.get(str(row.get("problem_id") or row.get("question")), [])
         if len(meant) > 1:
             raise DataError(f"{place}: its question is asked in {len(meant)} problems, about different images; name one by problem_id")
