@@ -4,6 +4,6 @@ from hypothesis import HealthCheck, settings
 
 # A shared machine makes any test slow now and then: time is pytest-timeout's matter. The same cases in every run; new ones, and many,
 # are what `pytest tests/property --hypothesis-profile=fuzz --timeout=0` is for.
-settings.register_profile("npo", deadline=None, max_examples=200, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("npo", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("fuzz", settings.get_profile("npo"), max_examples=20_000, derandomize=False)
 settings.load_profile("npo")

@@ -38,9 +38,9 @@ SCALARS = st.one_of(st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.f
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3), max_leaves=6)
 
 
-def few(share: int) -> settings:
-    """For parsers that take long: one case where the others have `share`."""
-    return settings(max_examples=max(5, settings.default.max_examples // share))
+def cases(share: int = 1) -> settings:
+    """200 of them, or what the fuzz profile asks for; of parsers that take long one where the others have `share`."""
+    return settings(max_examples=max(200, settings.default.max_examples) // share)
 
 
 @st.composite

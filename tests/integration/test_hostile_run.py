@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 QUESTIONS = [
     "<script>window.pwned = 1</script>", "</pre><img src=x onerror=alert(1)>", "\x1b[2J\x1b]0;title\x07", "\u202eabc", "\x00",
     "{question} {image}", "{{ 7*7 }} {% for x in y %}", "${oc.env:HOME}", "$(touch {proof})", "`touch {proof}`", "'; touch {proof} #",
-    "../../etc/passwd", "%s%n%x", "{wildcards.seed}", "\\boxed{" * 20, "a\u2028b\u0085c", "\ufeff", "=cmd|' /C calc'!A0", "| a | b |", "\r\n\r\n",
+    "../../etc/passwd", "%s%n%x", "{wildcards.seed}", "\\boxed{" * 20, "a\u2028b\u0085c", "\ufeff", "=cmd|' /C calc'!A0", "| a | b |",
 ]  # fmt: skip
 ATTACKS = [
     "10^{10^{10}}", "((((9!)!)!)!)!", "\\frac{" * 3000, "9" * 1_000_000, "1e999999", "__import__('os').system('touch {proof}')", "\x1b[2J7",

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fuzzing import TEXTS, few
+from fuzzing import TEXTS, cases
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,7 +44,7 @@ def judge(request: pytest.FixtureRequest) -> Iterator[tuple[list[Problem], Verif
         yield problems, verifier
 
 
-@few(20)
+@cases(20)
 @given(st.data())
 def test_answers(judge: tuple[list[Problem], Verifier], data: st.DataObject) -> None:
     """Twenty answers at a time, with a right one for every problem among them."""
@@ -56,6 +56,7 @@ def test_answers(judge: tuple[list[Problem], Verifier], data: st.DataObject) -> 
     assert not Path(PROOF).exists()
 
 
+@cases()
 @given(ANSWERS, st.sampled_from(EXTRACTORS))
 def test_exact_answers(text: str, extract: str) -> None:
     with Verifier(VerifierConfig("exact", extract, 1.0)) as verifier:

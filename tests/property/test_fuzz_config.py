@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fuzzing import TEXTS, WORDS, damaged, damaged_bytes, few, read_or_refuse
+from fuzzing import TEXTS, WORDS, cases, damaged, damaged_bytes, read_or_refuse
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,7 +70,7 @@ def overrides(draw: st.DrawFn) -> str:
     return draw(TEXTS) if not draw(st.integers(0, 5)) else f"{prefix}{draw(st.sampled_from(keys()))}={draw(VALUES)}"
 
 
-@few(5)
+@cases(5)
 @given(st.lists(overrides(), min_size=1, max_size=3))
 def test_overrides(words: list[str]) -> None:
     root = read_or_refuse(lambda: load_root(overrides=words))
@@ -78,6 +78,7 @@ def test_overrides(words: list[str]) -> None:
         read_or_refuse(lambda: stage_configs(root))
 
 
+@cases()
 @given(st.text(alphabet="'\"\\ ab=#", max_size=9))
 def test_overrides_as_one_text(text: str) -> None:
     from npo_pipeline.compose import _words
@@ -97,6 +98,7 @@ def test_names_hold_nothing_that_a_shell_or_a_wildcard_reads(key: str, word: str
             plain_name(key, word)
 
 
+@cases()
 @given(st.data())
 def test_stage_configurations(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     path = tmp_path_factory.getbasetemp() / "stage.yaml"

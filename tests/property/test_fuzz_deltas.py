@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from fuzzing import damaged, damaged_bytes, read_or_refuse
+from fuzzing import cases, damaged, damaged_bytes, read_or_refuse
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save
@@ -36,6 +36,7 @@ def deltas(draw: st.DrawFn) -> bytes:
     return save(tensors, {"blocks": json.dumps(blocks)})
 
 
+@cases()
 @given(deltas())
 def test_deltas(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     run = tmp_path_factory.getbasetemp() / "run"

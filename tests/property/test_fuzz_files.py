@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from fuzzing import TEXTS, VALUES, damaged, damaged_bytes, few, read_or_refuse
+from fuzzing import TEXTS, VALUES, cases, damaged, damaged_bytes, read_or_refuse
 from hypothesis import given
 from hypothesis import strategies as st
 from report_results import Shape, write_results
@@ -51,6 +51,7 @@ YAMLS = [
 ]  # fmt: skip
 
 
+@cases()
 @given(st.one_of(damaged(SCHEDULE).map(json.dumps), damaged(SCHEDULE).map(yaml.safe_dump), st.sampled_from(YAMLS), st.text(max_size=60)))
 def test_schedules(folder: Path, text: str) -> None:
     path = folder / "schedule.yaml"
@@ -76,6 +77,7 @@ def manifests(draw: st.DrawFn) -> bytes:
     return (sealed(values) if draw(st.booleans()) else json.dumps(values)).encode()
 
 
+@cases()
 @given(manifests())
 def test_manifests(folder: Path, content: bytes) -> None:
     """What is read lies below the folder, whatever the manifest lists."""
@@ -89,6 +91,7 @@ RECORDS = {"schema": 1, "step": 4, "previous": 2, "full": True, "dtype": "float3
 FILES = {"delta/delta.safetensors": {"size": 9, "sha256": SHA}, "model.safetensors": {"size": 90, "sha256": SHA}}
 
 
+@cases()
 @given(
     st.one_of(
         damaged(RECORDS | {"files": FILES}).map(json.dumps).map(str.encode), damaged_bytes(json.dumps(RECORDS | {"files": FILES}).encode())
@@ -103,6 +106,7 @@ def test_records_of_checkpoints(folder: Path, content: bytes) -> None:
         read_or_refuse(lambda: route(folder / "run", found, 4), "step-000004")
 
 
+@cases()
 @given(st.data())
 def test_evaluations_and_metrics(layout: Layout, folder: Path, data: st.DataObject) -> None:
     copy = Layout(folder / "results")
@@ -146,6 +150,7 @@ def tables(draw: st.DrawFn) -> bytes:
     return parquet(pa.table(columns).replace_schema_metadata({"npo.schema_version": version}))
 
 
+@cases()
 @given(tables())
 def test_tables(folder: Path, content: bytes) -> None:
     path = folder / "problems.parquet"
@@ -154,7 +159,7 @@ def test_tables(folder: Path, content: bytes) -> None:
         assert all(image.file.resolve().is_relative_to(folder) for image in problem.images)
 
 
-@few(2)
+@cases(2)
 @given(st.data())
 def test_parquet_files(layout: Layout, folder: Path, data: st.DataObject) -> None:
     path = folder / "damaged.parquet"
