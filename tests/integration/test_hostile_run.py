@@ -44,7 +44,7 @@ def test_a_hostile_dataset_and_hostile_responses(tmp_path: Path) -> None:
 
     write(responses, [*wrong, *right, {"question": questions[0], "response": "\ud800"}])
     refused = workflow.call(target, overrides=overrides)
-    assert "line 33: `response` holds half a surrogate pair" in refused.stdout
+    assert f"line {len(wrong) + len(right) + 1}: `response` holds half a surrogate pair" in refused.stdout, refused.stdout
     assert "Traceback" not in refused.stdout
 
     write(responses, [*wrong, *right])
