@@ -11,7 +11,6 @@ this process while real steps of a very small policy go on.
 import argparse
 import math
 import resource
-import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -41,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     made = experiment(arguments.out, "default", smallest=arguments.smallest)
     result: dict[str, Any] = {name: axis(name, made, arguments) for name in AXES}
     lengths = [10**i for i in range(1, 1 + round(math.log10(arguments.longest)))]
-    result["files"] = {steps: run_files(made, arguments.out / "growth", steps) for steps in lengths}
+    result["files"] = run_files(made, arguments.out / "growth", lengths)
     result["memory of real steps, MB"] = memory_of_steps(arguments)
     lines = [axis_row(name, result[name]) for name in AXES]
     lines += [[f"files of {steps} steps", key, value, ""] for steps, found in result["files"].items() for key, value in found.items()]
@@ -66,13 +65,13 @@ def axis(name: str, made: Experiment, arguments: argparse.Namespace) -> dict[str
 def step_work(made: Experiment, key: str, size: int, out: Path) -> Callable[[], None]:
     """Steps of a probe whose responses have 24 tokens, 8 of each of 16 prompts, but for the one size."""
     from lengths import fixed
-    from steps import Case, OddCharacters, Ours
+    from steps import Case, Ours, SomeCharacters
 
     sizes = {"prompts_per_step": 16, "group_size": 8, "tokens": 24} | {key: size}
     grpo = replace(made.root.grpo, prompts_per_step=sizes["prompts_per_step"], group_size=sizes["group_size"])
     sampling, batch = replace(made.root.sampling, max_new_tokens=sizes["tokens"]), made.root.engine.max_batch
     policy, shares = made.folder / "prepare/policy", fixed(sizes["tokens"])
-    case = Case(policy, made.root.policy.dtype, problems_of(made), OddCharacters(), grpo, sampling, shares, batch, 0)
+    case = Case(policy, made.root.policy.dtype, problems_of(made), SomeCharacters(), grpo, sampling, shares, batch, 0)
     return Ours(case, out / "growth" / f"{key}-{size}").step
 
 
@@ -100,21 +99,23 @@ def problems_of(made: Experiment) -> list[Any]:
     return [problem for problem in read_problems(made.folder / "prepare/problems.parquet") if problem.split == "train"]
 
 
-def run_files(made: Experiment, out: Path, steps: int) -> dict[str, float]:
-    """Seconds of CPU, and memory, of what a run of so many steps leaves and of who reads it."""
+def run_files(made: Experiment, out: Path, lengths: Sequence[int]) -> dict[int, dict[str, float]]:
+    """Seconds of CPU, and memory, of what runs of so many steps leave and of who reads it."""
     sys.path.append(str(PROJECT / "tests"))  # of report_results
     from run_length import Written
 
-    shutil.rmtree(out / "run", ignore_errors=True)
-    written = Written(made, out / "run", out / "results", steps)
+    written = Written(made, out)
+    return {steps: told(written.work(steps), steps) for steps in lengths}
+
+
+def told(work: dict[str, Callable[[], object]], steps: int) -> dict[str, float]:
     found: dict[str, float] = {}
-    for name, work in written.work().items():
+    for name, does in work.items():
         before, began = resident(), time.process_time()
-        work()
+        does()
         found[f"{name}, s"] = round(time.process_time() - began, 3)
         found[f"{name}, MB more"] = round(resident() - before, 1)
-    found["written, ms per step"] = round(1000 * found["write, s"] / steps, 3)
-    return found
+    return found | {"written, ms per step": round(1000 * found["write, s"] / steps, 3)}
 
 
 def memory_of_steps(arguments: argparse.Namespace) -> dict[int, float]:

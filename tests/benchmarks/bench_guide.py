@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options.add_argument("--overrides", default="guidance.every=0.125", help="of the experiment `default`")
     arguments = options.parse_args(argv)
     one_thread()
-    made = experiment(arguments.out / "guide", "default", arguments.overrides, arguments.smallest)
+    made = experiment(arguments.out, "default", arguments.overrides, arguments.smallest, "guide")
     made.need("probe", made.folder / "seed-0/probe")
     costs = measure(made)
     result = {"ways": {way: summary(list(found.values())) for way, found in costs.items()}, "flat": flatness(costs["stage"])}

@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser(__doc__)
     options.add_argument("--cases", nargs="+", choices=tuple(CASES), default=tuple(CASES))
     options.add_argument("--steps", type=int, help="of the default's probe and guided run; its own 120 unless given")
+    options.add_argument("--stages", type=int, help="only the first so many, from the probe on")
     arguments = options.parse_args(argv)
     one_thread()
     cases = ("default",) if arguments.smallest else arguments.cases
@@ -44,7 +45,7 @@ def measure(case: str, arguments: argparse.Namespace) -> Iterator[tuple[str, dic
     """Each stage of an experiment, in their order, with its spans."""
     overrides = f"probe.steps={SMOLLM2_STEPS} {SMOLLM2}" if case == "smollm2" else ""
     overrides = f"probe.steps={arguments.steps}" if case == "default" and arguments.steps else overrides
-    made = experiment(arguments.out / "shares", CASES[case], overrides, arguments.smallest, prepared=False)
+    made = experiment(arguments.out, CASES[case], overrides, arguments.smallest, "shares", prepared=False)
     made = Experiment(made.folder, replace(made.root, method={"npo": made.root.method["npo"]}))
     shutil.rmtree(made.folder / "seed-0", ignore_errors=True)
     if not (made.folder / "prepare" / NAME).is_file():
@@ -53,9 +54,7 @@ def measure(case: str, arguments: argparse.Namespace) -> Iterator[tuple[str, dic
     if case == "default":
         evaluated = [("evaluate", "evaluate", "--policy", policy) for policy in ("initial", "probe", "npo")]
         stages += [("guide", "guide"), ("plan", "plan-npo"), ("guided", "guided-npo"), *evaluated, ("report", "report")]
-    if arguments.smallest:
-        stages = stages[:1]
-    for stage, config, *rest in stages:
+    for stage, config, *rest in stages[: 1 if arguments.smallest else arguments.stages]:
         yield " ".join([stage, *rest[1:]]), spans(made, stage, config, *rest)
 
 

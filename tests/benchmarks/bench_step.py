@@ -51,7 +51,7 @@ def run_case(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def make_case(name: str, steps: int, arguments: argparse.Namespace) -> Any:
-    from steps import Case, OddCharacters
+    from steps import Case, SomeCharacters
 
     from npo_pipeline.storage.parquet import read_problems
     from npo_pipeline.tasks.verify import Verifier
@@ -64,7 +64,7 @@ def make_case(name: str, steps: int, arguments: argparse.Namespace) -> Any:
         policy=prepare / "policy",
         dtype=root.policy.dtype,
         problems=[problem for problem in read_problems(prepare / "problems.parquet") if problem.split == "train"],
-        judge=Verifier(root.task.verifier) if name == "curve" else OddCharacters(),
+        judge=Verifier(root.task.verifier) if name == "curve" else SomeCharacters(),
         grpo=replace(root.grpo, prompts_per_step=prompts, group_size=2 if arguments.smallest else 8),
         sampling=replace(root.sampling, max_new_tokens=limit, temperature=1.0),
         shares=shares,

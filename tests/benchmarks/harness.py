@@ -67,7 +67,8 @@ def in_turn(ways: Mapping[str, Callable[[], object]], rounds: int, warm: int = 1
             pair = timed(work)
             if i >= warm:
                 found[name].append(pair)
-        print(f"round {i + 1 - warm}: " + ", ".join(f"{name} {v[-1][0]:.2f} s" for name, v in found.items() if v), file=sys.stderr)
+        last = [f"{name} {pairs[-1][0]:.2f} s ({pairs[-1][1]:.2f} of CPU)" for name, pairs in found.items() if pairs]
+        print(f"round {i + 1 - warm}: {', '.join(last)}", file=sys.stderr)
     return found
 
 
@@ -107,10 +108,10 @@ class Experiment:
             self.run(stage)
 
 
-def experiment(out: Path, name: str, overrides: str = "", smallest: bool = False, prepared: bool = True) -> Experiment:
-    """An experiment below `out`: `name` is one of conf/experiment; the smallest is always the embedded default's task."""
+def experiment(out: Path, name: str, overrides: str = "", smallest: bool = False, place: str = "", prepared: bool = True) -> Experiment:
+    """The experiment `name` of conf/experiment, below `out` and `place`; the smallest is the same for all, and made once."""
     root = load_root("default", SMALLEST) if smallest else load_root(name, overrides)
-    made = Experiment(out.resolve() / ("smallest" if smallest else name), root)
+    made = Experiment(out.resolve() / ("smallest" if smallest else f"{place}/{name}".strip("/")), root)
     if prepared:
         made.need("prepare", made.folder / "prepare")
     return made

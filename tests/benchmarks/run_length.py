@@ -1,4 +1,4 @@
-"""A run of many steps as files only: a real step's roll-outs and metrics, written and read as the stages write and read them."""
+"""Runs of many steps as files only: a real step's roll-outs and metrics, written and read as the stages write and read them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from harness import Experiment
 from lengths import fixed
 from report_results import Shape, stage_of, write_results
-from steps import Case, OddCharacters, Ours
+from steps import Case, Ours, SomeCharacters
 
 from npo_pipeline.grpo.step import run_step
 from npo_pipeline.report.build import build_report
@@ -17,35 +17,36 @@ from npo_pipeline.storage.parquet import read_problems
 from npo_pipeline.storage.run_files import RunFiles
 
 SHA = "0" * 64
+ROWS = 32  # of a step: what is asked is how cost grows over steps
 
 
 class Written:
-    """A run folder of `steps` steps, and beside it the results of an experiment of as many (tests/report_results.py)."""
+    """A run folder, and beside it the results of an experiment of as many steps (tests/report_results.py)."""
 
-    def __init__(self, made: Experiment, run: Path, results: Path, steps: int) -> None:
-        self.run, self.results, self.steps = run, results, steps
-        self.files = RunFiles(run, SHA)
+    def __init__(self, made: Experiment, out: Path) -> None:
+        self.run, self.results = out / "run", out / "results"
+        self.files = RunFiles(self.run, SHA)
         problems = [problem for problem in read_problems(made.folder / "prepare/problems.parquet") if problem.split == "train"]
         root, shares = made.root, fixed(made.root.sampling.max_new_tokens)
         sizes = (root.grpo, root.sampling, shares, root.engine.max_batch, 0)
-        ours = Ours(Case(made.folder / "prepare/policy", root.policy.dtype, problems, OddCharacters(), *sizes), run.parent / "one-step")
+        ours = Ours(Case(made.folder / "prepare/policy", root.policy.dtype, problems, SomeCharacters(), *sizes), out / "one-step")
         self.outcome = run_step(ours.trainer, 0, SHA)
 
-    def work(self) -> dict[str, Callable[[], object]]:
-        layout, shape = Layout(self.results), Shape(seeds=(0,), steps=self.steps)
+    def work(self, steps: int) -> dict[str, Callable[[], object]]:
+        layout, shape = Layout(self.results), Shape(seeds=(0,), steps=steps)
         return {
-            "write": self.write,
-            "manifest": lambda: self.files.finish("probe", {"steps": self.steps}),
+            "write": lambda: self.write(steps),
+            "manifest": lambda: self.files.finish("probe", {"steps": steps}),
             "verify": lambda: verify(self.run),
             "resume": self.files.whole_steps,
-            "outcomes of half the run": lambda: read_outcomes(self.run, self.steps // 2, self.steps),
+            "outcomes of half the run": lambda: read_outcomes(self.run, steps // 2, steps),
             "results for the report, made": lambda: write_results(self.results, shape),
             "report": lambda: build_report(stage_of(shape), layout, SHA),
         }
 
-    def write(self) -> None:
+    def write(self, steps: int) -> None:
         self.files.start(0)
-        for step in range(self.steps):
-            rows = [row | {"step": step} for row in self.outcome.rows]
+        for step in range(steps):
+            rows = [row | {"step": step} for row in self.outcome.rows[:ROWS]]
             self.files.write_step(step, rows, [], self.outcome.metrics)
             self.files.write_timings(step, self.outcome.timings)

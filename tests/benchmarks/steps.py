@@ -29,11 +29,11 @@ class Judge(Protocol):
     def judge(self, items: Sequence[tuple[Problem, str]]) -> list[Verdict]: ...
 
 
-class OddCharacters:
-    """Rewards the share of characters with an odd code: hardly two responses are rewarded alike, so none is spared its backward."""
+class SomeCharacters:
+    """Rewards the share of vowels and odd digits: hardly two responses are rewarded alike, so none is spared its backward."""
 
     def judge(self, items: Sequence[tuple[Problem, str]]) -> list[Verdict]:
-        shares = [sum(ord(letter) % 2 for letter in text) / max(1, len(text)) for _, text in items]
+        shares = [sum(map(text.count, "aeiou13579")) / max(1, len(text)) for _, text in items]
         return [Verdict(share, share > 0.5) for share in shares]
 
 
