@@ -1,6 +1,6 @@
 """How cost grows: of a probe step and of guides over prompts, group size and response length; of a run's files over its steps.
 
-    python tests/benchmarks/bench_growth.py --out DIR [--longest 10000]
+    python tests/benchmarks/bench_growth.py --out DIR [--longest 10000] [--parts axes files memory]
 
 Each size is doubled, the sizes in turn; `exponent` is the slope of log CPU seconds over log size between the two largest: 1 is
 linear, less means that a fixed part still counts. Runs of 10 to `--longest` steps: their roll-outs (a real step's rows), metrics and
@@ -20,7 +20,7 @@ from typing import Any
 
 from harness import PROJECT, Experiment, experiment, in_turn, medians, one_thread, parser, write
 
-GOAL_REPORT = 60.0  # seconds of the longest run's report
+PARTS = ("axes", "files", "memory")
 AXES = {
     "probe step over prompts": ("prompts_per_step", (8, 16, 32, 64)),
     "probe step over group size": ("group_size", (4, 8, 16, 32)),
@@ -33,19 +33,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser(__doc__)
     options.add_argument("--longest", type=int, default=10_000, help="steps of the longest run of files")
     options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     arguments = options.parse_args(argv)
     if arguments.smallest:
         arguments.longest, arguments.rounds = 10, 1
     one_thread()
-    made = experiment(arguments.out, "default", smallest=arguments.smallest)
-    result: dict[str, Any] = {name: axis(name, made, arguments) for name in AXES}
-    lengths = [10**i for i in range(1, 1 + round(math.log10(arguments.longest)))]
-    result["files"] = run_files(made, arguments.out / "growth", lengths)
-    result["memory of real steps, MB"] = memory_of_steps(arguments)
-    lines = [axis_row(name, result[name]) for name in AXES]
-    lines += [[f"files of {steps} steps", key, value, ""] for steps, found in result["files"].items() for key, value in found.items()]
-    lines += [["real steps", "resident MB after steps", result["memory of real steps, MB"], ""]]
+    result, lines = {}, list[list[object]]()
+    for part in arguments.parts:
+        result[part], told = {"axes": axes, "files": files, "memory": memory}[part](arguments)
+        lines += told
     write(arguments.out, "growth", result, ["what", "sizes", "CPU seconds", "exponent"], lines)
+
+
+def axes(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[list[object]]]:
+    made = experiment(arguments.out, "default", smallest=arguments.smallest)
+    found = {name: axis(name, made, arguments) for name in AXES}
+    return found, [axis_row(name, result) for name, result in found.items()]
 
 
 def axis_row(name: str, found: dict[str, Any]) -> list[object]:
@@ -99,13 +102,15 @@ def problems_of(made: Experiment) -> list[Any]:
     return [problem for problem in read_problems(made.folder / "prepare/problems.parquet") if problem.split == "train"]
 
 
-def run_files(made: Experiment, out: Path, lengths: Sequence[int]) -> dict[int, dict[str, float]]:
+def files(arguments: argparse.Namespace) -> tuple[dict[int, Any], list[list[object]]]:
     """Seconds of CPU, and memory, of what runs of so many steps leave and of who reads it."""
     sys.path.append(str(PROJECT / "tests"))  # of report_results
     from run_length import Written
 
-    written = Written(made, out)
-    return {steps: told(written.work(steps), steps) for steps in lengths}
+    written = Written(experiment(arguments.out, "default", smallest=arguments.smallest), arguments.out / "growth")
+    lengths = [10**i for i in range(1, 1 + round(math.log10(arguments.longest)))]
+    found = {steps: told(written.work(steps), steps) for steps in lengths}
+    return found, [[f"files of {steps} steps", key, value, ""] for steps, values in found.items() for key, value in values.items()]
 
 
 def told(work: dict[str, Callable[[], object]], steps: int) -> dict[str, float]:
@@ -118,7 +123,7 @@ def told(work: dict[str, Callable[[], object]], steps: int) -> dict[str, float]:
     return found | {"written, ms per step": round(1000 * found["write, s"] / steps, 3)}
 
 
-def memory_of_steps(arguments: argparse.Namespace) -> dict[int, float]:
+def memory(arguments: argparse.Namespace) -> tuple[dict[int, float], list[list[object]]]:
     """Resident MB after so many real steps of a policy of few weights: a leak would show as growth with the steps."""
     made = experiment(arguments.out, "default", smallest=True)
     step = step_work(made, "tokens", made.root.sampling.max_new_tokens, arguments.out)
@@ -128,7 +133,7 @@ def memory_of_steps(arguments: argparse.Namespace) -> dict[int, float]:
         step()
         if number in steps:
             found[number] = round(resident(), 1)
-    return found
+    return found, [["real steps", "resident MB after steps", found, ""]]
 
 
 def resident() -> float:

@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser(__doc__)
     options.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
     options.add_argument("--rounds", type=int, default=8)
+    options.add_argument("--warm", type=int, default=1, help="rounds before those that count")
     options.add_argument("--curve", type=int, default=60, help="steps of the learning curves")
     options.add_argument("--trl", nargs="*", default=[], help="further arguments of TRL's trainer, as name=number")
     arguments = options.parse_args(argv)
@@ -38,9 +39,9 @@ def run_case(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     from steps import Ours, Theirs
 
     rounds = 2 if arguments.smallest else arguments.curve if name == "curve" else arguments.rounds
-    case = make_case(name, rounds + 1, arguments)
+    case = make_case(name, rounds + arguments.warm, arguments)
     ours, theirs = Ours(case, arguments.out / "runs" / name), Theirs(case, arguments.out / "trl" / name)
-    timings = in_turn({"ours": ours.step, "trl": theirs.step}, rounds)
+    timings = in_turn({"ours": ours.step, "trl": theirs.step}, rounds, arguments.warm)
     return {
         "seconds": {way: medians(pairs) for way, pairs in timings.items()},
         "faster": faster(timings, "ours", "trl"),
