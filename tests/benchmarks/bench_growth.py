@@ -99,7 +99,7 @@ def guide_work(made: Experiment, key: str, size: int, out: Path) -> Callable[[],
 def problems_of(made: Experiment) -> list[Any]:
     from npo_pipeline.storage.parquet import read_problems
 
-    return [problem for problem in read_problems(made.folder / "prepare/problems.parquet") if problem.split == "train"]
+    return read_problems(made.folder / "prepare/problems.parquet", "train")
 
 
 def files(arguments: argparse.Namespace) -> tuple[dict[int, Any], list[list[object]]]:

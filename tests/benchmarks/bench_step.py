@@ -64,7 +64,7 @@ def make_case(name: str, steps: int, arguments: argparse.Namespace) -> Any:
     return Case(
         policy=prepare / "policy",
         dtype=root.policy.dtype,
-        problems=[problem for problem in read_problems(prepare / "problems.parquet") if problem.split == "train"],
+        problems=read_problems(prepare / "problems.parquet", "train"),
         judge=Verifier(root.task.verifier) if name == "curve" else SomeCharacters(),
         grpo=replace(root.grpo, prompts_per_step=prompts, group_size=2 if arguments.smallest else 8),
         sampling=replace(root.sampling, max_new_tokens=limit, temperature=1.0),

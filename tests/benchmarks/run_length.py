@@ -26,7 +26,7 @@ class Written:
     def __init__(self, made: Experiment, out: Path) -> None:
         self.run, self.results = out / "run", out / "results"
         self.files = RunFiles(self.run, SHA)
-        problems = [problem for problem in read_problems(made.folder / "prepare/problems.parquet") if problem.split == "train"]
+        problems = read_problems(made.folder / "prepare/problems.parquet", "train")
         root, shares = made.root, fixed(made.root.sampling.max_new_tokens)
         sizes = (root.grpo, root.sampling, shares, root.engine.max_batch, 0)
         ours = Ours(Case(made.folder / "prepare/policy", root.policy.dtype, problems, SomeCharacters(), *sizes), out / "one-step")
