@@ -12,6 +12,7 @@ core (the tiny policy on the transformers engine); other policies are slower, an
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 from harness import PROJECT, in_turn, medians, parser, write
 
@@ -76,7 +77,7 @@ def boxed(answer: str) -> str:
 
 def gym(count: int, name: str) -> Items:
     """The answers of a reasoning-gym task, every other one to another entry."""
-    task = load_root(overrides=["task=reasoning_gym", f"task.name={name}", f"task.train_size={count}", "task.eval_size=1"]).task
+    task = replace(load_root(overrides=["task=reasoning_gym", f"task.name={name}"]).task, train_size=count, eval_size=1)
     problems = [Problem(**vars(raw), prompt="", prompt_token_ids=(1,)) for raw in load_problems(task)[0]]
     return [(one, one.answer if i % 2 else problems[i - 1].answer) for i, one in enumerate(problems)]
 

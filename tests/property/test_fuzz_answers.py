@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def math_problems() -> list[Problem]:
 
 
 def gym_problems(name: str) -> list[Problem]:
-    task = load_root(overrides=["task=reasoning_gym", f"task.name={name}", "task.train_size=2", "task.eval_size=1"]).task
+    task = replace(load_root(overrides=["task=reasoning_gym", f"task.name={name}"]).task, train_size=2, eval_size=1)
     return [Problem(**vars(raw), prompt="?", prompt_token_ids=(1,)) for raw in load_problems(task)[0]]
 
 
