@@ -26,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options.add_argument("--rounds", type=int, default=8)
     options.add_argument("--warm", type=int, default=1, help="rounds before those that count")
     options.add_argument("--curve", type=int, default=60, help="steps of the learning curves")
+    options.add_argument("--seed", type=int, default=0, help="of problems and samples: one curve each says little")
     options.add_argument("--trl", nargs="*", default=[], help="further arguments of TRL's trainer, as name=number")
     arguments = options.parse_args(argv)
     one_thread()
@@ -71,6 +72,7 @@ def make_case(name: str, steps: int, arguments: argparse.Namespace) -> Any:
         shares=shares,
         max_batch=root.engine.max_batch,
         steps=steps,
+        seed=arguments.seed,
         trl={key: float(value) if "." in value else int(value) for key, value in (word.split("=") for word in arguments.trl)},
     )
 

@@ -51,9 +51,10 @@ class Case:
     max_batch: int
     steps: int  # that will be asked for
     trl: dict[str, Any] = field(default_factory=dict)  # arguments that tune TRL's trainer
+    seed: int = 0  # of the problems' order and of the samples
 
     def batch(self, step: int) -> list[Problem]:
-        return problem_batch(self.problems, 0, step, self.grpo.prompts_per_step)
+        return problem_batch(self.problems, self.seed, step, self.grpo.prompts_per_step)
 
 
 class Ours:
@@ -65,7 +66,7 @@ class Ours:
         if case.shares is not None:
             engine._warpers.append(LengthLaw(case.shares, policy.stop_ids, 1))
         updater = Updater(policy, case.grpo, case.sampling)
-        self.trainer = Trainer(policy, engine, case.judge, updater, case.problems, case.grpo, 0, OnPolicy())  # type: ignore[arg-type]
+        self.trainer = Trainer(policy, engine, case.judge, updater, case.problems, case.grpo, case.seed, OnPolicy())  # type: ignore[arg-type]
         self.files, self.number = RunFiles(out, "0" * 64), 0
         self.files.start(0)
         self.rewards: list[float] = []
@@ -157,6 +158,7 @@ def _trl_arguments(case: Case, out: Path) -> GRPOConfig:
         "temperature": case.sampling.temperature,
         "top_k": case.sampling.top_k,
         "shuffle_dataset": False,
+        "seed": case.seed,
         "max_steps": case.steps,
         "learning_rate": grpo.learning_rate,
         "lr_scheduler_type": "constant",
