@@ -112,13 +112,14 @@ def experiments(cluster: Cluster, table: Table, tmp_path_factory: pytest.TempPat
     calm, disturbed = Workflow(tmp_path_factory.mktemp("calm")), Workflow(tmp_path_factory.mktemp("disturbed"))
     beside = start(calm, ["--cores", "1"], overrides=STEPS)
     controller = start(disturbed, PROFILE, *NEEDS, overrides=STEPS)
-    until(controller, "seed-0/probe/rollouts/step-000005.parquet")
+    held = freeze(controller, 0)  # a probe this small is over before SLURM has made up its mind
     cluster.kill("slurmctld")
     call("slurmctld")
     probe = cluster.job("probe", "RUNNING")
     assert probe
     taken = next(job["NodeList"] for job in cluster.jobs() if job["JobId"] == probe)
     call("sbatch", "--partition=high", f"--nodelist={taken}", "--mem=7500", "--output=/dev/null", "--wrap", "sleep 3")
+    thaw_when_told_to_end(held)
     controller.end()
     beside.end()
     return calm, disturbed
@@ -203,7 +204,7 @@ def thaw_when_told_to_end(process: int) -> None:
         pending = int(re.findall(r"ShdPnd:\s+(\w+)", status)[0], 16)
         return "State:\tT" not in status or bool(pending >> (signal.SIGTERM - 1) & 1)
 
-    wait(told, 120, "SIGTERM for the probe whose walltime is over")
+    wait(told, 120, "SIGTERM for the probe")
     with suppress(ProcessLookupError):
         os.kill(process, signal.SIGCONT)
 
