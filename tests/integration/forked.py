@@ -54,7 +54,10 @@ def is_running(pid: int) -> bool:
 
 def kill(pid: int) -> None:
     """With its children."""
-    os.killpg(pid, signal.SIGKILL)
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:  # so early that it has no session of its own yet
+        os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
 
 

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:This process:
 
 KILLS = int(os.environ.get("NPO_FAULT_KILLS", str(len(STAGES))))
 SEED = os.environ.get("NPO_FAULT_SEED", "0")
-ATTEMPTS = 5  # at a moment that a stage is still there to be killed at; each is earlier
+ATTEMPTS = 10  # at a moment that a stage is still there to be killed at
 
 
 def half_written(folder: Path) -> set[str]:
@@ -57,13 +57,15 @@ def killed(workflow: Workflow, stage: Stage, ready: Callable[[float], bool]) -> 
 
 
 def kill(workflow: Workflow, stage: Stage, lasts: float, rng: random.Random, write: bool) -> None:
-    """At a random moment of the `lasts` seconds that it takes, or in a random one of its first writes."""
-    at, number = rng.uniform(0.0, 1.0) * lasts, rng.randint(1, 4)
+    """At a random moment of the `lasts` seconds that it takes, as far as is known, or in a random one of its first writes."""
+    number = rng.randint(1, 4)
     for attempt in range(ATTEMPTS):
         stage.undo(workflow)
-        ready = in_a_write(workflow, max(1, number >> attempt)) if write else lambda seconds, at=at / 2**attempt: seconds > at
+        at, began = rng.uniform(0.0, lasts), time.monotonic()
+        ready = in_a_write(workflow, max(1, number >> attempt)) if write else lambda seconds, at=at: seconds > at
         if killed(workflow, stage, ready):
             return
+        lasts = time.monotonic() - began
     raise AssertionError(f"{stage.module} always ended before it was killed")
 
 
