@@ -32,7 +32,7 @@ def stages() -> dict[str, dict[str, Any]]:
 @cache
 def keys() -> list[str]:
     """Of the whole configuration, dotted, and some that are none."""
-    from npo_pipeline.compose import _dotted
+    from npo_pipeline.hydra_errors import _dotted
 
     own = list(
         _dotted({"task": stages()["prepare"]["task"], "grpo": stages()["probe"]["grpo"], "evaluate": stages()["evaluate"]["evaluate"]})
