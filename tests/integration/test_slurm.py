@@ -273,3 +273,14 @@ def test_a_killed_controller(cluster: Cluster, experiments: tuple[Workflow, Work
         "its job goes on; a second job on the same folder refuses, exit 75, and names its holder",
     )
     table.add("then `scancel` of that job, Snakemake again", f"resumed at step {step} of 100")
+
+
+def test_a_trainer_over_two_nodes(cluster: Cluster, table: Table, tmp_path: Path) -> None:
+    """One process on each, started by srun within the job that Snakemake submitted."""
+    workflow = Workflow(tmp_path)
+    probe = "results/default/seed-0/probe/manifest.json"
+    start(workflow, PROFILE, probe, overrides="trainer.nodes=2").end()
+    (job,) = [job for job in cluster.jobs() if job.get("Comment", "").startswith("rule_probe") and job["NumNodes"] == "2"]
+    assert job["JobState"] == "COMPLETED"
+    assert len((workflow.results / "seed-0/probe/metrics.jsonl").read_text().splitlines()) == 4
+    table.add("`trainer.nodes=2`", "one job on both nodes, a process on each")
