@@ -236,6 +236,9 @@ def _compose(experiment: str, overrides: list[str], conf: Path) -> DictConfig:
         raise ConfigError(
             override_error(str(error) or f"overrides={' '.join(overrides)!r}: not readable as key=value", plain, conf)
         ) from None
+    except ValueError as error:  # of Hydra, where a group is given a number: task=1
+        given = " ".join(overrides)
+        raise ConfigError(f"overrides={given!r}: {error}; expected the name of a file in conf/, as in task=chain_sum") from None
 
 
 def _words(overrides: str) -> list[str]:
