@@ -21,8 +21,10 @@ from omegaconf.errors import OmegaConfBaseException
 from npo_pipeline import config as c
 from npo_pipeline import settings as s
 from npo_pipeline.checks import check_root, check_stage, merge_grpo
+from npo_pipeline.checks.kinds import check_kinds
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.hydra_errors import choices, key_error, no_such_file, override_error
+from npo_pipeline.shown import one_line
 from npo_pipeline.storage.manifest import sha256_text
 from npo_pipeline.timeline import Timeline, check_windows, resolve_measure, resolve_timeline
 
@@ -59,8 +61,9 @@ def load_root(experiment: str = "default", overrides: str | Sequence[str] = (), 
         OmegaConf.resolve(composed)  # or what an interpolation stands for would escape the check of its type
         root = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(s.RootConfig), composed))
     except OmegaConfBaseException as error:
-        raise ConfigError(key_error(error)) from None
+        raise ConfigError(one_line(key_error(error))) from None
     assert isinstance(root, s.RootConfig)
+    check_kinds(root)
     check_root(root)
     given = {name: benchmark for name, benchmark in root.evaluate.benchmarks.items() if benchmark.data is not None}
     return replace(root, evaluate=replace(root.evaluate, benchmarks=given))
@@ -189,13 +192,14 @@ def load_stage(path: Path, schema: type[Stage]) -> tuple[Stage, str]:
     _check_version(path, values.get("version"), schema)
     try:
         stage = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
+        check_kinds(stage)
         check_stage(stage)
         if isinstance(stage, c.PlanStage):
             check_windows("method.windows", stage.method.windows, stage.steps, stage.guide_steps, stage.lookback)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{path}: {key_error(error)}") from None
+        raise ConfigError(f"{path}: {one_line(key_error(error))}") from None
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        raise ConfigError(f"{path}: {one_line(str(error))}") from None
     assert isinstance(stage, schema)
     return stage, sha256_text(text)
 
@@ -217,8 +221,8 @@ def _read_mapping(path: Path) -> tuple[str, DictConfig]:
         values = OmegaConf.create(text)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}. {fix}") from None
-    except (OmegaConfBaseException, yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not readable as YAML: {' '.join(str(error).split())}. {fix}") from None
+    except Exception as error:  # OmegaConf asserts that a text holds more than a number, and PyYAML lets many kinds through
+        raise ConfigError(f"{path}: not readable as YAML: {one_line(str(error)) or type(error).__name__}. {fix}") from None
     if not isinstance(values, DictConfig):
         raise ConfigError(f"{path}: expected a mapping of keys to values. {fix}")
     return text, values

@@ -69,6 +69,7 @@ def test_every_other_shipped_choice_composes(tmp_path: Path, choice: str) -> Non
 WRONG = [
     ("grpo.group_size=1", "grpo.group_size=1: expected at least 2"),
     ("task=1", "overrides='task=1': Config group override must be a string or a list. Got int; expected the name of a file"),
+    ("evaluate.ks=[[],4]", r"evaluate.ks\[0\]=\[\]: expected int, as the others of evaluate.ks"),
     ("grpo.learning_rat=1", "grpo.learning_rat: no such key; did you mean grpo.learning_rate?"),
     ("+grpo.learning_rat=1", "grpo.learning_rat: no such key; did you mean grpo.learning_rate?"),
     ("probe.steps=many", "probe.steps: Value 'many'"),
