@@ -81,7 +81,7 @@ def _shape(root: RootConfig) -> Architecture | None:
         return None
 
 
-def plan_resources(root: RootConfig, device: str, guide_jobs: int) -> dict[str, Resources]:
+def stage_resources(root: RootConfig, device: str, guide_jobs: int) -> dict[str, Resources]:
     """By stage: "prepare", "probe", "guide_job", "demonstrate", "evaluate", "measure", and each run of a method ("npo", "round-2/npo")."""
     gpu, model, runs = wants_gpu(root, device), _shape(root), [*root.method, *later_rounds(root)]
     heavy = ["probe", "guide_job", "demonstrate", "evaluate", "measure", *runs]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faults import OVERRIDES, Table
+from faults import OVERRIDES, Table, printed
 from workflow_runner import Workflow
 
 
@@ -47,7 +47,4 @@ def copy(harmed: Workflow, tmp_path: Path) -> Workflow:
 @pytest.fixture(scope="session")
 def table(request: pytest.FixtureRequest) -> Iterator[Table]:
     """Of all faults of this session; printed when it ends."""
-    table = Table()
-    yield table
-    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print(f"\n{table}")
+    yield from printed(Table(), request)

@@ -2,11 +2,16 @@
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import forked
+import pytest
 from workflow_runner import Workflow
+
+Shown = TypeVar("Shown")  # a table
 
 # Deltas, a checkpoint at every step, and a second seed and method whose files are valid elsewhere.
 OVERRIDES = (
@@ -91,6 +96,13 @@ class Table:
         total = [sum(column) for column in zip(*self.rows.values(), strict=True)]
         lines.append(f"| all | | {' | '.join(map(str, total))} |")
         return "\n".join(["| stage | fault | tried | survived | files lost |", "| --- | --- | ---: | ---: | ---: |", *lines])
+
+
+def printed(table: Shown, request: pytest.FixtureRequest) -> Iterator[Shown]:
+    """The body of a fixture: the table, printed past pytest's capture when the tests that fill it are over."""
+    yield table
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print(f"\n{table}")
 
 
 def flip(path: Path) -> None:

@@ -98,41 +98,44 @@ def wait_for(ready: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
-def undo_npo(workflow: Workflow) -> Path:
-    """The guided run, its evaluation and the report are to be made."""
+def amid_npo(workflow: Workflow) -> tuple[Path, subprocess.Popen[str]]:
+    """The guided run, which is being made anew with its evaluation and the report, and has taken a step; and Snakemake at work on it."""
     for name in ("guided", "evaluate", "report"):
         STAGES[name].undo(workflow)
-    return workflow.results / "seed-0/npo"
+    run, process = workflow.results / "seed-0/npo", snakemake(workflow)
+    wait_for((run / "rollouts/step-000000.parquet").exists)
+    return run, process
+
+
+def goes_on(workflow: Workflow, before: dict[str, str], table: Table, fault: str) -> str:
+    """The same command again comes to the undisturbed run's bytes; what it said."""
+    again = workflow.call("--rerun-incomplete", overrides=OVERRIDES)
+    lost = changed(before, workflow.digests())
+    table.add("workflow", fault, again.returncode == 0 and lost == 0, lost)
+    assert again.returncode == 0, again.stdout
+    assert lost == 0
+    return again.stdout
 
 
 def test_sigterm_with_ten_seconds_of_grace_to_the_whole_workflow(copy: Workflow, table: Table) -> None:
     """As SLURM, systemd and a container's stop do it: to every process, and kill -9 to what is left. README's commands go on."""
     before = copy.digests()
-    run = undo_npo(copy)
-    process = snakemake(copy)
-    wait_for((run / "rollouts/step-000000.parquet").exists)
+    run, process = amid_npo(copy)
     os.killpg(process.pid, signal.SIGTERM)
     try:
-        said, _ = process.communicate(timeout=10)
+        process.communicate(timeout=10)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-        said, _ = process.communicate()
+        process.communicate()
     (state,) = (run / "state").iterdir()
     copy.call("--unlock", overrides=OVERRIDES)  # where it did not get so far by itself
-    again = copy.call("--rerun-incomplete", overrides=OVERRIDES)
-    lost = changed(before, copy.digests())
-    table.add("workflow", "SIGTERM, 10 s of grace", again.returncode == 0 and lost == 0, lost)
-    assert again.returncode == 0, said + again.stdout
-    assert f"npo: resuming from step {int(state.name[5:])}" in again.stdout
-    assert lost == 0
+    assert f"npo: resuming from step {int(state.name[5:])}" in goes_on(copy, before, table, "SIGTERM, 10 s of grace")
 
 
 def test_the_parent_alone_is_killed(copy: Workflow, table: Table) -> None:
     """Its stage lives on, held up here, so that it is still at work when the user comes back. README's commands: unlock, and again."""
     before = copy.digests()
-    run = undo_npo(copy)
-    process = snakemake(copy)
-    wait_for((run / "rollouts/step-000000.parquet").exists)
+    run, process = amid_npo(copy)
     os.killpg(process.pid, signal.SIGSTOP)
     process.kill()
     process.wait()
@@ -144,8 +147,4 @@ def test_the_parent_alone_is_killed(copy: Workflow, table: Table) -> None:
         assert "is writing to it. Wait until it has finished, or stop it, then run the same command again." in early
     finally:
         os.killpg(process.pid, signal.SIGKILL)
-    again = copy.call("--rerun-incomplete", overrides=OVERRIDES)
-    lost = changed(before, copy.digests())
-    table.add("workflow", "kill -9 of snakemake alone, mid-run", again.returncode == 0 and lost == 0, lost)
-    assert again.returncode == 0, again.stdout
-    assert lost == 0
+    goes_on(copy, before, table, "kill -9 of snakemake alone, mid-run")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from faults import printed
 from slurm_cluster import NODES, Cluster, call, missing, running, wait
 from workflow_runner import PROJECT, TINY, Workflow
 
@@ -44,10 +45,7 @@ class Table:
 
 @pytest.fixture(scope="module")
 def table(request: pytest.FixtureRequest) -> Iterator[Table]:
-    table = Table()
-    yield table
-    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print(f"\n{table}")
+    yield from printed(Table(), request)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from npo_pipeline.planning.resources import LIGHT, MOST_MIN, UNKNOWN_MB, Resourc
 
 
 def asked(experiment: str, overrides: str = "", device: str = "cpu", guide_jobs: int = 1) -> dict[str, Resources]:
-    return plan_resources(load_root(experiment, overrides), device, guide_jobs)
+    return stage_resources(load_root(experiment, overrides), device, guide_jobs)
 
 
 def test_a_tiny_policy_asks_for_no_gpu_unless_told() -> None:

@@ -11,7 +11,7 @@ from npo_pipeline.compose import later_rounds, load_compared, load_root, stage_c
 from npo_pipeline.settings import SCHEDULED
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.failures import failures
-from npo_pipeline.planning.resources import DEVICES, LIGHT, WARNING, plan_resources
+from npo_pipeline.planning.resources import DEVICES, LIGHT, WARNING, stage_resources
 from npo_pipeline.rollout.installed import check_installed
 from npo_pipeline.tasks.files import resolve_path
 from npo_pipeline.tasks.local import dataset_files, files_in
@@ -116,7 +116,7 @@ wildcard_constraints:
 @cache
 def planned():
     """What each computing stage asks for, of the methods that `comparison` adds too."""
-    return plan_resources(replace(ROOT, method=COMPARED | ROOT.method), DEVICE, option("guide_jobs"))
+    return stage_resources(replace(ROOT, method=COMPARED | ROOT.method), DEVICE, option("guide_jobs"))
 
 
 def needs(stage):
