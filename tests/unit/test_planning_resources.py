@@ -5,7 +5,7 @@ import sys
 from dataclasses import replace
 
 from npo_pipeline.compose import load_root
-from npo_pipeline.planning.resources import LIGHT, MOST_MIN, UNKNOWN_MB, Resources, plan_resources, wants_gpu
+from npo_pipeline.planning.resources import LIGHT, MOST_MIN, UNKNOWN_MB, Resources, stage_resources, wants_gpu
 
 
 def asked(experiment: str, overrides: str = "", device: str = "cpu", guide_jobs: int = 1) -> dict[str, Resources]:
