@@ -139,6 +139,6 @@ def test_check_source_names_the_key(changes: dict[str, Any], message: str) -> No
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("experiment", ["default", "chain_sum", "smollm2_gsm8k"])
+@pytest.mark.parametrize("experiment", ["default", "chain_sum", "mini_sudoku", "smollm2_gsm8k"])
 def test_check_source_accepts_what_is_shipped(experiment: str) -> None:
     check_source(load_root(experiment).task)
