@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import traceback
+from multiprocessing import forkserver
 from pathlib import Path
 
 HEAVY = ("stages.training", "stages.guide_maker", "stages.guide_signal", "stages.evaluation", "report.build", "tasks.gym", "policy.scratch")
@@ -32,6 +33,7 @@ def start(module: str, options: list[str], log: Path) -> int:
 def _run(module: str, options: list[str]) -> int:
     """In the child: the exit code."""
     signal.alarm(0)  # the parent's time limit
+    forkserver._forkserver._forkserver_pid = None  # type: ignore[attr-defined]  # one that tests have started is no child of this process
     sys.argv = [module, *options]
     code = 0
     try:
