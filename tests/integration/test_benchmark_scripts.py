@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from tiny import SAMPLING, tiny_policy
 
 from npo_pipeline.rollout.engine import Request
@@ -42,3 +43,23 @@ def test_lengths_follow_their_law_in_the_engine(monkeypatch: pytest.MonkeyPatch)
     shares = [sum(len(completion.token_ids) == length for completion in found) / 2000 for length in range(1, limit + 1)]
     assert shares == pytest.approx([0.25, 0.25, 0.25, 0, 0, 0, 0, 0.25], abs=0.04)  # four standard deviations
     assert all((len(c.token_ids) == limit) == (c.finish_reason == "length") for c in found)
+
+
+def test_rows_that_stay_in_the_batch_get_the_same_lengths(monkeypatch: pytest.MonkeyPatch):
+    """As transformers' `generate` keeps them: two ways of a benchmark are given equal work, batch by batch."""
+    monkeypatch.setattr(sys, "path", [str(HERE), *sys.path])
+    lengths = importlib.import_module("lengths")
+
+    def deal(leave: bool) -> list[list[int]]:
+        law, dealt = lengths.LengthLaw(lengths.ragged(8, 3, 0.25), [0], 5), []
+        for _ in range(3):
+            rows, found = torch.arange(20), torch.full((20,), 8)
+            for t in range(8):
+                ends = rows[law(torch.zeros(len(rows), t), torch.zeros(len(rows), 4)).argmax(dim=1) == 0]
+                found[ends] = found[ends].clamp(max=t + 1)
+                rows = rows[~torch.isin(rows, ends)] if leave else rows
+            dealt.append(sorted(found.tolist()))
+        return dealt
+
+    assert deal(leave=True) == deal(leave=False)
+    assert len({tuple(batch) for batch in deal(leave=True)}) == 3
