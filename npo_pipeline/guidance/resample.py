@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from npo_pipeline.grpo.mixer import Mixed, OnPolicy
 from npo_pipeline.grpo.mixing import mix
-from npo_pipeline.guidance.generate import sample_until_verified
+from npo_pipeline.guidance.generate import first_verified, sample_until_verified
 from npo_pipeline.records import Draw, Group, GuideTrajectory, Trajectory
 from npo_pipeline.settings import ResampleConfig
 
@@ -23,6 +23,6 @@ class ResampleMixer(OnPolicy):
             return Mixed(groups)
         gated = [group.problem for group in groups if group.accuracy <= self.gate]
         tried = sample_until_verified(gated, self.settings.samples, lambda draws: self.sample_at(step, draws))
-        found = {t.problem_id: GuideTrajectory(t, step) for t in tried if t.verified}
+        found = {problem_id: GuideTrajectory(trajectory, step) for problem_id, trajectory in first_verified(tried).items()}
         mixed = [mix(group, found.get(group.problem.problem_id), self.gate, "policy") for group in groups]
         return Mixed(mixed, sum(len(trajectory.response_token_ids) for trajectory in tried))

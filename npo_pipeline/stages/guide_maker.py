@@ -8,7 +8,7 @@ from typing import Any
 
 from npo_pipeline.config import GuideStage
 from npo_pipeline.errors import ArtifactError
-from npo_pipeline.guidance.generate import sample_until_verified
+from npo_pipeline.guidance.generate import first_verified, sample_until_verified
 from npo_pipeline.guidance.pool import mistake_pool, segments
 from npo_pipeline.policy.checkpoints import Walk
 from npo_pipeline.policy.logprobs import score
@@ -19,7 +19,7 @@ from npo_pipeline.rollout.engines import make_engine
 from npo_pipeline.rollout.sample import sample
 from npo_pipeline.runtime import pick_device
 from npo_pipeline.stages.cli import Context
-from npo_pipeline.storage.guides import first_verified, read_outcomes, write_scores, write_shards
+from npo_pipeline.storage.guides import read_outcomes, write_scores, write_shards
 from npo_pipeline.storage.lock import only_writer
 from npo_pipeline.storage.manifest import NAME, read_manifest, sha256_file, verify, write_manifest
 from npo_pipeline.storage.parquet import read_problems, trajectory_row

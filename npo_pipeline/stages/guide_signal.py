@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from npo_pipeline.config import GuideStage
+from npo_pipeline.guidance.generate import first_verified
 from npo_pipeline.guidance.pool import mistake_pool, segments
 from npo_pipeline.guidance.signal import signal
 from npo_pipeline.records import Trajectory
 from npo_pipeline.stages.cli import Context
-from npo_pipeline.storage.guides import SCORES_FILE, first_verified, read_outcomes, read_shards
+from npo_pipeline.storage.guides import SCORES_FILE, read_outcomes, read_shards
 from npo_pipeline.storage.layout import step_name
 from npo_pipeline.storage.manifest import NAME, read_manifest, write_manifest
 from npo_pipeline.storage.parquet import SCORES, SIGNAL, read_rows, write_table

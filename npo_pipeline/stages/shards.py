@@ -6,10 +6,11 @@ from pathlib import Path
 
 from npo_pipeline.errors import ArtifactError
 from npo_pipeline.guidance.demonstrated import Demonstrations
+from npo_pipeline.guidance.generate import first_verified
 from npo_pipeline.guidance.online import Tried
 from npo_pipeline.guidance.scheduled import Supply
 from npo_pipeline.records import GuideTrajectory, Problem, Trajectory
-from npo_pipeline.storage.guides import first_verified, read_shards
+from npo_pipeline.storage.guides import read_shards
 from npo_pipeline.storage.layout import Layout
 from npo_pipeline.storage.manifest import read_manifest
 from npo_pipeline.storage.parquet import prompt_digest, read_problems

@@ -57,15 +57,6 @@ def read_shards(folder: Path, prepare: Path = Path()) -> list[tuple[Trajectory, 
         return [(row_trajectory(row, prepare), row["prompt_sha256"]) for name in names for row in read_rows(folder / name, GUIDE_SHARD)]
 
 
-def first_verified(trajectories: Sequence[Trajectory]) -> dict[str, Trajectory]:
-    """The verified trajectory with the lowest sample index, by problem."""
-    found: dict[str, Trajectory] = {}
-    for trajectory in sorted(trajectories, key=lambda t: t.sample_index):
-        if trajectory.verified:
-            found.setdefault(trajectory.problem_id, trajectory)
-    return found
-
-
 def read_groups(run: Path, step: int, problems: Mapping[str, Problem]) -> list[Group]:
     """The groups of a step as they were trained on. Raises ArtifactError."""
     slots: dict[str, list[Slot]] = {}

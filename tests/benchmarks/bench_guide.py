@@ -1,6 +1,6 @@
 """Guide trajectories: this project's guide stage against the naive way, checkpoint by checkpoint in turn, on one probe of the default.
 
-    python tests/benchmarks/bench_guide.py --out DIR [--overrides "probe.steps=120 guidance.every=0.125"]
+    python tests/benchmarks/bench_guide.py --out DIR [--overrides "guidance.every=0.125"]
 
 naive: for each guide checkpoint load the model anew and let transformers' `generate` draw all k samples of every prompt of the lookback;
 then, for each current policy, load that anew to score one verified trajectory of each of its failed prompts. stage: what the stage does:
@@ -30,7 +30,7 @@ class Cost:
 
 def main(argv: Sequence[str] | None = None) -> None:
     options = parser(__doc__)
-    options.add_argument("--overrides", default="guidance.every=0.125", help="of the experiment `default`")
+    options.add_argument("--overrides", default="", help="of the experiment `default`")
     arguments = options.parse_args(argv)
     one_thread()
     made = experiment(arguments.out, "default", arguments.overrides, arguments.smallest, "guide")

@@ -10,6 +10,7 @@ from transformers import GenerationConfig
 
 from npo_pipeline.compose import load_stage
 from npo_pipeline.config import GuideStage
+from npo_pipeline.guidance.generate import first_verified
 from npo_pipeline.guidance.pool import mistake_pool, segments
 from npo_pipeline.policy.checkpoints import Walk
 from npo_pipeline.policy.logprobs import collate, score
@@ -19,7 +20,7 @@ from npo_pipeline.rollout.engines import make_engine
 from npo_pipeline.rollout.sample import sample
 from npo_pipeline.stages.cli import Context
 from npo_pipeline.stages.guide_maker import SCORE_TOKENS, Maker, make_guide, rescore
-from npo_pipeline.storage.guides import first_verified, read_outcomes, read_shards
+from npo_pipeline.storage.guides import read_outcomes, read_shards
 from npo_pipeline.storage.layout import Layout
 from npo_pipeline.storage.parquet import read_problems
 from npo_pipeline.tasks.verify import Verifier

@@ -30,7 +30,7 @@ def test_segments_tile_the_lookback(every: int, steps: int, guide: int, lookback
     assert all(segment.current_step <= segment.start and segment.current_step in checkpoint_steps(every, steps) for segment in found)
 
 
-def test_a_problem_stops_at_its_first_verified_trajectory():
+def test_rounds_double_and_a_problem_stops_after_the_one_with_a_verified_trajectory():
     asked: list[list[tuple[str, int]]] = []
 
     def draw(draws):
@@ -41,6 +41,6 @@ def test_a_problem_stops_at_its_first_verified_trajectory():
             for p, j in draws
         ]
 
-    found = sample_until_verified([problem("b"), problem("a"), problem("c")], 3, draw)
-    assert asked == [[("b", 0), ("a", 0), ("c", 0)], [("b", 1), ("c", 1)], [("c", 2)]]
-    assert [(t.problem_id, t.sample_index) for t in found] == [("b", 0), ("b", 1), ("a", 0), ("c", 0), ("c", 1), ("c", 2)]
+    found = sample_until_verified([problem("b"), problem("a"), problem("c")], 7, draw)
+    assert asked == [[("b", 0), ("a", 0), ("c", 0)], [("b", 1), ("c", 1)], [("c", 2), ("c", 3)], [("c", 4), ("c", 5), ("c", 6)]]
+    assert [(t.problem_id, t.sample_index) for t in found] == [("b", 0), ("b", 1), ("a", 0), *(("c", j) for j in range(7))]

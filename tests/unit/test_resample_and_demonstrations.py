@@ -23,14 +23,15 @@ def group(name: str, right: int, of: int = 4) -> Group:
 
 
 class LivePolicy:
-    """Solves "easy" at its second try, "hard" never; remembers what it was asked."""
+    """Solves "easy" from its second try on, or a later one, "hard" never; remembers what it was asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, solves_from: int = 1) -> None:
+        self.solves_from = solves_from
         self.asked: list[tuple[int, str, int]] = []
 
     def __call__(self, step: int, draws: Sequence[Draw]) -> list[Trajectory]:
         self.asked += [(step, asked.problem_id, i) for asked, i in draws]
-        return [trajectory(asked.problem_id, i, asked.problem_id == "easy" and i == 1) for asked, i in draws]
+        return [trajectory(asked.problem_id, i, asked.problem_id == "easy" and i >= self.solves_from) for asked, i in draws]
 
 
 def test_the_live_policy_tries_gated_prompts_again_until_it_solves_them():
@@ -44,6 +45,12 @@ def test_the_live_policy_tries_gated_prompts_again_until_it_solves_them():
     assert (last.source, last.guide_step, last.ratio, last.trajectory.sample_index) == ("guide", 5, "policy", 1)
     assert mixed.groups[0].accuracy == 0.0  # what was sampled again is not the group's own
     assert list(mixed.groups[1:]) == groups[1:]
+
+
+def test_the_first_success_of_a_round_takes_the_slot():
+    groups = [group("easy", 0)]
+    mixed = ResampleMixer(ResampleConfig(samples=8, from_step=0, to_step=9), 0.6, LivePolicy(solves_from=2)).mix(5, groups)
+    assert (mixed.sampled_tokens, mixed.groups[0].slots[-1].trajectory.sample_index) == (4 * 2, 2)  # both of the third round were right
 
 
 def test_outside_its_steps_nothing_is_sampled():
