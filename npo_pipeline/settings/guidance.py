@@ -20,6 +20,6 @@ class GuidanceConfig:
     every: StepLike  # distance between guide checkpoints; the probe's last one is always among them
     lookback: StepLike  # how far before a guide checkpoint its prompts are collected
     gate: float  # prompts with group accuracy <= gate are collected
-    samples: int  # tries per prompt; a prompt stops at its first verified one
+    samples: int  # tries per prompt, in rounds of 1, 1, 2, 4, ... until one is verified
     shard_rows: int  # trajectories per Parquet file, at most
     variance: VarianceConfig

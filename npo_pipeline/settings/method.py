@@ -46,7 +46,7 @@ class OnlineConfig:
 class ResampleConfig:
     """The control: the live policy tries again what it failed."""
 
-    samples: int  # further tries of the live policy per gated prompt; stops at its first verified one
+    samples: int  # further tries of the live policy per gated prompt, in rounds of 1, 1, 2, 4, ... until one is verified
     from_step: StepLike  # in the steps [from_step, to_step)
     to_step: StepLike
 
@@ -65,7 +65,7 @@ class DemonstrationsConfig:
     """LUFFY and RLEP: verified trajectories of another policy, sampled before the run."""
 
     policy: str  # "probe" (its last checkpoint), "teacher" (made by prepare), a model directory or hub name, or a trajectory file
-    samples: int  # tries per prompt; a prompt stops once `wanted` are verified
+    samples: int  # tries per prompt, in rounds of 1, 1, 2, 4, ... until `wanted` are verified
     wanted: int  # verified trajectories that a prompt must have to be used
     temperature: float  # of the tries
     top_p: float
