@@ -35,9 +35,9 @@ CONF = PROJECT / "conf"
 VERSIONS = {
     "prepare": 3,
     "teacher": 1,
-    "probe": 4,
+    "probe": 5,
     "guide": 3,
-    "plan": 2,
+    "plan": 3,
     "demonstrate": 3,
     "guided": 5,
     "benchmarks": 1,
@@ -95,7 +95,7 @@ def stage_configs(root: s.RootConfig) -> dict[str, dict[str, Any]]:
         stages["benchmarks"] = c.BenchmarksStage(VERSIONS["benchmarks"], root.task, root.evaluate.benchmarks, root.policy.dtype)
     for name, method in time.methods.items():
         if method.kind == "demonstrations":
-            stages[f"demonstrate-{name}"] = _demonstrate_stage(root, name, method, time.steps)
+            stages[f"demonstrate-{name}"] = _demonstrate_stage(root, name, method, run_steps(method, time))
             if root.policy.teacher:
                 stages["teacher"] = c.TeacherStage(VERSIONS["teacher"], root.task, root.policy.scratch, root.policy.teacher)
     for number in range(1, root.rounds + 1):
@@ -146,9 +146,13 @@ def _guided_stage(root: s.RootConfig, time: Timeline, name: str, run: dict[str, 
     """What a schedule says is not repeated: editing it, or a method's gate, is the plan's matter."""
     method = time.methods[name]
     live = None if method.kind in s.SCHEDULED else method
-    own = {"steps": round(method.length * time.steps), "grpo": merge_grpo(root.grpo, method.grpo)}
+    own = {"steps": run_steps(method, time), "grpo": merge_grpo(root.grpo, method.grpo)}
     variance = root.guidance.variance if method.kind == "online" else None
     return c.GuidedStage(VERSIONS["guided"], name=name, checkpoint_every=every, method=live, variance=variance, **(run | own))
+
+
+def run_steps(method: s.MethodConfig, time: Timeline) -> int:
+    return round(method.length * time.steps)
 
 
 def _demonstrate_stage(root: s.RootConfig, name: str, method: s.MethodConfig, steps: int) -> c.DemonstrateStage:

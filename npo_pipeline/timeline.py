@@ -106,7 +106,10 @@ def _rolling_windows(key: str, distance: int, guides: list[int], lookback: int) 
 
 def _resolve_resample(key: str, settings: ResampleConfig, steps: int) -> ResampleConfig:
     start = as_steps(settings.from_step, steps, f"{key}.from_step", least=0)
-    return replace(settings, from_step=start, to_step=as_steps(settings.to_step, steps, f"{key}.to_step"))
+    end = as_steps(settings.to_step, steps, f"{key}.to_step")
+    if start >= end:
+        raise ConfigError(f"{key}: [{start}, {end}) is empty; expected from_step < to_step")
+    return replace(settings, from_step=start, to_step=end)
 
 
 def _resolve_window(key: str, window: WindowConfig, steps: int, guides: list[int], lookback: int) -> WindowConfig:

@@ -33,6 +33,8 @@ def check_method(name: str, method: s.MethodConfig) -> None:
     one_of(f"{key}.kind", method.kind, s.KINDS)
     require(0 <= method.gate < 1, f"{key}.gate", method.gate, "in [0, 1)")
     require(method.length > 0, f"{key}.length", method.length, "more than 0, a multiple of probe.steps")
+    guided_to_the_end = method.length >= 1 or method.kind not in s.SCHEDULED
+    require(guided_to_the_end, f"{key}.length", method.length, "at least 1, since its schedule is laid out over the probe's steps")
     for part in PARTS_OF_KIND.get(method.kind, ()):
         require(
             bool(getattr(method, part)),
@@ -40,8 +42,27 @@ def check_method(name: str, method: s.MethodConfig) -> None:
             getattr(method, part),
             f"{EXPECTED.get(part, 'its settings')} (kind {method.kind})",
         )
+    if method.autonpo:
+        check_trigger(f"{key}.autonpo", method.autonpo)
+    if method.online:
+        require(method.online.min_prompts >= 1, f"{key}.online.min_prompts", method.online.min_prompts, "at least 1")
+    if method.resample:
+        require(method.resample.samples >= 1, f"{key}.resample.samples", method.resample.samples, "at least 1")
+    if method.replay:
+        check_replay(f"{key}.replay", method.replay)
     if method.demonstrations:
         check_demonstrations(f"{key}.demonstrations", method.demonstrations)
+
+
+def check_trigger(key: str, settings: s.AutoNpoConfig) -> None:
+    require(0 < settings.ema <= 1, f"{key}.ema", settings.ema, "in (0, 1]: the weight of the newest step")
+    require(0 <= settings.min_coverage <= 1, f"{key}.min_coverage", settings.min_coverage, "in [0, 1]")
+
+
+def check_replay(key: str, settings: s.ReplayConfig) -> None:
+    require(0 <= settings.start_accuracy <= 1, f"{key}.start_accuracy", settings.start_accuracy, "in [0, 1]")
+    require(0 < settings.share <= 1, f"{key}.share", settings.share, "in (0, 1]: of a step's prompts")
+    require(settings.keep >= 1, f"{key}.keep", settings.keep, "at least 1")
 
 
 def check_demonstrations(key: str, settings: s.DemonstrationsConfig) -> None:

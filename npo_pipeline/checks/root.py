@@ -42,6 +42,8 @@ def _check_methods(root: s.RootConfig) -> None:
     has_teacher = root.policy.teacher is not None and root.policy.source == "scratch"
     for name, method in root.method.items():
         check_method(name, method)
+        least = round(method.length * root.probe.steps) >= 1
+        require(least, f"method.{name}.length", method.length, f"at least one step of probe.steps={root.probe.steps}")
         check_grpo(merge_grpo(root.grpo, method.grpo, f"method.{name}.grpo"))
         wants_teacher = method.demonstrations is not None and method.demonstrations.policy == "teacher"
         require(

@@ -17,12 +17,15 @@ def check_grpo(grpo: s.GrpoConfig) -> None:
     rows = grpo.prompts_per_step * grpo.group_size
     require(grpo.minibatches <= rows, "grpo.minibatches", grpo.minibatches, f"at most the {rows} responses of a step")
     require(0 < grpo.learning_rate < inf, "grpo.learning_rate", grpo.learning_rate, "more than 0, and finite")
+    for key in ("warmup_steps", "weight_decay", "advantage_eps"):
+        require(getattr(grpo, key) >= 0, f"grpo.{key}", getattr(grpo, key), "0 or more")
     require(grpo.max_grad_norm > 0, "grpo.max_grad_norm", grpo.max_grad_norm, "more than 0")
     require(0 < grpo.clip_low <= 1, "grpo.clip_low", grpo.clip_low, "in (0, 1]")
     require(grpo.entropy_coef >= 0, "grpo.entropy_coef", grpo.entropy_coef, "0 or more")
     require(grpo.clip_high > 0, "grpo.clip_high", grpo.clip_high, "more than 0")
     require(grpo.kl_coef >= 0, "grpo.kl_coef", grpo.kl_coef, "0 or more")
-    require(len(grpo.adam_betas) == 2, "grpo.adam_betas", grpo.adam_betas, "two numbers")
+    betas = grpo.adam_betas
+    require(len(betas) == 2 and all(0 <= beta < 1 for beta in betas), "grpo.adam_betas", betas, "two numbers in [0, 1)")
     cap = grpo.engine_correction_cap
     require(cap is None or cap > 0, "grpo.engine_correction_cap", cap, "more than 0 (2 is usual), or null")
     one_of("grpo.advantage", grpo.advantage, ("std", "mean"))

@@ -15,11 +15,11 @@ CANDIDATE = ("distance", "current_step", "guide_step", "n_failed", "n_covered", 
 def decide(warned: Trend, candidates: Sequence[Row], settings: AutoNpoConfig) -> tuple[Row, Row | None]:
     """The account of a decision, and the candidate chosen: of the highest S, the nearer of equals; None where not confirmed.
 
-    Confirmed: over all candidates' mistake pools together, at least the share `min_coverage` is covered.
+    Confirmed: of the largest mistake pool among the candidates at least the share `min_coverage` is covered. A candidate that covers
+    nothing, or whose S is unknown (NaN: too little to tell it from), is none.
     """
-    failed, covered = sum(row["n_failed"] for row in candidates), sum(row["n_covered"] for row in candidates)
-    coverage = covered / failed if failed else 0.0
-    usable = [row for row in candidates if not math.isnan(row["s"])]
+    usable = [row for row in candidates if row["s"] > 0.0]
+    coverage = max(usable, key=lambda row: row["n_failed"])["q"] if usable else 0.0
     confirmed = bool(usable) and coverage >= settings.min_coverage
     chosen = max(usable, key=lambda row: (row["s"], -row["distance"])) if confirmed else None
     account = {
@@ -29,7 +29,7 @@ def decide(warned: Trend, candidates: Sequence[Row], settings: AutoNpoConfig) ->
         "candidates": [rounded({key: row[key] for key in CANDIDATE}) for row in candidates],
         "chosen": chosen["distance"] if chosen else None,
         "guide_step": chosen["guide_step"] if chosen else None,
-        "reason": _reason(warned, coverage, chosen, settings),
+        "reason": _reason(warned, coverage if usable else None, chosen, settings),
     }
     return account, chosen
 
@@ -40,11 +40,13 @@ def rounded(row: Row) -> Row:
     return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in shown.items()}
 
 
-def _reason(warned: Trend, coverage: float, chosen: Row | None, settings: AutoNpoConfig) -> str:
+def _reason(warned: Trend, coverage: float | None, chosen: Row | None, settings: AutoNpoConfig) -> str:
     seen = (
         f"warning after step {warned.step}: over {settings.patience} steps the reward's average gained {warned.reward_gain:+.4f} "
         f"(less than {settings.min_gain}) and the entropy's fell by {warned.entropy_drop:.1%} (more than {settings.entropy_drop:.1%})"
     )
+    if coverage is None:
+        return f"{seen}; not confirmed: no guide is known to solve any of the mistake pool, so no intervention"
     pool = f"{coverage:.1%} of the mistake pool is covered"
     if chosen is None:
         return f"{seen}; not confirmed: {pool} (less than {settings.min_coverage:.1%}), so no intervention"

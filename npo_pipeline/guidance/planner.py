@@ -4,6 +4,7 @@ The walk sees at step T what an online run would have seen: metrics up to T, and
 policy at T) made of the mistake pool before it. An intervention goes back Delta* steps and is guided by T.
 """
 
+import math
 from collections.abc import Sequence
 
 from npo_pipeline.guidance.decision import Row, decide
@@ -18,8 +19,8 @@ def plan_manual(name: str, method: MethodConfig) -> Schedule:
     return Schedule(name, [Window(w.from_step, w.to_step, w.guide_step, method.gate, method.correction, reason) for w in method.windows])
 
 
-def plan_autonpo(name: str, method: MethodConfig, metrics: Sequence[Row], signal: Sequence[Row]) -> Schedule:
-    """Walk the probe's `metrics` (one row per step) and decide at each guide checkpoint of `signal`.
+def plan_autonpo(name: str, method: MethodConfig, metrics: Sequence[Row], signal: Sequence[Row], lookback: int) -> Schedule:
+    """Walk the probe's `metrics` (one row per step) and decide at each guide checkpoint of `signal`, which looked `lookback` steps back.
 
     Decisions are taken at guide checkpoints only, since only there a confirmation roll-out exists: a warning raised in between
     waits for the next one.
@@ -35,18 +36,32 @@ def plan_autonpo(name: str, method: MethodConfig, metrics: Sequence[Row], signal
         warned = [trend for trend in seen if trend.warning and max(after, quiet_until) < trend.step <= guide]
         after = guide
         if warned:
-            account, chosen = decide(warned[-1], [row for row in signal if row["guide_step"] == guide], settings)
+            account, chosen = decide(warned[-1], slices([row for row in signal if row["guide_step"] == guide]), settings)
             decisions.append(account)
-            windows += _window(windows, chosen, account["reason"], method)
+            windows += _window(windows, chosen, account["reason"], method, lookback)
     return Schedule(name, windows, [*decisions, _closing(len(metrics), seen, windows, decisions)])
 
 
-def _window(earlier: Sequence[Window], chosen: Row | None, reason: str, method: MethodConfig) -> list[Window]:
-    """[guide - Delta*, guide), cut where an earlier intervention already guides; empty where nothing was chosen or is left."""
+def slices(rows: Sequence[Row]) -> list[Row]:
+    """A guide checkpoint's candidates: Q of one at distance Delta is that of all prompts that were failed in the last Delta steps (PAPER).
+
+    A row of signal.parquet holds what was failed while its own current policy acted; V stays that policy's.
+    """
+    candidates: list[Row] = []
+    failed = covered = 0
+    for row in sorted(rows, key=lambda row: row["distance"]):
+        failed, covered = failed + row["n_failed"], covered + row["n_covered"]
+        q = covered / failed if failed else math.nan
+        candidates.append({**row, "n_failed": failed, "n_covered": covered, "q": q, "s": 0.0 if q == 0.0 else q / row["v"]})
+    return candidates[::-1]
+
+
+def _window(earlier: Sequence[Window], chosen: Row | None, reason: str, method: MethodConfig, lookback: int) -> list[Window]:
+    """[guide - Delta*, guide), cut where the guide looked no further back or an earlier intervention already guides; may be empty."""
     if chosen is None:
         return []
     guide = chosen["guide_step"]
-    start = max([guide - chosen["distance"], *(window.to_step for window in earlier)])
+    start = max([guide - chosen["distance"], guide - lookback, *(window.to_step for window in earlier)])
     return [Window(start, guide, guide, method.gate, method.correction, reason)] if start < guide else []
 
 

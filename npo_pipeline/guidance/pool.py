@@ -16,9 +16,12 @@ class Segment:
     end: int
 
 
+ROUNDING = 1e-6  # roll-outs keep accuracies in 32 bits, where 3 of 5 is a little more than 0.6
+
+
 def mistake_pool(outcomes: Iterable[Outcome], start: int, end: int, gate: float) -> list[str]:
     """Problems with group accuracy <= gate at some step of [start, end), each once, in the order of their first failure."""
-    failed = sorted((o for o in outcomes if start <= o.step < end and o.accuracy <= gate), key=lambda o: o.step)
+    failed = sorted((o for o in outcomes if start <= o.step < end and o.accuracy <= gate + ROUNDING), key=lambda o: o.step)
     return list(dict.fromkeys(outcome.problem_id for outcome in failed))
 
 

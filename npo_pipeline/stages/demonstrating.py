@@ -23,7 +23,7 @@ from npo_pipeline.stages.cli import Context
 from npo_pipeline.storage.guides import write_shards
 from npo_pipeline.storage.layout import checkpoint
 from npo_pipeline.storage.manifest import read_manifest, write_manifest
-from npo_pipeline.storage.parquet import read_problems, trajectory_row
+from npo_pipeline.storage.parquet import read_problems, sampling_facts, trajectory_row
 from npo_pipeline.tasks.files import read_rows
 from npo_pipeline.tasks.prompts import render_prompt
 from npo_pipeline.tasks.verify import Verifier
@@ -146,7 +146,6 @@ def _write(context: Context[DemonstrateStage], found: Sequence[Trajectory], step
     shutil.rmtree(folder, ignore_errors=True)
     prompts = {problem.problem_id: problem.prompt for problem in read_problems(context.layout.problems)}
     rows = [trajectory_row(t, step, prompts[t.problem_id], policy_sha256) for t in found]
-    facts = {"temperature": config.sampling.temperature, "top_p": config.sampling.top_p, "top_k": config.sampling.top_k}
-    files = write_shards(folder, rows, SHARD_ROWS, context.config_sha256, facts)
+    files = write_shards(folder, rows, SHARD_ROWS, context.config_sha256, sampling_facts(config.sampling))
     solved = len({t.problem_id for t in found if t.verified})
     write_manifest(folder, "demonstrate", context.config_sha256, files, {"guide_step": step, "n_samples": len(found), "n_solved": solved})

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from npo_pipeline.config import GuideStage
-from npo_pipeline.errors import ArtifactError
 from npo_pipeline.guidance.generate import first_verified, sample_until_verified
 from npo_pipeline.guidance.pool import mistake_pool, segments
 from npo_pipeline.policy.checkpoints import Walk
@@ -19,10 +18,11 @@ from npo_pipeline.rollout.engines import make_engine
 from npo_pipeline.rollout.sample import sample
 from npo_pipeline.runtime import pick_device
 from npo_pipeline.stages.cli import Context
+from npo_pipeline.stages.guide_signal import finished, probe_sha256
 from npo_pipeline.storage.guides import read_outcomes, write_scores, write_shards
 from npo_pipeline.storage.lock import only_writer
-from npo_pipeline.storage.manifest import NAME, read_manifest, sha256_file, verify, write_manifest
-from npo_pipeline.storage.parquet import read_problems, trajectory_row
+from npo_pipeline.storage.manifest import read_manifest, write_manifest
+from npo_pipeline.storage.parquet import read_problems, sampling_facts, trajectory_row
 from npo_pipeline.storage.parts import Parts
 from npo_pipeline.tasks.verify import Verifier
 
@@ -40,6 +40,7 @@ class Maker:
     verifier: Verifier
     problems: dict[str, Problem]
     steps: int  # of the probe
+    progress: Progress
 
 
 def make_guides(context: Context[GuideStage], guide_steps: Sequence[int]) -> None:
@@ -58,25 +59,12 @@ def _make(context: Context[GuideStage], todo: Sequence[int]) -> None:
     walk = Walk(layout.probe, todo[0], pick_device(context.options.device))
     problems = {problem.problem_id: problem for problem in read_problems(layout.problems)}
     with Verifier(config.verifier, context.options.workers) as verifier:
-        maker = Maker(context, walk, make_engine(config.engine, config.sampling, walk.policy), verifier, problems, steps)
         progress = Progress("guide", len(todo))
+        maker = Maker(context, walk, make_engine(config.engine, config.sampling, walk.policy), verifier, problems, steps, progress)
         for i in progress:
             with only_writer(layout.guide_parts(todo[i])):  # goes with the parts: nothing of it is left in a finished guide
                 covered, tried = make_guide(maker, todo[i])
             progress.note(f"checkpoint {todo[i]}: {covered} of {tried} prompts covered")
-
-
-def finished(context: Context[GuideStage], guide_step: int) -> bool:
-    """Whether this guide checkpoint is whole, and was made from this very configuration and probe."""
-    try:
-        manifest = verify(context.layout.guide_step(guide_step))
-        return (manifest["config_sha256"], manifest["probe_sha256"]) == (context.config_sha256, probe_sha256(context))
-    except ArtifactError:
-        return False
-
-
-def probe_sha256(context: Context[GuideStage]) -> str:
-    return sha256_file(context.layout.probe / NAME)
 
 
 def make_guide(maker: Maker, guide_step: int) -> tuple[int, int]:
@@ -109,8 +97,8 @@ def write_guide(
     context: Context[GuideStage], guide_step: int, rows: list[dict[str, Any]], scores: list[dict[str, Any]], counts: dict[str, int]
 ) -> None:
     """The shards of a guide checkpoint, its scores, and last its manifest."""
-    folder, sampling = context.layout.guide_step(guide_step), context.config.sampling
-    facts = {"guide_step": guide_step, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k}
+    folder = context.layout.guide_step(guide_step)
+    facts = {"guide_step": guide_step, **sampling_facts(context.config.sampling)}
     files = write_shards(folder, rows, context.config.shard_rows, context.config_sha256, facts)
     files.append(write_scores(folder, scores, context.config_sha256))
     made_of = {"guide_step": guide_step, "probe_sha256": probe_sha256(context), **counts}
@@ -132,6 +120,7 @@ def sample_batches(maker: Maker, guide_step: int, parts: Parts, draws: Sequence[
             lambda mine: sample(maker.engine, maker.walk.policy, maker.verifier, mine, "guide", seed, guide_step),
         )
         found |= dict(zip(batch, sampled, strict=True))
+        maker.progress.alive(f"checkpoint {guide_step}: {len(found)} of {len(order)} samples of a round")
     return [found[i] for i in range(len(draws))]
 
 
@@ -142,6 +131,7 @@ def rescore(maker: Maker, guide_step: int, outcomes: Sequence[Outcome], verified
         usable = [verified[i] for i in mistake_pool(outcomes, segment.start, segment.end, config.gate) if i in verified]
         if not usable:
             continue
+        maker.progress.alive(f"checkpoint {guide_step}: scoring under {segment.current_step}")
         maker.walk.to(segment.current_step)
         logprobs = score(policy.model, policy.rows(usable), policy.pad_id, config.sampling.temperature, SCORE_TOKENS)
         for trajectory, values in zip(usable, logprobs, strict=True):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from npo_pipeline.config import GuideStage
+from npo_pipeline.errors import ArtifactError
 from npo_pipeline.guidance.generate import first_verified
 from npo_pipeline.guidance.pool import mistake_pool, segments
 from npo_pipeline.guidance.signal import signal
@@ -14,13 +15,14 @@ from npo_pipeline.records import Trajectory
 from npo_pipeline.stages.cli import Context
 from npo_pipeline.storage.guides import SCORES_FILE, read_outcomes, read_shards
 from npo_pipeline.storage.layout import step_name
-from npo_pipeline.storage.manifest import NAME, read_manifest, write_manifest
+from npo_pipeline.storage.manifest import NAME, read_manifest, sha256_file, verify, write_manifest
 from npo_pipeline.storage.parquet import SCORES, SIGNAL, read_rows, write_table
 
 
 def gather(context: Context[GuideStage]) -> None:
     """Write signal.parquet and the guide folder's manifest. Raises ArtifactError if a guide checkpoint is missing or damaged."""
     config, layout = context.config, context.layout
+    check_finished(context)
     rows = [row for guide_step in config.guide_steps for row in signal_rows(context, guide_step)]
     wanted = {step_name(step) for step in config.guide_steps}
     for folder in layout.guide.glob("step-*"):
@@ -30,6 +32,29 @@ def gather(context: Context[GuideStage]) -> None:
     write_table(layout.signal, rows, SIGNAL, context.config_sha256)
     files = [layout.signal, *(layout.guide_step(step) / NAME for step in config.guide_steps)]
     write_manifest(layout.guide, "guide", context.config_sha256, files, {"guide_steps": config.guide_steps, "lookback": config.lookback})
+
+
+def check_finished(context: Context[GuideStage]) -> None:
+    """Raises ArtifactError for a guide checkpoint that is missing, damaged, or was made from another configuration or probe."""
+    for step in context.config.guide_steps:
+        if not finished(context, step):
+            raise ArtifactError(
+                f"{context.layout.guide_step(step)}: not a whole guide checkpoint of {context.options.config} and of this probe. "
+                "Run the stage without --gather: it makes what is missing"
+            )
+
+
+def finished(context: Context[GuideStage], guide_step: int) -> bool:
+    """Whether this guide checkpoint is whole, and was made from this very configuration and probe."""
+    try:
+        manifest = verify(context.layout.guide_step(guide_step))
+        return (manifest["config_sha256"], manifest["probe_sha256"]) == (context.config_sha256, probe_sha256(context))
+    except ArtifactError:
+        return False
+
+
+def probe_sha256(context: Context[GuideStage]) -> str:
+    return sha256_file(context.layout.probe / NAME)
 
 
 def signal_rows(context: Context[GuideStage], guide_step: int) -> list[dict[str, Any]]:

@@ -19,7 +19,8 @@ def run(context: Context[PlanStage]) -> None:
     else:
         verify(layout.probe, METRICS)
         verify_guide(layout.guide, layout.guide)
-        schedule = plan_autonpo(config.name, config.method, read_jsonl(layout.probe / METRICS), read_rows(layout.signal, SIGNAL))
+        metrics, signal = read_jsonl(layout.probe / METRICS), read_rows(layout.signal, SIGNAL)
+        schedule = plan_autonpo(config.name, config.method, metrics, signal, config.lookback)
     write_schedule(layout.schedule(config.name), replace(schedule, seed=layout.seed))
 
 

@@ -21,7 +21,7 @@ from npo_pipeline.stages.cli import Context
 from npo_pipeline.stages.mixers import MakeMixer
 from npo_pipeline.storage.lock import only_writer
 from npo_pipeline.storage.manifest import read_manifest, sha256_text
-from npo_pipeline.storage.parquet import read_problems
+from npo_pipeline.storage.parquet import read_problems, sampling_facts
 from npo_pipeline.storage.run_files import RunFiles
 from npo_pipeline.tasks.verify import Verifier
 
@@ -31,7 +31,7 @@ Run = TypeVar("Run", bound=RunStage)
 def run_training(context: Context[Run], name: str, make_mixer: MakeMixer = lambda trainer: OnPolicy(), inputs: str = "") -> None:
     """Train from the initial policy to the end and write the manifest. `inputs` names what else the run depends on."""
     config, layout = context.config, context.layout
-    files = RunFiles(layout.run(name), context.config_sha256)
+    files = RunFiles(layout.run(name), context.config_sha256, sampling_facts(context.config.sampling))
     length = RunLength(config.steps, config.checkpoint_every, config.key_every, context.options.save_every)
     with joined(context.options.rank_timeout) as ranks, only_writer(layout.run(name)) if ranks.main else nullcontext():
         with make_trainer(context, ranks) as trainer:

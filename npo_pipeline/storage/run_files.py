@@ -17,10 +17,13 @@ OWNED = ("rollouts", "checkpoints", "policy", STATE, METRICS, TIMINGS, INTERVENT
 
 
 class RunFiles:
-    """Writes below `folder`. Timings lie apart from metrics: equal runs have equal metrics, never equal timings."""
+    """Writes below `folder`. Timings lie apart from metrics: equal runs have equal metrics, never equal timings.
 
-    def __init__(self, folder: Path, config_sha256: str) -> None:
-        self.folder, self.config_sha256 = folder, config_sha256
+    `facts` go into the metadata of every roll-out file: how its responses were sampled.
+    """
+
+    def __init__(self, folder: Path, config_sha256: str, facts: dict[str, Any] | None = None) -> None:
+        self.folder, self.config_sha256, self.facts = folder, config_sha256, facts
 
     def start(self, step: int) -> None:
         """Make ready for `step`: 0 removes what an earlier run left, otherwise later entries are cut off."""
@@ -50,7 +53,7 @@ class RunFiles:
 
     def write_step(self, step: int, rows: Sequence[dict[str, Any]], decisions: Sequence[dict[str, Any]], metrics: dict[str, Any]) -> None:
         """Roll-outs and decisions first: a line in the metrics says that the step is whole."""
-        write_table(rollouts(self.folder, step), rows, ROLLOUT, self.config_sha256)
+        write_table(rollouts(self.folder, step), rows, ROLLOUT, self.config_sha256, self.facts)
         for decision in decisions:
             self._append(INTERVENTIONS, {"step": step, **decision})
         self._append(METRICS, {"step": step, **metrics})

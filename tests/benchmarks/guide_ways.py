@@ -15,6 +15,7 @@ from npo_pipeline.guidance.pool import mistake_pool, segments
 from npo_pipeline.policy.checkpoints import Walk
 from npo_pipeline.policy.logprobs import collate, score
 from npo_pipeline.policy.policy import export_policy, load_policy
+from npo_pipeline.progress import Progress
 from npo_pipeline.records import Problem, Trajectory
 from npo_pipeline.rollout.engines import make_engine
 from npo_pipeline.rollout.sample import sample
@@ -57,7 +58,7 @@ class Stage(Way):
         if self.maker is None:
             walk = Walk(self.layout.probe, guide_step)
             engine = make_engine(self.config.engine, self.config.sampling, walk.policy)
-            self.maker = Maker(self.context, walk, engine, self.verifier, self.problems, self.config.guide_steps[-1])
+            self.maker = Maker(self.context, walk, engine, self.verifier, self.problems, self.config.guide_steps[-1], Progress("guide", 1))
         return self.maker
 
     def make(self, guide_step: int) -> None:

@@ -107,6 +107,7 @@ BY_HAND: list[tuple[Mend, str, list[str], int, str]] = [
     (remove("prepare/policy/model.safetensors"), "probe", [], ARTIFACT, "model.safetensors: listed in the manifest but not found"),
     (cut("seed-0/probe/rollouts/step-000001.parquet"), "guide", [], ARTIFACT, "rollouts/step-000001.parquet: damaged"),
     (cut(SHARD), "guided", [], ARTIFACT, f"{SHARD}: damaged"),
+    (edit("config/guide.yaml", gate=0.3), "guide", ["--gather"], ARTIFACT, "guide/step-000002: not a whole guide checkpoint of"),
     (edit("seed-0/npo/schedule.yaml", windows__0__guide_step=3), "guided", [], DATA, "windows[0].guide_step=3: no such guide checkpoint"),
     (edit("seed-0/npo/schedule.yaml", windows__1__to_step=9), "guided", [], DATA, "windows[1].to_step=9: past the last checkpoint"),
     (remove("seed-0/npo/schedule.yaml"), "guided", [], ARTIFACT, "schedule.yaml: not found, expected from the stage `plan`"),

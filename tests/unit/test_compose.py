@@ -134,6 +134,26 @@ WRONG = [
     ("method=[luffy] +method.luffy.grpo.clip=1", "method.luffy.grpo.clip=1: expected a key of grpo"),
     ("method=[luffy] policy.teacher=null", "method.luffy.demonstrations.policy='teacher': expected a model directory"),
     ("method=[resample] method.resample.resample=null", "method.resample.resample=None: expected its settings"),
+    ("grpo.advantage_eps=-1", "grpo.advantage_eps=-1.0: expected 0 or more"),
+    ("grpo.warmup_steps=-5", "grpo.warmup_steps=-5: expected 0 or more"),
+    ("grpo.weight_decay=-1", "grpo.weight_decay=-1.0: expected 0 or more"),
+    ("grpo.adam_betas=[2,0.9]", r"grpo.adam_betas=\[2.0, 0.9\]: expected two numbers in \[0, 1\)"),
+    ("method.autonpo.autonpo.ema=5", r"method.autonpo.autonpo.ema=5.0: expected in \(0, 1\]"),
+    ("method.autonpo.autonpo.min_coverage=5", r"method.autonpo.autonpo.min_coverage=5.0: expected in \[0, 1\]"),
+    (
+        "method=[autonpo_online] method.autonpo_online.online.min_prompts=0",
+        "method.autonpo_online.online.min_prompts=0: expected at least 1",
+    ),
+    ("method=[resample] method.resample.resample.samples=0", "method.resample.resample.samples=0: expected at least 1"),
+    (
+        "method=[resample] method.resample.resample.from_step=60 method.resample.resample.to_step=50",
+        r"method.resample.resample: \[60, 50\) is empty",
+    ),
+    ("method=[exgrpo] method.exgrpo.replay.share=2", r"method.exgrpo.replay.share=2.0: expected in \(0, 1\]"),
+    ("method=[exgrpo] method.exgrpo.replay.keep=0", "method.exgrpo.replay.keep=0: expected at least 1"),
+    ("method=[exgrpo] method.exgrpo.replay.start_accuracy=2", r"method.exgrpo.replay.start_accuracy=2.0: expected in \[0, 1\]"),
+    ("+method.npo.length=0.5", "method.npo.length=0.5: expected at least 1, since its schedule is laid out over the probe's steps"),
+    ("method=[grpo_long] method.grpo_long.length=0.001", "method.grpo_long.length=0.001: expected at least one step of probe.steps=120"),
     ("rounds=0", "rounds=0: expected at least 1"),
     ("comparison.seeds=[]", r"comparison.seeds=\[\]: expected a list of different"),
     ("method.npo.windows=[{from_step:0,guide_step:30}]", r"method.npo.windows\[0\].to_step: missing"),
@@ -152,6 +172,11 @@ def test_a_wrong_override_is_one_line_that_names_the_key(overrides: str, message
         stage_configs(load_root(overrides=overrides))
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 78
+
+
+def test_a_longer_run_has_demonstrations_for_all_its_steps() -> None:
+    stages = stage_configs(load_root(overrides="method=[rlep] +method.rlep.length=2"))
+    assert (stages["demonstrate-rlep"]["steps"], stages["guided-rlep"]["steps"], stages["probe"]["steps"]) == (240, 240, 120)
 
 
 def test_an_unknown_experiment_lists_the_known() -> None:

@@ -5,12 +5,14 @@ import random
 
 import pytest
 
-from npo_pipeline.guidance.planner import plan_autonpo
+from npo_pipeline.guidance.decision import decide
+from npo_pipeline.guidance.planner import plan_autonpo, slices
 from npo_pipeline.guidance.schedule import Schedule
 from npo_pipeline.guidance.triggers import trends
 from npo_pipeline.settings import AutoNpoConfig, MethodConfig
 
 SETTINGS = AutoNpoConfig(ema=0.2, patience=10, min_gain=0.01, entropy_drop=0.05, min_coverage=0.1, cooldown=20)
+LOOKBACK = 30
 METHOD = MethodConfig(kind="autonpo", gate=0.6, correction=False, autonpo=SETTINGS)
 
 
@@ -19,7 +21,7 @@ def metrics(rewards: list[float], entropies: list[float]) -> list[dict]:
 
 
 def signal(guides: list[int], coverage: float = 0.5) -> list[dict]:
-    """S is highest at distance 10."""
+    """S is highest at distance 10: Q is the same at all of them, and V lowest there."""
     return [
         {
             "guide_step": g,
@@ -28,8 +30,8 @@ def signal(guides: list[int], coverage: float = 0.5) -> list[dict]:
             "n_failed": 100,
             "n_covered": int(100 * coverage),
             "q": coverage,
-            "v": 1.0,
-            "s": coverage - abs(d - 10) / 100,
+            "v": 1.0 + abs(d - 10) / 100,
+            "s": coverage / (1.0 + abs(d - 10) / 100),
         }
         for g in guides
         for d in (5, 10, 20)
@@ -41,7 +43,7 @@ def falling(n: int) -> list[float]:
 
 
 def plan(rewards: list[float], entropies: list[float], **kwargs: float) -> Schedule:
-    return plan_autonpo("autonpo", METHOD, metrics(rewards, entropies), signal([40, 60, 80], **kwargs))
+    return plan_autonpo("autonpo", METHOD, metrics(rewards, entropies), signal([40, 60, 80], **kwargs), LOOKBACK)
 
 
 def test_a_rising_reward_triggers_nothing():
@@ -65,6 +67,47 @@ def test_a_plateau_triggers_and_goes_back_to_the_highest_s():
     window = plan(rewards, falling(80)).windows[0]
     assert (window.from_step, window.to_step, window.guide_step) == (50, 60, 60)
     assert "Delta* = 10" in window.reason
+
+
+def test_a_candidate_stands_for_all_that_was_failed_in_its_last_steps():
+    rows = [(40, 10, 10, 4.0), (45, 10, 0, math.nan), (50, 0, 0, math.nan), (55, 5, 0, 2.0)]
+    found = slices(
+        [
+            {"guide_step": 60, "current_step": t, "distance": 60 - t, "n_failed": n, "n_covered": k, "q": 0.5, "v": v, "s": 0.5}
+            for t, n, k, v in rows
+        ]
+    )
+    assert [(row["distance"], row["n_failed"], row["n_covered"], row["q"]) for row in found[1:]] == [
+        (15, 15, 0, 0),
+        (10, 5, 0, 0),
+        (5, 5, 0, 0),
+    ]
+    assert (found[0]["n_failed"], found[0]["n_covered"], found[0]["q"], found[0]["s"]) == (25, 10, 0.4, 0.1)
+    assert [row["s"] for row in found[1:]] == [0.0, 0.0, 0.0]
+
+
+def test_a_slice_whose_cost_is_unknown_is_not_chosen():
+    row = {"guide_step": 60, "n_failed": 10, "q": 0.5, "s": 0.1}
+    near = {**row, "current_step": 55, "distance": 5, "n_covered": 5, "v": 2.0}
+    far = {**row, "current_step": 50, "distance": 10, "n_covered": 0, "v": math.nan}
+    account, chosen = decide(trends([0.5] * 40, falling(40), SETTINGS)[-1], slices([near, far]), SETTINGS)
+    assert chosen is not None
+    assert (chosen["distance"], account["coverage"]) == (5, 0.5)
+
+
+def test_where_no_guide_is_known_to_help_the_account_says_so():
+    row = {"guide_step": 60, "current_step": 50, "distance": 10, "n_failed": 4, "n_covered": 3, "q": math.nan, "v": math.nan, "s": math.nan}
+    account, chosen = decide(trends([0.5] * 40, falling(40), SETTINGS)[-1], [row, {**row, "n_covered": 0, "q": 0.0, "s": 0.0}], SETTINGS)
+    assert (chosen, account["confirmed"], account["chosen"]) == (None, False, None)
+    assert "no guide is known to solve any of the mistake pool" in account["reason"]
+
+
+def test_a_window_starts_no_earlier_than_its_guide_looked_back():
+    rows = [{**row, "v": 1.0 if row["distance"] == 20 else 9.0} for row in signal([40, 60, 80])]
+    reach = {
+        lookback: plan_autonpo("autonpo", METHOD, metrics([0.5] * 80, falling(80)), rows, lookback).windows[0] for lookback in (12, 30)
+    }
+    assert {lookback: (window.from_step, window.to_step) for lookback, window in reach.items()} == {12: (28, 40), 30: (20, 40)}
 
 
 def test_the_cooldown_holds():

@@ -1,11 +1,17 @@
 """The mistake pool, the segments of a guide's reach, and sampling until verified."""
 
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from npo_pipeline.guidance.generate import sample_until_verified
 from npo_pipeline.guidance.pool import mistake_pool, segments
 from npo_pipeline.records import Outcome, Problem, Trajectory
+from npo_pipeline.storage.guides import OUTCOME, read_outcomes
+from npo_pipeline.storage.layout import rollouts
+from npo_pipeline.storage.parquet import write_table
 from npo_pipeline.timeline import checkpoint_steps
 
 OUTCOMES = [Outcome(3, "a", 0.0), Outcome(1, "b", 0.5), Outcome(2, "c", 0.75), Outcome(5, "a", 0.0), Outcome(4, "d", 0.6)]
@@ -19,6 +25,14 @@ def test_pool_is_gated_windowed_and_ordered_by_first_failure():
     assert mistake_pool(OUTCOMES, 0, 6, 0.6) == ["b", "a", "d"]
     assert mistake_pool(OUTCOMES, 2, 5, 0.6) == ["a", "d"]
     assert mistake_pool(OUTCOMES, 0, 6, 0.0) == ["a"]
+
+
+@pytest.mark.parametrize(("solved", "of", "gate"), [(3, 5, 0.6), (1, 5, 0.2), (7, 10, 0.7), (1, 3, 1 / 3), (2, 3, 2 / 3)])
+def test_a_group_exactly_at_the_gate_is_in_the_pool(tmp_path: Path, solved: int, of: int, gate: float):
+    """Roll-outs keep accuracies in 32 bits, where 3 of 5 is a little more than 0.6."""
+    rows = [{"step": 0, "problem_id": name, "group_accuracy": k / of} for name, k in (("at", solved), ("above", solved + 1))]
+    write_table(rollouts(tmp_path, 0), rows, OUTCOME, "0" * 64)
+    assert mistake_pool(read_outcomes(tmp_path, 0, 1), 0, 1, gate) == ["at"]
 
 
 @given(st.integers(1, 7), st.integers(1, 60), st.integers(1, 60), st.integers(1, 60))
