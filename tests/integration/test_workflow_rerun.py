@@ -2,8 +2,10 @@
 
 import json
 import shlex
+import shutil
 import subprocess
 import sys
+import zipfile
 
 import pytest
 import yaml
@@ -200,6 +202,21 @@ def test_a_job_on_a_cluster_does_not_import_the_learning_libraries(template: Wor
     imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert {"hydra", "npo_pipeline.compose"} <= imported
     assert not imported & {"torch", "transformers", "vllm", "reasoning_gym", "datasets"}
+
+
+def test_snakemakes_own_report_holds_ours(template: Workflow) -> None:
+    done = template.call("--report", str(template.folder / "run.zip"))
+    assert done.returncode == 0, done.stdout
+    with zipfile.ZipFile(template.folder / "run.zip") as archive:
+        assert any(name.endswith("report.html") and archive.getinfo(name).file_size > 100_000 for name in archive.namelist())
+
+
+def test_evaluate_by_hand_takes_every_policy_that_is_there(finished: Workflow) -> None:
+    before = finished.digests("seed-0/evaluation")
+    shutil.rmtree(finished.results / "seed-0/evaluation")
+    stage = [sys.executable, "-m", "npo_pipeline.stages.evaluate", "--config", str(finished.results / "config/evaluate.yaml")]
+    assert subprocess.run(stage, cwd=PROJECT).returncode == 0
+    assert finished.digests("seed-0/evaluation") == before
 
 
 def test_measuring_is_apart_from_the_main_job_and_repeats_itself(finished: Workflow) -> None:

@@ -11,7 +11,7 @@ rule comparison:
         config=f"{RESULTS}/config/comparison.yaml",
     output:
         f"{RESULTS}/comparison/manifest.json",
-        f"{RESULTS}/comparison/table.csv",
+        report(f"{RESULTS}/comparison/table.csv", caption="../report/comparison.rst", category="Comparison"),
         f"{RESULTS}/comparison/table.md",
     log:
         f"{RESULTS}/logs/comparison.log",

@@ -34,7 +34,7 @@ rule report:
         evaluations,
         config="<results>/config/report.yaml",
     output:
-        "<results>/report.html",
+        report("<results>/report.html", caption="../report/report.rst", category="Results"),
     log:
         "<logs>/report.log",
     benchmark:

@@ -7,7 +7,7 @@ rule measure:
     output:
         "<results>/seed-{seed}/measure/manifest.json",
         "<results>/seed-{seed}/measure/measured.parquet",
-        "<results>/seed-{seed}/measure/measured.svg",
+        report("<results>/seed-{seed}/measure/measured.svg", caption="../report/measured.rst", category="Q, V and S"),
         "<results>/seed-{seed}/measure/findings.json",
         "<results>/seed-{seed}/measure/findings.md",
     log:
