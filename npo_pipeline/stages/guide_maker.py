@@ -18,7 +18,7 @@ from npo_pipeline.rollout.engines import make_engine
 from npo_pipeline.rollout.sample import sample
 from npo_pipeline.runtime import pick_device
 from npo_pipeline.stages.cli import Context
-from npo_pipeline.stages.guide_signal import finished, probe_sha256
+from npo_pipeline.stages.guide_signal import finished, made_as, probe_sha256
 from npo_pipeline.storage.guides import read_outcomes, write_scores, write_shards
 from npo_pipeline.storage.lock import only_writer
 from npo_pipeline.storage.manifest import read_manifest, write_manifest
@@ -89,7 +89,7 @@ def make_guide(maker: Maker, guide_step: int) -> tuple[int, int]:
 
 def parts_of(context: Context[GuideStage], guide_step: int, policy_sha256: str) -> Parts:
     """What an interrupted job of this very configuration, probe and policy has sampled already."""
-    identity = f"{context.config_sha256} {probe_sha256(context)} {policy_sha256} {context.layout.seed} {guide_step}"
+    identity = f"{made_as(context.config)} {probe_sha256(context)} {policy_sha256} {context.layout.seed} {guide_step}"
     return Parts(context.layout.guide_parts(guide_step), identity, context.config_sha256, context.layout.prepare)
 
 
@@ -101,7 +101,7 @@ def write_guide(
     facts = {"guide_step": guide_step, **sampling_facts(context.config.sampling)}
     files = write_shards(folder, rows, context.config.shard_rows, context.config_sha256, facts)
     files.append(write_scores(folder, scores, context.config_sha256))
-    made_of = {"guide_step": guide_step, "probe_sha256": probe_sha256(context), **counts}
+    made_of = {"guide_step": guide_step, "made_as": made_as(context.config), "probe_sha256": probe_sha256(context), **counts}
     write_manifest(folder, "guide", context.config_sha256, files, made_of)
 
 

@@ -1,7 +1,9 @@
 """Gathering of the guide stage: signal.parquet, one row of Q, V, S per (current step, guide step)."""
 
+import json
 import shutil
 from collections import Counter, defaultdict
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from npo_pipeline.records import Trajectory
 from npo_pipeline.stages.cli import Context
 from npo_pipeline.storage.guides import SCORES_FILE, read_outcomes, read_shards
 from npo_pipeline.storage.layout import step_name
-from npo_pipeline.storage.manifest import NAME, read_manifest, sha256_file, verify, write_manifest
+from npo_pipeline.storage.manifest import NAME, read_manifest, sha256_file, sha256_text, verify, write_manifest
 from npo_pipeline.storage.parquet import SCORES, SIGNAL, read_rows, write_table
 
 
@@ -45,12 +47,17 @@ def check_finished(context: Context[GuideStage]) -> None:
 
 
 def finished(context: Context[GuideStage], guide_step: int) -> bool:
-    """Whether this guide checkpoint is whole, and was made from this very configuration and probe."""
+    """Whether this guide checkpoint is whole, and was made as this configuration says, from this very probe."""
     try:
         manifest = verify(context.layout.guide_step(guide_step))
-        return (manifest["config_sha256"], manifest["probe_sha256"]) == (context.config_sha256, probe_sha256(context))
-    except ArtifactError:
+        return (manifest["made_as"], manifest["probe_sha256"]) == (made_as(context.config), probe_sha256(context))
+    except (ArtifactError, KeyError):
         return False
+
+
+def made_as(config: GuideStage) -> str:
+    """The sha256 of the settings that a guide checkpoint hangs on: not of how V is estimated, nor of which others there are."""
+    return sha256_text(json.dumps({key: value for key, value in asdict(config).items() if key not in ("variance", "guide_steps")}))
 
 
 def probe_sha256(context: Context[GuideStage]) -> str:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from workflow_runner import PROJECT, Workflow
 
-from npo_pipeline.storage.parquet import MEASURED, read_rows
+from npo_pipeline.storage.parquet import MEASURED, SIGNAL, read_rows
 
 pytestmark = pytest.mark.slow
 
@@ -202,6 +202,18 @@ def test_a_job_on_a_cluster_does_not_import_the_learning_libraries(template: Wor
     imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert {"hydra", "npo_pipeline.compose"} <= imported
     assert not imported & {"torch", "transformers", "vllm", "reasoning_gym", "datasets"}
+
+
+def test_another_estimate_of_v_samples_no_guide_anew(finished: Workflow) -> None:
+    """At 8B the guides are days of sampling, and how V is estimated is a knob to turn."""
+    guides = [*(finished.results / "seed-0/guide").glob("step-*/*")]
+    before = {file: file.stat().st_mtime_ns for file in guides}
+    old = read_rows(finished.results / "seed-0/guide/signal.parquet", SIGNAL)
+    assert finished.run(overrides="guidance.variance.beta=50") == GUIDE | PLANNED
+    assert {file: file.stat().st_mtime_ns for file in guides} == before
+    new = read_rows(finished.results / "seed-0/guide/signal.parquet", SIGNAL)
+    assert [row["kl_token"] for row in new] == pytest.approx([row["kl_token"] for row in old], nan_ok=True)
+    assert any(row["v"] > known["v"] for row, known in zip(new, old, strict=True))
 
 
 def test_snakemakes_own_report_holds_ours(template: Workflow) -> None:
