@@ -15,7 +15,7 @@ from antlr4.error.Errors import RecognitionException
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from npo_pipeline import config as c
@@ -57,6 +57,7 @@ def load_root(experiment: str = "default", overrides: str | Sequence[str] = (), 
     """Compose, type-check and validate. `overrides` is a list, or one string as a shell would split it. Raises ConfigError."""
     words = _words(overrides) if isinstance(overrides, str) else list(overrides)
     composed = _compose(experiment, [_open(word) for word in words], conf)
+    _drop_methods_not_chosen(composed, choices(conf / "method"))
     try:
         OmegaConf.resolve(composed)  # or what an interpolation stands for would escape the check of its type
         root = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(s.RootConfig), composed))
@@ -247,6 +248,14 @@ def _compose(experiment: str, overrides: list[str], conf: Path) -> DictConfig:
     except ValueError as error:  # of Hydra, where a group is given a number: task=1
         given = " ".join(overrides)
         raise ConfigError(f"overrides={given!r}: {error}; expected the name of a file in conf/, as in task=chain_sum") from None
+
+
+def _drop_methods_not_chosen(composed: DictConfig, known: Sequence[str]) -> None:
+    """An experiment may tune methods that `method=[...]` then leaves out: without their own file they have no kind."""
+    left_out = [name for name, method in (composed.get("method") or {}).items() if name in known and "kind" not in (method or {})]
+    with open_dict(composed):
+        for name in left_out:
+            del composed.method[name]
 
 
 def _words(overrides: str) -> list[str]:

@@ -3,7 +3,8 @@
 `npo_pipeline.compose` makes them from the settings in `conf/` (npo_pipeline.settings), with every StepLike in whole steps.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from npo_pipeline.settings import (
     BenchmarkConfig,
@@ -169,3 +170,17 @@ class MeasureStage:
     engine: EngineConfig
     verifier: VerifierConfig
     dtype: str
+
+
+def what_counts(stage: Any) -> dict[str, Any]:
+    """A stage's settings without those that say how much memory it may take: these change its results by rounding at most.
+
+    So a run that went out of memory goes on from its last saved state with smaller batches.
+    """
+    values = asdict(stage)
+    values.get("grpo", {}).pop("micro_batch_tokens", None)
+    engine = values.get("engine", {})
+    engine.pop("max_batch", None)
+    for key in ("gpu_memory_utilization", "cpu_cache_gib"):
+        (engine.get("vllm") or {}).pop(key, None)
+    return values

@@ -37,6 +37,8 @@ def merge_grpo(grpo: s.GrpoConfig, changes: dict[str, Any], key: str = "grpo") -
     known = vars(grpo)
     for name in changes:
         require(name in known, f"{key}.{name}", changes[name], "a key of grpo: " + ", ".join(known))
+        same = name != "prompts_per_step" or changes[name] == grpo.prompts_per_step
+        require(same, f"{key}.{name}", changes[name], f"grpo.prompts_per_step={grpo.prompts_per_step}: a method sees the probe's prompts")
     return replace(grpo, **changes)
 
 

@@ -6,7 +6,7 @@ Over many ranks all walk through it; rank 0 alone touches the run's files, and a
 import sys
 import time
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from npo_pipeline.errors import Interrupted
 from npo_pipeline.grpo.state import load_state, save_state
@@ -21,6 +21,8 @@ from npo_pipeline.storage.layout import STATE
 from npo_pipeline.storage.run_files import RunFiles
 from npo_pipeline.timeline import checkpoint_steps
 
+LONGEST_UNSAVED = 1800.0  # seconds: where a step takes long, a kill must not cost `save_every` of them
+
 
 @dataclass(frozen=True)
 class RunLength:
@@ -32,7 +34,7 @@ class RunLength:
     save_every: int
 
 
-@dataclass(frozen=True)
+@dataclass
 class Run:
     """A run that is under way: its parts, and the name and fingerprint that a saved state of it has."""
 
@@ -42,9 +44,16 @@ class Run:
     length: RunLength
     label: str
     fingerprint: str
+    saved: float = field(default_factory=time.monotonic)  # when
+
+    def is_due(self, step: int) -> bool:
+        """Whether to save a state before `step`: the same on all ranks."""
+        late = self.trainer.ranks.on_main(lambda: time.monotonic() - self.saved > LONGEST_UNSAVED)
+        return late or step % self.length.save_every == 0
 
     def save(self, step: int) -> None:
         """What the state claims is on disk before it is."""
+        self.saved = time.monotonic()
         if self.writer:
             self.writer.wait()
             self.files.flush()
@@ -109,7 +118,7 @@ def _steps(run: Run, start: int, kept: set[int], stop: Stop) -> None:
 
 def _between(run: Run, done: int, signal: str | None, skipped: bool) -> None:
     """Save a state where one is due, unless the step was skipped (npo_pipeline.grpo.trouble); raise Interrupted where asked to stop."""
-    if not skipped and (done % run.length.save_every == 0 or signal):
+    if not skipped and (run.is_due(done) or signal):
         run.save(done)
     if signal:
         there = "from the last saved state, as this step was skipped" if skipped else "there"

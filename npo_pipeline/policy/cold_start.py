@@ -16,8 +16,11 @@ MICRO_BATCH_TOKENS = 8192
 def cold_start(policy: Policy, rows: Sequences, settings: ColdStartConfig, seed: int) -> float:
     """Minimise the mean negative log-likelihood per response token over `rows`; returns the last step's loss in nats.
 
-    Rows are drawn without replacement, epoch by epoch; the learning rate falls linearly to a tenth.
+    Rows are drawn without replacement, epoch by epoch; the learning rate falls linearly to a tenth. A bfloat16 policy is trained in
+    float32, or most of its weights would never change, and rounded back.
     """
+    dtype = policy.model.dtype
+    policy.model.float()
     optimizer = torch.optim.AdamW(policy.model.parameters(), lr=settings.learning_rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, settings.steps)
     order = _endless_order(len(rows), settings.steps * settings.batch_size, seed)
@@ -29,6 +32,7 @@ def cold_start(policy: Policy, rows: Sequences, settings: ColdStartConfig, seed:
         torch.nn.utils.clip_grad_norm_(policy.model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
+    policy.model.to(dtype)
     return loss
 
 

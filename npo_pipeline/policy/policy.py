@@ -93,7 +93,8 @@ class Policy:
         if found := sorted(set(ids) & set(self.forbidden_ids)):
             token = self.tokenizer.convert_ids_to_tokens(found[0])
             raise DataError(f"a response to imitate holds {token}, expected text without image placeholders: {text[:80]!r}; mend the row")
-        return (*ids, self.stop_ids[0])
+        end = self.tokenizer.eos_token_id  # of several stop tokens the one that ends an answer: of a chat model its end of turn
+        return (*ids, self.stop_ids[0] if end is None else end)
 
     def rows(self, trajectories: Sequence[Trajectory]) -> list[tuple[Sequence[int], Sequence[int]]]:
         """Prompt and response of each trajectory, as npo_pipeline.policy.logprobs takes them."""

@@ -7,6 +7,7 @@ from npo_pipeline.records import Problem
 from npo_pipeline.rollout.check import CheckedEngine
 from npo_pipeline.rollout.engine import Engine
 from npo_pipeline.rollout.hf import TransformersEngine
+from npo_pipeline.rollout.room import readable_length, require_room
 from npo_pipeline.settings import EngineConfig, SamplingConfig
 
 
@@ -18,11 +19,8 @@ def make_engine(settings: EngineConfig, sampling: SamplingConfig, policy: Policy
 
 def check_prompts(settings: EngineConfig, sampling: SamplingConfig, policy: Policy, problems: Sequence[Problem]) -> None:
     """Refuse now what would stop the run at the step that draws it. Raises DataError for a prompt that the engine cannot read."""
-    if settings.name == "vllm":
-        from npo_pipeline.rollout.vllm_start import readable_length, require_room
-
-        asked = {(problem.prompt_token_ids, problem.images) for problem in problems}
-        require_room(policy, sampling, readable_length(policy, settings), asked)
+    asked = {(problem.prompt_token_ids, problem.images) for problem in problems}
+    require_room(policy, sampling, readable_length(policy, settings), asked)
 
 
 def _engine(settings: EngineConfig, sampling: SamplingConfig, policy: Policy) -> Engine:

@@ -20,7 +20,8 @@ from transformers.core_model_loading import revert_weight_conversion
 
 from npo_pipeline.policy.policy import Policy, weights_hash
 from npo_pipeline.rollout.engine import Completion, Request
-from npo_pipeline.rollout.vllm_start import readable_length, require_room, start_vllm
+from npo_pipeline.rollout.room import readable_length, require_room
+from npo_pipeline.rollout.vllm_start import start_vllm
 from npo_pipeline.settings import EngineConfig, SamplingConfig
 
 SEED_BITS = 63  # vLLM's seeds are signed, and it reads -1 as no seed; torch's generator on a CPU takes the lower 32 bits of them
@@ -33,7 +34,9 @@ class VllmEngine:
 
     def __init__(self, policy: Policy, sampling: SamplingConfig, settings: EngineConfig) -> None:
         self.policy, self.sampling = policy, sampling
-        self.length = readable_length(policy, settings)
+        length = readable_length(policy, settings)
+        assert length is not None, "engine.vllm.max_model_len is a bound"
+        self.length = length
         self.weights: Tensor | None = None
         # To several GPUs' processes tensors are sent, over the CPU; to the one of this process they are handed as they are.
         self._by_way_of = policy.device if settings.vllm and settings.vllm.tensor_parallel_size == 1 else torch.device("cpu")

@@ -3,15 +3,13 @@
 import copy
 import os
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from npo_pipeline.distributed.group import is_one_of_many
-from npo_pipeline.errors import ConfigError, DataError
+from npo_pipeline.errors import ConfigError
 from npo_pipeline.policy.policy import Policy
-from npo_pipeline.records import Image
-from npo_pipeline.settings import EngineConfig, SamplingConfig, VllmConfig
+from npo_pipeline.settings import EngineConfig, VllmConfig
 
 # Read by vLLM when it is imported; what a user has set stays.
 ENVIRONMENT = {
@@ -83,12 +81,6 @@ def device_arguments(policy: Policy, settings: VllmConfig, batch: int) -> dict[s
     return {"kv_cache_memory_bytes": int(settings.cpu_cache_gib * 2**30), "block_size": CPU_BLOCK, **whole}
 
 
-def readable_length(policy: Policy, settings: EngineConfig) -> int:
-    """Tokens of prompt and response together: as configured, or as many as the policy can read."""
-    assert settings.vllm is not None, "checked with the configuration"
-    return min(settings.vllm.max_model_len, policy.model.config.get_text_config().max_position_embeddings)
-
-
 def write_files(policy: Policy, folder: Path) -> None:
     """config.json as `save_pretrained` of the model would write it; of a policy that sees also what its processor is made from."""
     config = copy.deepcopy(policy.model.config)
@@ -97,17 +89,3 @@ def write_files(policy: Policy, folder: Path) -> None:
     if policy.vision:
         policy.tokenizer.save_pretrained(folder)
         policy.vision.save(folder)
-
-
-def require_room(
-    policy: Policy, sampling: SamplingConfig, length: int, prompts: Iterable[tuple[tuple[int, ...], tuple[Image, ...]]]
-) -> None:
-    """vLLM would end a response early where prompt and response together do not fit. Raises DataError for the longest such prompt."""
-    longest = max((len(policy.prompt(*prompt)) for prompt in prompts), default=0)
-    needed = longest + sampling.max_new_tokens
-    if needed > length:
-        raise DataError(
-            f"engine.vllm.max_model_len: {length} tokens can be read, but a prompt of {longest} with "
-            f"sampling.max_new_tokens={sampling.max_new_tokens} needs {needed}. Raise it as far as the policy can read, "
-            "or lower sampling.max_new_tokens"
-        )

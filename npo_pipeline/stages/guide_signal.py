@@ -3,12 +3,11 @@
 import json
 import shutil
 from collections import Counter, defaultdict
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from npo_pipeline.config import GuideStage
+from npo_pipeline.config import GuideStage, what_counts
 from npo_pipeline.errors import ArtifactError
 from npo_pipeline.guidance.generate import first_verified
 from npo_pipeline.guidance.pool import mistake_pool, segments
@@ -57,7 +56,7 @@ def finished(context: Context[GuideStage], guide_step: int) -> bool:
 
 def made_as(config: GuideStage) -> str:
     """The sha256 of the settings that a guide checkpoint hangs on: not of how V is estimated, nor of which others there are."""
-    return sha256_text(json.dumps({key: value for key, value in asdict(config).items() if key not in ("variance", "guide_steps")}))
+    return sha256_text(json.dumps({key: value for key, value in what_counts(config).items() if key not in ("variance", "guide_steps")}))
 
 
 def probe_sha256(context: Context[GuideStage]) -> str:

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from transformers import PreTrainedModel
 
-from npo_pipeline.config import RunStage
+from npo_pipeline.config import RunStage, what_counts
 from npo_pipeline.distributed.group import joined
 from npo_pipeline.distributed.ranks import Ranks
 from npo_pipeline.grpo.loop import RunLength, train
@@ -67,6 +67,6 @@ def _reference(context: Context[Run], policy: Policy) -> PreTrainedModel:
 
 
 def fingerprint(context: Context[Run], inputs: str) -> str:
-    """What a saved state must share with this run to be resumed: configuration, seed, initial policy and problems, `inputs`."""
-    prepared = read_manifest(context.layout.prepare)["files"]
-    return sha256_text(f"{context.config_sha256} {context.layout.seed} {sorted((n, e['sha256']) for n, e in prepared.items())} {inputs}")
+    """What a saved state must share with this run to be resumed: configuration as far as it counts, seed, policy, problems, `inputs`."""
+    prepared = sorted((name, entry["sha256"]) for name, entry in read_manifest(context.layout.prepare)["files"].items())
+    return sha256_text(f"{what_counts(context.config)} {context.layout.seed} {prepared} {inputs}")

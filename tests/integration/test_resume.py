@@ -97,6 +97,21 @@ def test_a_state_of_another_configuration_is_not_resumed(finished: Workflow) -> 
     assert "resuming" not in ends_as_before(finished, "probe", stage(finished, "probe", "probe"), before)
 
 
+def test_a_run_out_of_memory_goes_on_with_smaller_batches(finished: Workflow) -> None:
+    """What it had is days of work at 8B."""
+    folder, file = finished.results / "seed-0/probe", finished.results / "config/probe.yaml"
+    command = [*COMMANDS["probe"](finished), "--save-every", "1"]
+    kill_when(command, (folder / "state/step-000002").exists, folder)
+    kept = (folder / "rollouts/step-000000.parquet").stat().st_mtime_ns
+    smaller = file.read_text().replace("micro_batch_tokens: 2048", "micro_batch_tokens: 64").replace("max_batch: 256", "max_batch: 8")
+    assert smaller != file.read_text()
+    file.write_text(smaller)
+    done = run(command)
+    assert done.returncode == 0, done.stdout
+    assert "probe: resuming from step " in done.stdout
+    assert (folder / "rollouts/step-000000.parquet").stat().st_mtime_ns == kept
+
+
 def test_a_machine_that_comes_back_with_half_of_the_files(finished: Workflow) -> None:
     """The newest state claims steps whose roll-outs are gone; then a checkpoint before it is gone: what is lost is made again."""
     folder, before = finished.results / "seed-0/probe", finished.digests("seed-0/probe")

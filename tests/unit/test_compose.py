@@ -154,6 +154,7 @@ WRONG = [
     ("method=[exgrpo] method.exgrpo.replay.start_accuracy=2", r"method.exgrpo.replay.start_accuracy=2.0: expected in \[0, 1\]"),
     ("+method.npo.length=0.5", "method.npo.length=0.5: expected at least 1, since its schedule is laid out over the probe's steps"),
     ("method=[grpo_long] method.grpo_long.length=0.001", "method.grpo_long.length=0.001: expected at least one step of probe.steps=120"),
+    ("+method.npo.grpo.prompts_per_step=3", "method.npo.grpo.prompts_per_step=3: expected grpo.prompts_per_step=32"),
     ("rounds=0", "rounds=0: expected at least 1"),
     ("comparison.seeds=[]", r"comparison.seeds=\[\]: expected a list of different"),
     ("method.npo.windows=[{from_step:0,guide_step:30}]", r"method.npo.windows\[0\].to_step: missing"),
@@ -172,6 +173,31 @@ def test_a_wrong_override_is_one_line_that_names_the_key(overrides: str, message
         stage_configs(load_root(overrides=overrides))
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 78
+
+
+@pytest.mark.parametrize("methods", [["npo"], ["exgrpo"], ["npo_early", "autonpo"]])
+def test_the_papers_recipe_takes_any_list_of_methods(methods: list[str]) -> None:
+    """It tunes the windows of two methods, also where these are not asked for."""
+    assert list(load_root("paper", f"method=[{','.join(methods)}]").method) == methods
+
+
+@pytest.mark.parametrize(
+    ("override", "same"),
+    [
+        ("grpo.micro_batch_tokens=64", True),
+        ("engine.max_batch=8", True),
+        ("engine.vllm.gpu_memory_utilization=0.1", True),
+        ("engine.vllm.max_model_len=128", False),
+        ("grpo.learning_rate=1", False),
+        ("sampling.top_k=3", False),
+    ],
+)
+def test_memory_is_no_part_of_what_a_run_is(tmp_path: Path, override: str, same: bool) -> None:
+    found = []
+    for words in ("engine=vllm", f"engine=vllm {override}"):
+        (tmp_path / "probe.yaml").write_text(to_yaml(stage_configs(load_root(overrides=words))["probe"]))
+        found.append(c.what_counts(load_stage(tmp_path / "probe.yaml", c.ProbeStage)[0]))
+    assert (found[0] == found[1]) == same
 
 
 def test_a_longer_run_has_demonstrations_for_all_its_steps() -> None:

@@ -47,6 +47,16 @@ def test_a_prompt_that_vllm_cannot_read_is_refused_before_anything_is_started() 
         check_prompts(settings, sampling, policy, [fits, long])
 
 
+def test_a_response_that_the_policy_cannot_hold_is_refused_before_the_run() -> None:
+    """GPT-2 has 1,024 positions and no more."""
+    policy, settings = tiny_policy(), load_root().engine
+    policy.model.config.max_position_embeddings = 30
+    fits, long = (Problem("", "train", "", "", "", "", tuple(range(2, 2 + length))) for length in (20, 21))
+    check_prompts(settings, SamplingConfig(1.0, 1.0, 0, 10), policy, [fits])
+    with pytest.raises(DataError, match=r"^sampling.max_new_tokens: 30 tokens can be read, but a prompt of 21 with .* needs 31"):
+        check_prompts(settings, SamplingConfig(1.0, 1.0, 0, 10), policy, [fits, long])
+
+
 def test_a_difference_within_the_tolerance_passes() -> None:
     policy, sampling = tiny_policy(), SamplingConfig(1.0, 1.0, 0, 10)
     engine = TransformersEngine(tiny_policy(seed=1), sampling, 64)

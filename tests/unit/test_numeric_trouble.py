@@ -190,7 +190,9 @@ def guide_of(i: int) -> GuideTrajectory:
     return GuideTrajectory(Trajectory(f"p{i}", 0, (5 + i, 9), (11, 12), (UNLIKELY,) * 2, 1.0, True, "stop", ""), STEPS)
 
 
-def run(folder: Path, unlikely: Sequence[int], policy: Policy, bonus: float = 0.01, stop_at: int | None = None) -> None:
+def run(
+    folder: Path, unlikely: Sequence[int], policy: Policy, bonus: float = 0.01, stop_at: int | None = None, save_every: int = 1
+) -> None:
     """Two prompts a step, every reward 0 but that of a guide, which some problems have; an entropy bonus moves the rest."""
     window = Window(0, STEPS, STEPS, 0.6, correction=True)
     mixer = ScheduledMixer(Schedule("npo", [window]), {(STEPS, f"p{i}"): guide_of(i) for i in unlikely})
@@ -198,7 +200,7 @@ def run(folder: Path, unlikely: Sequence[int], policy: Policy, bonus: float = 0.
     with Verifier(VerifierConfig("exact", "whole", 5.0)) as verifier:
         updater, engine = Updater(policy, settings, SAMPLING), TransformersEngine(policy, SAMPLING, 64)
         trainer = Trainer(policy, engine, verifier, updater, PROBLEMS, settings, 0, Signalled(mixer, stop_at))
-        train(trainer, RunFiles(folder, "sha"), RunLength(STEPS, 2, 2, 1), "run", "this very run")
+        train(trainer, RunFiles(folder, "sha"), RunLength(STEPS, 2, 2, save_every), "run", "this very run")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -252,3 +254,12 @@ def test_a_policy_with_a_spoilt_weight_stops_though_nothing_is_to_be_learned(tmp
     with pytest.raises(NumericalError, match=f"steps 0 to {IN_A_ROW - 1} were skipped .* the last for log-probs that are not finite"):
         run(tmp_path, [], policy, bonus=0.0)
     assert logged(tmp_path, "entropy") == [None] * IN_A_ROW
+
+
+def test_a_state_is_saved_where_steps_take_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """At 8B a step takes the better part of an hour, and a kill must not cost ten of them."""
+    run(tmp_path / "quick", [], tiny_policy(), save_every=100)
+    assert not (tmp_path / "quick/state").exists()
+    monkeypatch.setattr("npo_pipeline.grpo.loop.LONGEST_UNSAVED", 0.0)
+    run(tmp_path / "slow", [], tiny_policy(), save_every=100)
+    assert sorted(state.name for state in (tmp_path / "slow/state").iterdir()) == [f"step-{STEPS - 2:06d}", f"step-{STEPS - 1:06d}"]
