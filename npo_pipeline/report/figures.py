@@ -12,10 +12,10 @@ from npo_pipeline.report.summary import PolicySummary
 
 
 def draw_figures(results: Results, summaries: Sequence[PolicySummary]) -> dict[str, Drawing]:
-    """The drawings by name: curves, signal, injection, evaluation and, where there are several difficulties, difficulty."""
+    """The drawings by name: curves, injection, evaluation; signal where guides were made; difficulty where there are several."""
     drawings = (
         draw_curves(results),
-        draw_signal(results),
+        draw_signal(results) if any(seed.signal for seed in results.seeds) else None,
         draw_injection(results),
         draw_evaluation(results, summaries),
         draw_difficulty(results, summaries),

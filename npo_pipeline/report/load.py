@@ -38,8 +38,13 @@ def load_results(stage: ReportStage, layout: Layout) -> Results:
 def _load_seed(layout: Layout, methods: Sequence[str]) -> SeedResults:
     runs = {"probe": load_run(layout, "probe")} | {name: load_run(layout, name) for name in methods}
     evaluations = {name: load_evaluation(layout, name) for name in ("initial", "probe", *methods)}
-    signal = read_table(existing(layout.signal, "guide"), SIGNAL).to_pylist()
-    return SeedResults(layout.seed, runs, evaluations, tuple(signal))
+    return SeedResults(layout.seed, runs, evaluations, tuple(_load_signal(layout, methods)))
+
+
+def _load_signal(layout: Layout, methods: Sequence[str]) -> list[dict[str, Any]]:
+    """Nothing where no method has a schedule and there are no guides."""
+    planned = any((layout.root / "config" / f"plan-{name}.yaml").is_file() for name in methods)
+    return read_table(existing(layout.signal, "guide"), SIGNAL).to_pylist() if planned or layout.signal.is_file() else []
 
 
 def load_run(layout: Layout, name: str) -> Run:

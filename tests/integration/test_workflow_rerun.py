@@ -216,6 +216,17 @@ def test_another_estimate_of_v_samples_no_guide_anew(finished: Workflow) -> None
     assert any(row["v"] > known["v"] for row, known in zip(new, old, strict=True))
 
 
+def test_a_method_that_learns_from_no_guides_has_none_made(finished: Workflow) -> None:
+    """At 8B they are days of sampling; the report does without."""
+    shutil.rmtree(finished.results / "seed-0/guide")
+    ran = finished.run(overrides="method=[resample]")
+    assert ran == {"guided seed=0 method=resample", "evaluate seed=0 policy=resample"} | REPORT
+    page = (finished.results / "report.html").read_text()
+    assert "resample" in page
+    assert 'id="signal"' not in page
+    assert not (finished.results / "seed-0/guide").exists()
+
+
 def test_snakemakes_own_report_holds_ours(template: Workflow) -> None:
     done = template.call("--report", str(template.folder / "run.zip"))
     assert done.returncode == 0, done.stdout

@@ -83,6 +83,7 @@ STAGES = COMPARED_STAGES | STAGES
 METHODS = list(ROOT.method)
 RUNS = [*METHODS, *later_rounds(ROOT)]  # "npo", "round-2/npo"
 KINDS = {name: method.kind for name, method in (COMPARED | ROOT.method).items()}
+GUIDED_SEEDS = ROOT.seeds if any(method.kind in (*SCHEDULED, "online") for method in ROOT.method.values()) else []
 PYTHON = sys.executable
 DEVICE = option("device")
 LIGHT_NEEDS = asdict(LIGHT)
@@ -135,7 +136,7 @@ def artifacts(wildcards):
         f"{RESULTS}/prepare/manifest.json",
         *benchmark_manifest(wildcards),
         *expand(f"{RESULTS}/seed-{{seed}}/probe/manifest.json", seed=ROOT.seeds),
-        *expand(f"{RESULTS}/seed-{{seed}}/guide/{{file}}", seed=ROOT.seeds, file=["manifest.json", "signal.parquet"]),
+        *expand(f"{RESULTS}/seed-{{seed}}/guide/{{file}}", seed=GUIDED_SEEDS, file=["manifest.json", "signal.parquet"]),
         *expand(f"{RESULTS}/seed-{{seed}}/{{run}}/schedule.yaml", seed=ROOT.seeds, run=filter(is_scheduled, RUNS)),
         *expand(f"{RESULTS}/seed-{{seed}}/{{run}}/manifest.json", seed=ROOT.seeds, run=RUNS),
         *evaluations(wildcards),
