@@ -155,6 +155,8 @@ WRONG = [
     ("+method.npo.length=0.5", "method.npo.length=0.5: expected at least 1, since its schedule is laid out over the probe's steps"),
     ("method=[grpo_long] method.grpo_long.length=0.001", "method.grpo_long.length=0.001: expected at least one step of probe.steps=120"),
     ("+method.npo.grpo.prompts_per_step=3", "method.npo.grpo.prompts_per_step=3: expected grpo.prompts_per_step=32"),
+    ("sampling.top_p=0.9 method.npo.correction=true", "method.npo.correction=True: expected false with sampling.top_p or"),
+    ("sampling.top_k=20 grpo.engine_correction_cap=2", "grpo.engine_correction_cap=2.0: expected null with sampling.top_p or"),
     ("rounds=0", "rounds=0: expected at least 1"),
     ("comparison.seeds=[]", r"comparison.seeds=\[\]: expected a list of different"),
     ("method.npo.windows=[{from_step:0,guide_step:30}]", r"method.npo.windows\[0\].to_step: missing"),
