@@ -45,7 +45,8 @@ def plan_autonpo(name: str, method: MethodConfig, metrics: Sequence[Row], signal
 def slices(rows: Sequence[Row]) -> list[Row]:
     """A guide checkpoint's candidates: Q of one at distance Delta is that of all prompts that were failed in the last Delta steps (PAPER).
 
-    A row of signal.parquet holds what was failed while its own current policy acted; V stays that policy's.
+    A row of signal.parquet holds what was failed while its own current policy acted; V stays that policy's. A prompt that
+    was failed under two of them, where an epoch is shorter than the lookback, counts twice.
     """
     candidates: list[Row] = []
     failed = covered = 0
