@@ -5,7 +5,7 @@ Hydra composes once, when the Snakefile is parsed; the dataclasses of `npo_pipel
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -57,7 +57,8 @@ def load_root(experiment: str = "default", overrides: str | Sequence[str] = (), 
     """Compose, type-check and validate. `overrides` is a list, or one string as a shell would split it. Raises ConfigError."""
     words = _words(overrides) if isinstance(overrides, str) else list(overrides)
     composed = _compose(experiment, [_open(word) for word in words], conf)
-    _drop_methods_not_chosen(composed, choices(conf / "method"))
+    tuned = {word.lstrip("+~").split(".")[1] for word in words if word.lstrip("+~").startswith("method.")}
+    _drop_methods_not_chosen(composed, set(choices(conf / "method")) - tuned)
     try:
         OmegaConf.resolve(composed)  # or what an interpolation stands for would escape the check of its type
         root = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(s.RootConfig), composed))
@@ -250,8 +251,8 @@ def _compose(experiment: str, overrides: list[str], conf: Path) -> DictConfig:
         raise ConfigError(f"overrides={given!r}: {error}; expected the name of a file in conf/, as in task=chain_sum") from None
 
 
-def _drop_methods_not_chosen(composed: DictConfig, known: Sequence[str]) -> None:
-    """An experiment may tune methods that `method=[...]` then leaves out: without their own file they have no kind."""
+def _drop_methods_not_chosen(composed: DictConfig, known: Collection[str]) -> None:
+    """An experiment's file may tune methods that `method=[...]` then leaves out: without their own file they have no kind."""
     left_out = [name for name, method in (composed.get("method") or {}).items() if name in known and "kind" not in (method or {})]
     with open_dict(composed):
         for name in left_out:

@@ -178,7 +178,8 @@ def what_counts(stage: Any) -> dict[str, Any]:
     So a run that went out of memory goes on from its last saved state with smaller batches.
     """
     values = asdict(stage)
-    values.get("grpo", {}).pop("micro_batch_tokens", None)
+    for grpo in (values.get("grpo", {}), (values.get("method") or {}).get("grpo", {})):
+        grpo.pop("micro_batch_tokens", None)
     engine = values.get("engine", {})
     engine.pop("max_batch", None)
     for key in ("gpu_memory_utilization", "cpu_cache_gib"):

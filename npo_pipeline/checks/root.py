@@ -56,8 +56,6 @@ def _check_methods(root: s.RootConfig) -> None:
 
 def _check_together(root: s.RootConfig) -> None:
     """What two groups of settings must agree on."""
-    if root.sampling.top_p < 1 or root.sampling.top_k > 0:
-        _check_truncated(root)
     kind, size, batch = root.task.verifier.kind, root.task.train_size, root.grpo.prompts_per_step
     require(
         not root.evaluate.benchmarks or kind != "reasoning_gym",
@@ -71,11 +69,3 @@ def _check_together(root: s.RootConfig) -> None:
         size,
         f"at least grpo.prompts_per_step={batch}, so that a step has different problems",
     )
-
-
-def _check_truncated(root: s.RootConfig) -> None:
-    """Sampled log-probs are then of the truncated distribution, and the trainer's are not: their ratio means nothing."""
-    whole = "with sampling.top_p or sampling.top_k, whose log-probs are of another distribution than the trainer's"
-    require(root.grpo.engine_correction_cap is None, "grpo.engine_correction_cap", root.grpo.engine_correction_cap, f"null {whole}")
-    for name, method in root.method.items():
-        require(not method.correction, f"method.{name}.correction", method.correction, f"false {whole}")

@@ -15,11 +15,11 @@ CANDIDATE = ("distance", "current_step", "guide_step", "n_failed", "n_covered", 
 def decide(warned: Trend, candidates: Sequence[Row], settings: AutoNpoConfig) -> tuple[Row, Row | None]:
     """The account of a decision, and the candidate chosen: of the highest S, the nearer of equals; None where not confirmed.
 
-    Confirmed: of the largest mistake pool among the candidates at least the share `min_coverage` is covered. A candidate that covers
-    nothing, or whose S is unknown (NaN: too little to tell it from), is none.
+    Confirmed: of the largest mistake pool of which anything is covered, at least the share `min_coverage` is. What covers nothing, or
+    has an S that is unknown (NaN: too little to tell it from), is not chosen.
     """
     usable = [row for row in candidates if row["s"] > 0.0]
-    coverage = max(usable, key=lambda row: row["n_failed"])["q"] if usable else 0.0
+    coverage = max((row for row in candidates if row["q"] > 0.0), key=lambda row: row["n_failed"])["q"] if usable else 0.0
     confirmed = bool(usable) and coverage >= settings.min_coverage
     chosen = max(usable, key=lambda row: (row["s"], -row["distance"])) if confirmed else None
     account = {

@@ -20,7 +20,7 @@ class Assumptions:
     prompt_tokens: int
     response_tokens: float  # mean length; expected tokens are responses times this
     failed: float  # share of the prompts that are at or below the gate: those that a guide tries
-    tries: float  # share of `guidance.samples` that a prompt takes until its first verified one
+    tries: float  # share of `guidance.samples` that a prompt takes until a round holds a verified one
     delta: float  # size of a checkpoint that is kept as a delta, as a share of a whole one
 
 

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from npo_pipeline.config import ReportStage
 from npo_pipeline.errors import ArtifactError, DataError
 from npo_pipeline.guidance.schedule import Schedule, Window, parse_schedule
@@ -42,9 +44,15 @@ def _load_seed(layout: Layout, methods: Sequence[str]) -> SeedResults:
 
 
 def _load_signal(layout: Layout, methods: Sequence[str]) -> list[dict[str, Any]]:
-    """Nothing where no method has a schedule and there are no guides."""
-    planned = any((layout.root / "config" / f"plan-{name}.yaml").is_file() for name in methods)
-    return read_table(existing(layout.signal, "guide"), SIGNAL).to_pylist() if planned or layout.signal.is_file() else []
+    """Nothing where no method learns from guides: what lies there then may be of another probe."""
+    needed = any(_learns_from_guides(layout.root / "config" / f"guided-{name}.yaml") for name in methods)
+    return read_table(existing(layout.signal, "guide"), SIGNAL).to_pylist() if needed else []
+
+
+def _learns_from_guides(config: Path) -> bool:
+    """By the resolved configuration of a guided run: of a scheduled method it holds no method. Unknown counts as yes."""
+    method = yaml.safe_load(config.read_text(encoding="utf-8")).get("method") if config.is_file() else None
+    return method is None or method["kind"] == "online"
 
 
 def load_run(layout: Layout, name: str) -> Run:

@@ -54,7 +54,7 @@ def parser(stage: str, doc: str | None) -> argparse.ArgumentParser:
 
 def add_training(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """What a stage that trains is told beside its configuration. Results are the same for any of it, up to rounding."""
-    parser.add_argument("--save-every", type=at_least(1), default=10, help="steps between saved trainer states, for a resume (default 10)")
+    parser.add_argument("--save-every", type=at_least(1), default=10, help="most steps between saved trainer states (default 10)")
     parser.add_argument("--nproc", type=at_least(1), default=1, help="processes per node, each with a GPU where there are any (default 1)")
     parser.add_argument("--nodes", type=at_least(1), default=1, help="nodes of this SLURM job (default 1)")
     wait = "seconds that processes wait for each other at most (default 1800)"

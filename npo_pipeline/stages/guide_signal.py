@@ -14,9 +14,9 @@ from npo_pipeline.guidance.pool import mistake_pool, segments
 from npo_pipeline.guidance.signal import signal
 from npo_pipeline.records import Trajectory
 from npo_pipeline.stages.cli import Context
-from npo_pipeline.storage.guides import SCORES_FILE, read_outcomes, read_shards
+from npo_pipeline.storage.guides import SCORES_FILE, read_outcomes, read_shards, verify_guide
 from npo_pipeline.storage.layout import step_name
-from npo_pipeline.storage.manifest import NAME, read_manifest, sha256_file, sha256_text, verify, write_manifest
+from npo_pipeline.storage.manifest import NAME, Manifest, read_manifest, sha256_file, sha256_text, verify, write_manifest
 from npo_pipeline.storage.parquet import SCORES, SIGNAL, read_rows, write_table
 
 
@@ -37,21 +37,25 @@ def gather(context: Context[GuideStage]) -> None:
 
 def check_finished(context: Context[GuideStage]) -> None:
     """Raises ArtifactError for a guide checkpoint that is missing, damaged, or was made from another configuration or probe."""
+    layout = context.layout
     for step in context.config.guide_steps:
-        if not finished(context, step):
+        if not _is_of(context, verify_guide(layout.guide, layout.guide_step(step))):
             raise ArtifactError(
-                f"{context.layout.guide_step(step)}: not a whole guide checkpoint of {context.options.config} and of this probe. "
-                "Run the stage without --gather: it makes what is missing"
+                f"{layout.guide_step(step)}: made from another configuration or probe than {context.options.config} and {layout.probe}. "
+                f"Delete {layout.guide / 'jobs'} and run snakemake again, or the stage without --gather: it is made anew"
             )
 
 
 def finished(context: Context[GuideStage], guide_step: int) -> bool:
     """Whether this guide checkpoint is whole, and was made as this configuration says, from this very probe."""
     try:
-        manifest = verify(context.layout.guide_step(guide_step))
-        return (manifest["made_as"], manifest["probe_sha256"]) == (made_as(context.config), probe_sha256(context))
-    except (ArtifactError, KeyError):
+        return _is_of(context, verify(context.layout.guide_step(guide_step)))
+    except ArtifactError:
         return False
+
+
+def _is_of(context: Context[GuideStage], manifest: Manifest) -> bool:
+    return (manifest.get("made_as"), manifest["probe_sha256"]) == (made_as(context.config), probe_sha256(context))
 
 
 def made_as(config: GuideStage) -> str:

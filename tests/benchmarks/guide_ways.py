@@ -67,7 +67,7 @@ class Stage(Way):
 
 
 class AllTries(Stage):
-    """The same walk and engine, without stopping at a prompt's first verified sample."""
+    """The same walk and engine, without stopping where one of a prompt's samples is verified."""
 
     def make(self, guide_step: int) -> None:
         maker, outcomes = self.loaded(guide_step), self.outcomes(guide_step)

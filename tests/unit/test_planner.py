@@ -92,7 +92,7 @@ def test_a_slice_whose_cost_is_unknown_is_not_chosen():
     far = {**row, "current_step": 50, "distance": 10, "n_covered": 0, "v": math.nan}
     account, chosen = decide(trends([0.5] * 40, falling(40), SETTINGS)[-1], slices([near, far]), SETTINGS)
     assert chosen is not None
-    assert (chosen["distance"], account["coverage"]) == (5, 0.5)
+    assert (chosen["distance"], account["coverage"]) == (5, 0.25)
 
 
 def test_where_no_guide_is_known_to_help_the_account_says_so():
