@@ -26,7 +26,7 @@ from npo_pipeline.errors import ConfigError
 from npo_pipeline.hydra_errors import choices, key_error, no_such_file, override_error
 from npo_pipeline.shown import one_line
 from npo_pipeline.storage.manifest import sha256_text
-from npo_pipeline.timeline import Timeline, check_windows, resolve_measure, resolve_timeline
+from npo_pipeline.timeline import Timeline, check_windows, resolve_measure, resolve_timeline, run_steps
 
 PROJECT = Path(__file__).resolve().parent.parent
 CONF = PROJECT / "conf"
@@ -97,7 +97,7 @@ def stage_configs(root: s.RootConfig) -> dict[str, dict[str, Any]]:
         stages["benchmarks"] = c.BenchmarksStage(VERSIONS["benchmarks"], root.task, root.evaluate.benchmarks, root.policy.dtype)
     for name, method in time.methods.items():
         if method.kind == "demonstrations":
-            stages[f"demonstrate-{name}"] = _demonstrate_stage(root, name, method, run_steps(method, time))
+            stages[f"demonstrate-{name}"] = _demonstrate_stage(root, name, method, run_steps(method, time.steps))
             if root.policy.teacher:
                 stages["teacher"] = c.TeacherStage(VERSIONS["teacher"], root.task, root.policy.scratch, root.policy.teacher)
     for number in range(1, root.rounds + 1):
@@ -107,7 +107,7 @@ def stage_configs(root: s.RootConfig) -> dict[str, dict[str, Any]]:
 
 def later_rounds(root: s.RootConfig) -> list[str]:
     """The runs of the second round and later: `round-2/npo` and so on, of the methods that learn from the guide stage's shards."""
-    names = [name for name, method in root.method.items() if method.kind in (*s.SCHEDULED, "online")]
+    names = [name for name, method in root.method.items() if method.kind in s.GUIDED]
     return [f"round-{number}/{name}" for number in range(2, root.rounds + 1) for name in names]
 
 
@@ -148,13 +148,9 @@ def _guided_stage(root: s.RootConfig, time: Timeline, name: str, run: dict[str, 
     """What a schedule says is not repeated: editing it, or a method's gate, is the plan's matter."""
     method = time.methods[name]
     live = None if method.kind in s.SCHEDULED else method
-    own = {"steps": run_steps(method, time), "grpo": merge_grpo(root.grpo, method.grpo)}
+    own = {"steps": run_steps(method, time.steps), "grpo": merge_grpo(root.grpo, method.grpo)}
     variance = root.guidance.variance if method.kind == "online" else None
     return c.GuidedStage(VERSIONS["guided"], name=name, checkpoint_every=every, method=live, variance=variance, **(run | own))
-
-
-def run_steps(method: s.MethodConfig, time: Timeline) -> int:
-    return round(method.length * time.steps)
 
 
 def _demonstrate_stage(root: s.RootConfig, name: str, method: s.MethodConfig, steps: int) -> c.DemonstrateStage:

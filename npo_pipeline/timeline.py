@@ -55,6 +55,11 @@ def as_steps(value: StepLike, total: int, key: str, multiple: int = 1, least: in
     return min(total, math.ceil(whole / multiple) * multiple)
 
 
+def run_steps(method: MethodConfig, steps: int) -> int:
+    """Steps of a method's run, where the probe has `steps`."""
+    return round(method.length * steps)
+
+
 def resolve_measure(measure: MeasureConfig, steps: int, dense: int) -> MeasureConfig:
     """Current steps and distances in whole steps, on the grid of the probe's checkpoints. Raises ConfigError naming the key."""
 

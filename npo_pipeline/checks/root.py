@@ -9,6 +9,7 @@ from npo_pipeline.checks.require import plain_name, require
 from npo_pipeline.checks.results import check_comparison, check_evaluate, check_measure
 from npo_pipeline.checks.task import check_task
 from npo_pipeline.checks.training import check_grpo, check_probe, check_trainer, merge_grpo
+from npo_pipeline.timeline import run_steps
 
 
 def check_root(root: s.RootConfig) -> None:
@@ -42,8 +43,12 @@ def _check_methods(root: s.RootConfig) -> None:
     has_teacher = root.policy.teacher is not None and root.policy.source == "scratch"
     for name, method in root.method.items():
         check_method(name, method)
-        least = round(method.length * root.probe.steps) >= 1
-        require(least, f"method.{name}.length", method.length, f"at least one step of probe.steps={root.probe.steps}")
+        require(
+            run_steps(method, root.probe.steps) >= 1,
+            f"method.{name}.length",
+            method.length,
+            f"at least one step of probe.steps={root.probe.steps}",
+        )
         check_grpo(merge_grpo(root.grpo, method.grpo, f"method.{name}.grpo"))
         wants_teacher = method.demonstrations is not None and method.demonstrations.policy == "teacher"
         require(

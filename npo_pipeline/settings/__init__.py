@@ -17,6 +17,7 @@ Steps that scale with the run (`StepLike`) are whole numbers of steps, or a frac
 from npo_pipeline.settings.engine import EngineConfig, SamplingConfig, VllmConfig
 from npo_pipeline.settings.guidance import GuidanceConfig, VarianceConfig
 from npo_pipeline.settings.method import (
+    GUIDED,
     KINDS,
     SCHEDULED,
     AutoNpoConfig,
@@ -45,6 +46,7 @@ from npo_pipeline.settings.training import GrpoConfig, GuidedConfig, ProbeConfig
 
 __all__ = [
     "EXTRACTORS",
+    "GUIDED",
     "KINDS",
     "SCHEDULED",
     "AutoNpoConfig",

@@ -97,4 +97,5 @@ class MethodConfig:
 
 
 SCHEDULED = ("manual", "autonpo", "rolling")
-KINDS = (*SCHEDULED, "online", "resample", "replay", "demonstrations", "none")
+GUIDED = (*SCHEDULED, "online")  # learn from the guide stage's shards
+KINDS = (*GUIDED, "resample", "replay", "demonstrations", "none")

@@ -182,25 +182,6 @@ def test_the_papers_recipe_takes_any_list_of_methods(methods: list[str]) -> None
     assert list(load_root("paper", f"method=[{','.join(methods)}]").method) == methods
 
 
-@pytest.mark.parametrize(
-    ("override", "same"),
-    [
-        ("grpo.micro_batch_tokens=64", True),
-        ("engine.max_batch=8", True),
-        ("engine.vllm.gpu_memory_utilization=0.1", True),
-        ("engine.vllm.max_model_len=128", False),
-        ("grpo.learning_rate=1", False),
-        ("sampling.top_k=3", False),
-    ],
-)
-def test_memory_is_no_part_of_what_a_run_is(tmp_path: Path, override: str, same: bool) -> None:
-    found = []
-    for words in ("engine=vllm", f"engine=vllm {override}"):
-        (tmp_path / "probe.yaml").write_text(to_yaml(stage_configs(load_root(overrides=words))["probe"]))
-        found.append(c.what_counts(load_stage(tmp_path / "probe.yaml", c.ProbeStage)[0]))
-    assert (found[0] == found[1]) == same
-
-
 def test_a_longer_run_has_demonstrations_for_all_its_steps() -> None:
     stages = stage_configs(load_root(overrides="method=[rlep] +method.rlep.length=2"))
     assert (stages["demonstrate-rlep"]["steps"], stages["guided-rlep"]["steps"], stages["probe"]["steps"]) == (240, 240, 120)

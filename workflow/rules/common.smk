@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from npo_pipeline.compose import later_rounds, load_compared, load_root, stage_configs, to_yaml
-from npo_pipeline.settings import SCHEDULED
+from npo_pipeline.settings import GUIDED, SCHEDULED
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.failures import failures
 from npo_pipeline.planning.resources import DEVICES, LIGHT, WARNING, stage_resources
@@ -83,7 +83,7 @@ STAGES = COMPARED_STAGES | STAGES
 METHODS = list(ROOT.method)
 RUNS = [*METHODS, *later_rounds(ROOT)]  # "npo", "round-2/npo"
 KINDS = {name: method.kind for name, method in (COMPARED | ROOT.method).items()}
-GUIDED_SEEDS = ROOT.seeds if any(method.kind in (*SCHEDULED, "online") for method in ROOT.method.values()) else []
+GUIDED_SEEDS = ROOT.seeds if any(method.kind in GUIDED for method in ROOT.method.values()) else []
 PYTHON = sys.executable
 DEVICE = option("device")
 LIGHT_NEEDS = asdict(LIGHT)
