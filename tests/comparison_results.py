@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from report_results import SHA, Shape, write_results
 
-from npo_pipeline.config import ComparisonStage
+from npo_pipeline.configuration.stages import ComparisonStage
 from npo_pipeline.records import Trajectory
 from npo_pipeline.storage.atomic import write_text
 from npo_pipeline.storage.guides import write_shards

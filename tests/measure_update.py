@@ -8,11 +8,11 @@ import yaml
 from tiny import grpo
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from npo_pipeline.configuration.settings import SamplingConfig
 from npo_pipeline.grpo.update import Updater
 from npo_pipeline.planning.architecture import PUBLISHED
 from npo_pipeline.policy.policy import DTYPES, Policy
 from npo_pipeline.records import Slot, Trajectory
-from npo_pipeline.settings import SamplingConfig
 
 ROWS, PROMPT, RESPONSE = 2, 64, 96
 

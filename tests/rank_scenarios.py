@@ -17,19 +17,19 @@ from tiny import SAMPLING, grpo, random_slots, tiny_policy
 from torch import Tensor
 from vision import problems_of, tiny_vl_policy
 
+from npo_pipeline.configuration.settings import GrpoConfig, LoraConfig, ResampleConfig, VerifierConfig
 from npo_pipeline.distributed.group import joined
 from npo_pipeline.distributed.ranks import Ranks
 from npo_pipeline.grpo.mixer import OnPolicy
 from npo_pipeline.grpo.state import load_state, save_state
 from npo_pipeline.grpo.step import Trainer, run_step
 from npo_pipeline.grpo.update import Updater, UpdateResult
-from npo_pipeline.guidance.resample import ResampleMixer
+from npo_pipeline.guidance.methods import live
+from npo_pipeline.guidance.methods.resample import ResampleMixer
 from npo_pipeline.policy.lora import add_lora
 from npo_pipeline.policy.policy import Policy, save_policy
 from npo_pipeline.records import Problem, Slot, Trajectory
 from npo_pipeline.rollout.hf import TransformersEngine
-from npo_pipeline.settings import GrpoConfig, LoraConfig, ResampleConfig, VerifierConfig
-from npo_pipeline.stages import live
 from npo_pipeline.tasks.verify import Verdict, Verifier
 
 ADVANTAGES = [1.3, -0.4, -0.4, -0.5, 0.9, 0.0, -0.9, 0.7, 0.0, 1.1, -0.2]

@@ -12,10 +12,10 @@ from typing import Any
 
 import yaml
 
-from npo_pipeline.config import ReportStage
+from npo_pipeline.analysis.statistics import summarise
+from npo_pipeline.configuration.settings import ReportConfig
+from npo_pipeline.configuration.stages import ReportStage
 from npo_pipeline.records import FinishReason, Problem, Trajectory
-from npo_pipeline.report.statistics import summarise
-from npo_pipeline.settings import ReportConfig
 from npo_pipeline.storage.atomic import write_text
 from npo_pipeline.storage.evaluations import write_evaluation
 from npo_pipeline.storage.layout import Layout

@@ -2,10 +2,10 @@
 
 import torch
 
+from npo_pipeline.configuration.settings import GrpoConfig, SamplingConfig, ScratchConfig
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.policy.scratch import build_scratch
 from npo_pipeline.records import Slot, Trajectory
-from npo_pipeline.settings import GrpoConfig, SamplingConfig, ScratchConfig
 
 SCRATCH = ScratchConfig(32, 64, 2, 2, 1, 32, 300, 256, r"\d|[^\d]+")
 SAMPLING = SamplingConfig(1.0, 1.0, 0, 12)

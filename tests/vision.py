@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
+from npo_pipeline.configuration.settings import PromptConfig, ScratchConfig, VisionConfig, VisionScratchConfig
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.policy.scratch import build_scratch
 from npo_pipeline.records import Image, Problem
-from npo_pipeline.settings import PromptConfig, ScratchConfig, VisionConfig, VisionScratchConfig
 from npo_pipeline.storage.images import store_image
 from npo_pipeline.tasks.prompts import render_prompt
 

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from vision import problems_of, tiny_vl_policy
 
-from npo_pipeline.compose import load_root
+from npo_pipeline.configuration.compose import load_root
+from npo_pipeline.configuration.settings import SamplingConfig
 from npo_pipeline.policy.logprobs import score
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.rollout.engine import Completion, Request
 from npo_pipeline.rollout.engines import make_engine
 from npo_pipeline.rollout.hf import TransformersEngine
-from npo_pipeline.settings import SamplingConfig
 
 SAMPLING = SamplingConfig(1.0, 1.0, 0, 8)
 SETTINGS = load_root(overrides="engine=vllm engine.check_every=1 engine.vllm.cpu_cache_gib=0.1").engine

@@ -8,6 +8,7 @@ import time
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 
+from npo_pipeline.configuration.timeline import checkpoint_steps
 from npo_pipeline.errors import Interrupted
 from npo_pipeline.grpo.state import load_state, save_state
 from npo_pipeline.grpo.step import StepOutcome, Trainer, run_step
@@ -19,7 +20,6 @@ from npo_pipeline.progress import Progress
 from npo_pipeline.storage.checkpoints import whole_until
 from npo_pipeline.storage.layout import STATE
 from npo_pipeline.storage.run_files import RunFiles
-from npo_pipeline.timeline import checkpoint_steps
 
 LONGEST_UNSAVED = 1800.0  # seconds: where a step takes long, a kill must not cost `save_every` of them
 

@@ -1,11 +1,14 @@
 """What a guided run does to its groups: the seam between the training loop and the methods of `npo_pipeline.guidance`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from npo_pipeline.records import Group, Problem
+
+if TYPE_CHECKING:
+    from npo_pipeline.grpo.step import Trainer
 
 
 @dataclass(frozen=True)
@@ -50,3 +53,6 @@ class OnPolicy:
 
     def restore(self, run: Path, step: int) -> None:
         pass
+
+
+MakeMixer = Callable[["Trainer"], Mixer]  # the loaded trainer comes last: what a method reads is read and checked before it

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from npo_pipeline.configuration.settings import GrpoConfig
 from npo_pipeline.errors import NumericalError
 from npo_pipeline.policy.sharded import whole_tensor
-from npo_pipeline.settings import GrpoConfig
 
 
 class PolicyOptimizer:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from npo_pipeline.configuration.settings import GrpoConfig
 from npo_pipeline.distributed.ranks import Ranks
 from npo_pipeline.grpo.advantages import group_advantages
 from npo_pipeline.grpo.metrics import step_metrics
@@ -21,7 +22,6 @@ from npo_pipeline.records import Group, Problem
 from npo_pipeline.rollout.engine import Engine
 from npo_pipeline.rollout.order import problem_batch
 from npo_pipeline.rollout.sample import sample
-from npo_pipeline.settings import GrpoConfig
 from npo_pipeline.storage.parquet import rollout_row
 from npo_pipeline.tasks.verify import Verifier
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from npo_pipeline.configuration.settings import GrpoConfig, SamplingConfig
 from npo_pipeline.distributed.ranks import Ranks
 from npo_pipeline.grpo.dealing import MicroBatch, deal
 from npo_pipeline.grpo.loss import clipped_surrogate, engine_correction, kl_to_reference, shaped_surrogate, token_weights
@@ -24,7 +25,6 @@ from npo_pipeline.policy.lora import without_adapter
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.policy.sharded import ShardedModel, recompute_activations
 from npo_pipeline.records import Slot
-from npo_pipeline.settings import GrpoConfig, SamplingConfig
 
 
 @dataclass

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from npo_pipeline.configuration.timeline import checkpoint_steps
 from npo_pipeline.records import Outcome
-from npo_pipeline.timeline import checkpoint_steps
 
 
 @dataclass(frozen=True)

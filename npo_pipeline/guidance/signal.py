@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from npo_pipeline.settings import VarianceConfig
+from npo_pipeline.configuration.settings import VarianceConfig
 
 LogRatios = Sequence[Sequence[float]]  # d per token, per trajectory
 

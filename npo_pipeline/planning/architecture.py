@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
+from npo_pipeline.configuration.settings import PolicyConfig, ScratchConfig, VisionConfig, VisionScratchConfig
 from npo_pipeline.errors import ConfigError
-from npo_pipeline.settings import PolicyConfig, ScratchConfig, VisionConfig, VisionScratchConfig
 
 PUBLISHED = Path(__file__).with_name("published.yaml")
 TEMPORAL, POSITIONS = 2, 32 * 32  # of a Qwen3-VL built from scratch (npo_pipeline.policy.qwen3_vl)

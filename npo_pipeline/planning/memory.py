@@ -6,8 +6,8 @@ that a real forward saves. With activation checkpointing (`recomputed`) it is ea
 
 from dataclasses import dataclass
 
+from npo_pipeline.configuration.settings import LoraConfig
 from npo_pipeline.planning.architecture import EVERY, Architecture, Text
-from npo_pipeline.settings import LoraConfig
 
 BYTES = {"float32": 4, "bfloat16": 2}
 LOGIT_COPIES = 4  # float32 tensors of logits' size alive at once in the log-prob and entropy, and in their backward

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from npo_pipeline.configuration.settings import RootConfig
 from npo_pipeline.planning import memory as m
 from npo_pipeline.planning.architecture import Architecture
 from npo_pipeline.planning.work import Assumptions, Work, checkpoint_bytes, plan_work, state_bytes
-from npo_pipeline.settings import RootConfig
 
 GB = 1e9
 UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))

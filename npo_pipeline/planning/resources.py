@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 
-from npo_pipeline.compose import later_rounds
+from npo_pipeline.configuration.compose import later_rounds
+from npo_pipeline.configuration.settings import RootConfig, TrainerConfig
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.planning import memory as m
 from npo_pipeline.planning.architecture import Architecture, architecture_of
 from npo_pipeline.planning.work import Assumptions, plan_work, state_bytes
-from npo_pipeline.settings import RootConfig, TrainerConfig
 
 DEVICES = ("auto", "cpu", "cuda")
 WANTS_GPU = 20_000_000  # parameters from which a policy is worth a GPU: smaller ones are as fast on a core

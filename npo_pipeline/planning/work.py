@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from npo_pipeline.compose import later_rounds
+from npo_pipeline.configuration.compose import later_rounds
+from npo_pipeline.configuration.settings import SCHEDULED, MethodConfig, RootConfig
+from npo_pipeline.configuration.timeline import Timeline, checkpoint_steps, resolve_timeline
 from npo_pipeline.planning.architecture import Architecture
 from npo_pipeline.planning.memory import BYTES
-from npo_pipeline.settings import SCHEDULED, MethodConfig, RootConfig
-from npo_pipeline.timeline import Timeline, checkpoint_steps, resolve_timeline
 
 STATES = 2  # saved trainer states of a run (npo_pipeline.grpo.state)
 ROW_BYTES = 12  # of a sampled token in a Parquet file: its id, two float32 log-probs, its text; log-probs hardly compress

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from npo_pipeline.configuration.settings import ColdStartConfig
 from npo_pipeline.policy.logprobs import Sequences, collate, micro_batches, response_logprobs
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.progress import Progress
-from npo_pipeline.settings import ColdStartConfig
 
 MICRO_BATCH_TOKENS = 8192
 

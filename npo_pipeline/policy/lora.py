@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from npo_pipeline.configuration.settings import LoraConfig
 from npo_pipeline.errors import ArtifactError, ConfigError
-from npo_pipeline.settings import LoraConfig
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 NAME = "default"  # peft's name of the only adapter

@@ -22,10 +22,10 @@ from transformers import PreTrainedTokenizerBase, Qwen3VLConfig, Qwen3VLForCondi
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
 from transformers.utils import cached_file
 
+from npo_pipeline.configuration.settings import ScratchConfig, VisionConfig
 from npo_pipeline.errors import DataError
 from npo_pipeline.policy.vision import ImagePrompt
 from npo_pipeline.records import Image
-from npo_pipeline.settings import ScratchConfig, VisionConfig
 from npo_pipeline.storage.images import load_image
 
 KEPT = ("video_preprocessor_config.json",)  # files of the processor that are passed on as they are

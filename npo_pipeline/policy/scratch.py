@@ -6,9 +6,9 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+from npo_pipeline.configuration.settings import ScratchConfig, VisionConfig
 from npo_pipeline.policy.policy import Policy, as_policy
 from npo_pipeline.policy.qwen3_vl import SPECIAL, random_vl_model, scratch_vision
-from npo_pipeline.settings import ScratchConfig, VisionConfig
 
 PAD, EOS = "<|pad|>", "<|end|>"
 

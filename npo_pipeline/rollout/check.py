@@ -10,12 +10,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from npo_pipeline.configuration.settings import EngineConfig, SamplingConfig
 from npo_pipeline.errors import NumericalError
 from npo_pipeline.policy.logprobs import collate, response_logits
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.rollout.engine import Completion, Engine, Request
 from npo_pipeline.rollout.truncate import warpers
-from npo_pipeline.settings import EngineConfig, SamplingConfig
 
 RESPONSES, TOKENS = 8, 64  # compared per check, at most: spread over the call; the first tokens of each
 LARGEST_GAP = 1.0  # nats that one token counts at most: rounding moves tokens over the border of a truncated distribution

@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 
+from npo_pipeline.configuration.settings import EngineConfig, SamplingConfig
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.records import Problem
 from npo_pipeline.rollout.check import CheckedEngine
 from npo_pipeline.rollout.engine import Engine
 from npo_pipeline.rollout.hf import TransformersEngine
 from npo_pipeline.rollout.room import readable_length, require_room
-from npo_pipeline.settings import EngineConfig, SamplingConfig
 
 
 def make_engine(settings: EngineConfig, sampling: SamplingConfig, policy: Policy) -> Engine:
-    """The engine that the configuration names, under its self-check; npo_pipeline.checks has refused any other name."""
+    """The engine that the configuration names, under its self-check; npo_pipeline.configuration.checks has refused any other name."""
     engine = _engine(settings, sampling, policy)
     return CheckedEngine(engine, policy, sampling, settings) if settings.check_every else engine
 

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from npo_pipeline.configuration.settings import SamplingConfig
 from npo_pipeline.policy.logprobs import TokenBatch, collate
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.policy.vision import forbid
 from npo_pipeline.rollout.engine import Completion, Request
 from npo_pipeline.rollout.truncate import warpers
-from npo_pipeline.settings import SamplingConfig
 
 
 class Context:

@@ -2,8 +2,8 @@
 
 from importlib.util import find_spec
 
+from npo_pipeline.configuration.settings import EngineConfig
 from npo_pipeline.errors import ConfigError
-from npo_pipeline.settings import EngineConfig
 
 
 def check_installed(engine: EngineConfig) -> None:

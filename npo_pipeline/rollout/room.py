@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
+from npo_pipeline.configuration.settings import EngineConfig, SamplingConfig
 from npo_pipeline.errors import DataError
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.records import Image
-from npo_pipeline.settings import EngineConfig, SamplingConfig
 
 
 def readable_length(policy: Policy, settings: EngineConfig) -> int | None:

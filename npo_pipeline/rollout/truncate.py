@@ -2,7 +2,7 @@
 
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from npo_pipeline.settings import SamplingConfig
+from npo_pipeline.configuration.settings import SamplingConfig
 
 
 def warpers(sampling: SamplingConfig) -> LogitsProcessorList:

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from transformers.core_model_loading import revert_weight_conversion
 
+from npo_pipeline.configuration.settings import EngineConfig, SamplingConfig
 from npo_pipeline.policy.policy import Policy, weights_hash
 from npo_pipeline.rollout.engine import Completion, Request
 from npo_pipeline.rollout.room import readable_length, require_room
 from npo_pipeline.rollout.vllm_start import start_vllm
-from npo_pipeline.settings import EngineConfig, SamplingConfig
 
 SEED_BITS = 63  # vLLM's seeds are signed, and it reads -1 as no seed; torch's generator on a CPU takes the lower 32 bits of them
 

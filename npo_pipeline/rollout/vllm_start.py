@@ -6,14 +6,14 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from npo_pipeline.configuration.settings import EngineConfig, VllmConfig
 from npo_pipeline.distributed.group import is_one_of_many
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.policy.policy import Policy
-from npo_pipeline.settings import EngineConfig, VllmConfig
 
 # Read by vLLM when it is imported; what a user has set stays.
 ENVIRONMENT = {
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # npo_pipeline.runtime has set the threads
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # npo_pipeline.policy.device has set the threads
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
 }

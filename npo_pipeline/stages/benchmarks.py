@@ -4,14 +4,13 @@ A stage of its own, so that a benchmark more only adds evaluations: nothing that
 """
 
 import logging
-import shutil
 
-from npo_pipeline.config import BenchmarksStage
-from npo_pipeline.stages.cli import Context, parser, run_stage
-from npo_pipeline.stages.prepare import render
-from npo_pipeline.storage.manifest import NAME, verify, write_manifest
-from npo_pipeline.storage.parquet import PROBLEMS, problem_row, read_problems, write_table
-from npo_pipeline.tasks.benchmarks import describe_benchmark, load_benchmark, trained_on
+from npo_pipeline.configuration.stages import BenchmarksStage
+from npo_pipeline.context import Context
+from npo_pipeline.stages.cli import parser, run_stage
+from npo_pipeline.storage.manifest import NAME, verify
+from npo_pipeline.storage.parquet import read_problems
+from npo_pipeline.tasks.benchmarks import load_benchmark, trained_on
 
 log = logging.getLogger(__name__)
 
@@ -26,18 +25,9 @@ def run(context: Context[BenchmarksStage]) -> None:
             log.warning("evaluate.benchmarks.%s: %d of its %d questions are training questions too", name, count, len(raws[name]))
     (layout.benchmarks / NAME).unlink(missing_ok=True)
 
-    from npo_pipeline.policy.policy import load_policy
+    from npo_pipeline.preparation.benchmarks import write_benchmarks
 
-    policy = load_policy(layout.initial_policy, config.dtype)
-    shutil.rmtree(layout.benchmarks, ignore_errors=True)
-    problems = [problem for found in raws.values() for problem in render(found, config.task, policy, layout.benchmarks)]
-    write_table(layout.benchmark_problems, [problem_row(problem) for problem in problems], PROBLEMS, context.config_sha256)
-    sources = {name: describe_benchmark(settings, config.task) for name, settings in config.benchmarks.items()}
-    counts = {name: len(found) for name, found in raws.items()}
-    files = [file for file in layout.benchmarks.rglob("*") if file.is_file()]
-    write_manifest(
-        layout.benchmarks, "benchmarks", context.config_sha256, files, {"problems": counts, "trained_on": known, "sources": sources}
-    )
+    write_benchmarks(context, raws, known)
 
 
 if __name__ == "__main__":

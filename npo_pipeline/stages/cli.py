@@ -7,15 +7,14 @@ import argparse
 import errno
 import logging
 import os
-import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, NoReturn, TypeVar
+from typing import NoReturn
 
-from npo_pipeline.checks.require import is_run_name
-from npo_pipeline.compose import load_stage
+from npo_pipeline.configuration.compose import load_stage
+from npo_pipeline.configuration.options import at_least, device_name
+from npo_pipeline.context import Config, Context
 from npo_pipeline.distributed.group import is_one_of_many
 from npo_pipeline.distributed.launch import launch
 from npo_pipeline.errors import Interrupted, NpoError, StorageError
@@ -23,20 +22,8 @@ from npo_pipeline.rollout.installed import check_installed
 from npo_pipeline.shown import one_line
 from npo_pipeline.storage.layout import Layout
 
-Config = TypeVar("Config")
-
 # What a disk that is full, read-only, failing or somebody else's says, wherever a file is touched.
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
-
-
-@dataclass(frozen=True)
-class Context(Generic[Config]):
-    """What a stage is given. `options` are the command line's: runtime matters that do not change what is written."""
-
-    config: Config
-    config_sha256: str
-    layout: Layout
-    options: argparse.Namespace
 
 
 def parser(stage: str, doc: str | None) -> argparse.ArgumentParser:
@@ -62,30 +49,6 @@ def add_training(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     less = "compute activations again in the backward instead of keeping them: less memory, a third more time"
     parser.add_argument("--recompute-activations", action="store_true", help=less)
     return parser
-
-
-def at_least(least: int) -> Callable[[str], int]:
-    """The type of an option that is a whole number, `least` or more."""
-
-    def whole_number(text: str) -> int:
-        if int(text) < least:
-            raise argparse.ArgumentTypeError(f"found {text}, expected at least {least}")
-        return int(text)
-
-    return whole_number
-
-
-def device_name(text: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected auto, cpu, cuda or cuda:N")
-    return text
-
-
-def plain_name(text: str) -> str:
-    """A policy's: `probe`, `npo`, `round-2/npo`."""
-    if not is_run_name(text):
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected a name, not a path")
-    return text
 
 
 def run_stage(options: argparse.ArgumentParser, schema: type[Config], run: Callable[[Context[Config]], None]) -> None:

@@ -1,10 +1,11 @@
 """comparison: the table, figures and findings over all methods and training seeds, from runs and evaluations that are finished."""
 
-from npo_pipeline.comparison.methods import INITIAL
-from npo_pipeline.config import ComparisonStage
-from npo_pipeline.report.results import GRPO
-from npo_pipeline.stages.cli import Context, parser, run_stage
-from npo_pipeline.stages.reported import verify_reported
+from npo_pipeline.analysis.comparison.methods import INITIAL
+from npo_pipeline.analysis.inputs import verify_reported
+from npo_pipeline.analysis.results import GRPO
+from npo_pipeline.configuration.stages import ComparisonStage
+from npo_pipeline.context import Context
+from npo_pipeline.stages.cli import parser, run_stage
 from npo_pipeline.storage.lock import only_writer
 
 
@@ -12,7 +13,7 @@ def run(context: Context[ComparisonStage]) -> None:
     methods = [name for name in context.config.methods if name not in (INITIAL, GRPO, "grpo")]
     verify_reported(context.layout, context.config.seeds, methods)
 
-    from npo_pipeline.comparison.build import build_comparison
+    from npo_pipeline.analysis.comparison.build import build_comparison
 
     with only_writer(context.layout.root, ".report.lock"):  # a report writes into the same folder
         build_comparison(context.config, context.layout, context.config_sha256)

@@ -5,8 +5,9 @@ The policy is the probe's last checkpoint, the teacher, or any model directory o
 
 from pathlib import Path
 
-from npo_pipeline.config import DemonstrateStage
-from npo_pipeline.stages.cli import Context, parser, run_stage
+from npo_pipeline.configuration.stages import DemonstrateStage
+from npo_pipeline.context import Context
+from npo_pipeline.stages.cli import parser, run_stage
 from npo_pipeline.storage.manifest import NAME, verify
 from npo_pipeline.tasks.files import SUFFIXES
 
@@ -20,7 +21,7 @@ def run(context: Context[DemonstrateStage]) -> None:
         verify(layout.teacher)
     (layout.demonstrations(context.config.name) / NAME).unlink(missing_ok=True)
 
-    from npo_pipeline.stages import demonstrating
+    from npo_pipeline.guidance.shards import demonstrate as demonstrating
 
     if Path(policy).suffix in SUFFIXES:
         demonstrating.from_file(context)

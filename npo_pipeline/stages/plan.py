@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
-from npo_pipeline.config import PlanStage
-from npo_pipeline.guidance.planner import plan_autonpo, plan_manual
+from npo_pipeline.configuration.stages import PlanStage
+from npo_pipeline.context import Context
+from npo_pipeline.guidance.autonpo.planner import plan_autonpo, plan_manual
 from npo_pipeline.guidance.schedule import write_schedule
-from npo_pipeline.stages.cli import Context, parser, run_stage
+from npo_pipeline.stages.cli import parser, run_stage
 from npo_pipeline.storage.guides import verify_guide
 from npo_pipeline.storage.manifest import verify
 from npo_pipeline.storage.parquet import SIGNAL, read_rows

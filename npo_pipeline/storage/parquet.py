@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from npo_pipeline import __version__
+from npo_pipeline.configuration.settings import SamplingConfig
 from npo_pipeline.errors import ArtifactError
 from npo_pipeline.records import Image, Problem, Slot, Trajectory
-from npo_pipeline.settings import SamplingConfig
 from npo_pipeline.shown import one_line, short_repr
 from npo_pipeline.storage.atomic import write_file
 from npo_pipeline.storage.manifest import check_inside, sha256_text

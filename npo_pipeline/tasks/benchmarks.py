@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from npo_pipeline.configuration.settings import BenchmarkConfig, TaskConfig
 from npo_pipeline.records import Problem
-from npo_pipeline.settings import BenchmarkConfig, TaskConfig
 from npo_pipeline.tasks.dataset import describe_source, load_held_out
 from npo_pipeline.tasks.raw import RawProblem
 

@@ -10,8 +10,8 @@ import traceback
 from collections.abc import Iterable
 from typing import Any
 
+from npo_pipeline.configuration.settings import BenchmarkConfig, TaskConfig
 from npo_pipeline.errors import ConfigError
-from npo_pipeline.settings import BenchmarkConfig, TaskConfig
 from npo_pipeline.tasks.easy_vqa import find_package
 from npo_pipeline.tasks.files import looks_like_path, resolve_path
 

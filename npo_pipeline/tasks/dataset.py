@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from npo_pipeline.configuration.settings import TaskConfig
 from npo_pipeline.errors import DataError
-from npo_pipeline.settings import TaskConfig
 from npo_pipeline.storage.hub import hub_commit
 from npo_pipeline.tasks.extract import demonstrate, extract_answer
 from npo_pipeline.tasks.fields import difficulty_label, shown_question

@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from npo_pipeline.configuration.settings import TaskConfig
 from npo_pipeline.errors import ConfigError
-from npo_pipeline.settings import TaskConfig
 from npo_pipeline.tasks.extract import demonstrate
 from npo_pipeline.tasks.raw import RawProblem, SourceImage
 

@@ -81,7 +81,7 @@ _BY_KIND: dict[str, Callable[[str], str | None]] = {
 
 
 def extract_answer(text: str, kind: str) -> str | None:
-    """The answer in a response, stripped, or None if it holds none. `kind` is one of npo_pipeline.settings.EXTRACTORS."""
+    """The answer in a response, stripped, or None if it holds none. `kind` is one of npo_pipeline.configuration.settings.EXTRACTORS."""
     return _BY_KIND[kind](text)
 
 

@@ -31,7 +31,7 @@ def resolve_path(path: str) -> Path | None:
 
     None if there is no such file: then it may be a hub name. A folder may be followed by the name of a configuration.
     """
-    from npo_pipeline.compose import PROJECT  # not on top: compose itself may check tasks
+    from npo_pipeline.configuration.compose import PROJECT  # not on top: compose itself may check tasks
 
     names = [Path(name).expanduser() for name in dict.fromkeys((path, path.partition(":")[0])) if name]
     return next((place for given in names for place in (given, PROJECT / given) if place.exists()), None)

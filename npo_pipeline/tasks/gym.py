@@ -9,8 +9,8 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+from npo_pipeline.configuration.settings import TaskConfig
 from npo_pipeline.errors import DataError
-from npo_pipeline.settings import TaskConfig
 from npo_pipeline.tasks.entries import make_block
 from npo_pipeline.tasks.extract import demonstrate
 from npo_pipeline.tasks.fields import shown_question

@@ -8,8 +8,8 @@ from typing import Any
 
 from jinja2 import TemplateError
 
+from npo_pipeline.configuration.settings import PromptConfig
 from npo_pipeline.errors import ConfigError
-from npo_pipeline.settings import PromptConfig
 
 MARK, TAG = "{image}", "<image>"
 

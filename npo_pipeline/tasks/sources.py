@@ -5,7 +5,7 @@ All are a pure function of the task's configuration (and of the file it names): 
 
 from typing import Any
 
-from npo_pipeline.settings import TaskConfig
+from npo_pipeline.configuration.settings import TaskConfig
 from npo_pipeline.tasks import dataset, easy_vqa, gym
 from npo_pipeline.tasks.raw import RawProblem
 

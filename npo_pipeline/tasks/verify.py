@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from npo_pipeline.configuration.settings import VerifierConfig
 from npo_pipeline.errors import DataError
 from npo_pipeline.records import Problem
-from npo_pipeline.settings import VerifierConfig
 from npo_pipeline.tasks.entries import RECIPE_KEYS
 from npo_pipeline.tasks.extract import extract_answer
 from npo_pipeline.tasks.scoring import Item, judge_chunk

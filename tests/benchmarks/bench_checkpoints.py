@@ -24,7 +24,7 @@ import torch.distributed.checkpoint as dcp
 from harness import parser
 from safetensors.torch import save_file
 
-from npo_pipeline.compose import load_root
+from npo_pipeline.configuration.compose import load_root
 from npo_pipeline.grpo.optimizer import PolicyOptimizer
 from npo_pipeline.policy.checkpoints import CheckpointWriter, Walk
 from npo_pipeline.policy.gguf import load_gguf

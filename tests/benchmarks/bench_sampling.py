@@ -83,9 +83,9 @@ def make_engine(name: str, made: Any, policy: Any, tokens: int, batch: int) -> A
         engine = TransformersEngine(policy, sampling, batch)
         engine._warpers.append(LengthLaw(fixed(tokens), policy.stop_ids, 1))
         return engine
+    from npo_pipeline.configuration.settings import VllmConfig
     from npo_pipeline.policy.policy import Policy
     from npo_pipeline.rollout.vllm import VllmEngine
-    from npo_pipeline.settings import VllmConfig
 
     settings = replace(made.root.engine, name="vllm", max_batch=batch, vllm=VllmConfig(512, 0.4, 1.0, 1, True))
     endless = Policy(policy.model, policy.tokenizer, (), policy.pad_id)  # no token ends a response

@@ -17,9 +17,9 @@ from functools import partial
 
 from harness import PROJECT, in_turn, medians, parser, write
 
-from npo_pipeline.compose import load_root
+from npo_pipeline.configuration.compose import load_root
+from npo_pipeline.configuration.settings import VerifierConfig
 from npo_pipeline.records import Problem
-from npo_pipeline.settings import VerifierConfig
 from npo_pipeline.tasks.extract import extract_answer
 from npo_pipeline.tasks.gym import load_problems
 from npo_pipeline.tasks.scoring import judge_chunk

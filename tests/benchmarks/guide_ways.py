@@ -8,10 +8,13 @@ import torch
 from harness import Experiment
 from transformers import GenerationConfig
 
-from npo_pipeline.compose import load_stage
-from npo_pipeline.config import GuideStage
+from npo_pipeline.configuration.compose import load_stage
+from npo_pipeline.configuration.stages import GuideStage
+from npo_pipeline.configuration.timeline import checkpoint_steps
+from npo_pipeline.context import Context
 from npo_pipeline.guidance.generate import first_verified
 from npo_pipeline.guidance.pool import mistake_pool, segments
+from npo_pipeline.guidance.shards.make import SCORE_TOKENS, Maker, make_guide, rescore
 from npo_pipeline.policy.checkpoints import Walk
 from npo_pipeline.policy.logprobs import collate, score
 from npo_pipeline.policy.policy import export_policy, load_policy
@@ -19,13 +22,10 @@ from npo_pipeline.progress import Progress
 from npo_pipeline.records import Problem, Trajectory
 from npo_pipeline.rollout.engines import make_engine
 from npo_pipeline.rollout.sample import sample
-from npo_pipeline.stages.cli import Context
-from npo_pipeline.stages.guide_maker import SCORE_TOKENS, Maker, make_guide, rescore
 from npo_pipeline.storage.guides import read_outcomes, read_shards
 from npo_pipeline.storage.layout import Layout
 from npo_pipeline.storage.parquet import read_problems
 from npo_pipeline.tasks.verify import Verifier
-from npo_pipeline.timeline import checkpoint_steps
 
 
 class Way:

@@ -18,8 +18,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from npo_pipeline.compose import load_root, stage_configs, to_yaml
-from npo_pipeline.settings import RootConfig
+from npo_pipeline.configuration.compose import load_root, stage_configs, to_yaml
+from npo_pipeline.configuration.settings import RootConfig
 from npo_pipeline.storage.manifest import NAME
 
 PROJECT = Path(__file__).resolve().parents[2]

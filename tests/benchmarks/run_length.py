@@ -8,8 +8,8 @@ from lengths import fixed
 from report_results import Shape, stage_of, write_results
 from steps import Case, Ours, SomeCharacters
 
+from npo_pipeline.analysis.report.build import build_report
 from npo_pipeline.grpo.step import run_step
-from npo_pipeline.report.build import build_report
 from npo_pipeline.storage.guides import read_outcomes
 from npo_pipeline.storage.layout import Layout
 from npo_pipeline.storage.manifest import verify

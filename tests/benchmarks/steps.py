@@ -11,6 +11,7 @@ from lengths import LengthLaw
 from transformers import LogitsProcessorList, PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from npo_pipeline.configuration.settings import GrpoConfig, SamplingConfig
 from npo_pipeline.grpo.mixer import OnPolicy
 from npo_pipeline.grpo.step import Trainer, run_step
 from npo_pipeline.grpo.update import Updater
@@ -18,7 +19,6 @@ from npo_pipeline.policy.policy import load_policy, weights_sha256
 from npo_pipeline.records import Problem
 from npo_pipeline.rollout.hf import TransformersEngine
 from npo_pipeline.rollout.order import problem_batch
-from npo_pipeline.settings import GrpoConfig, SamplingConfig
 from npo_pipeline.storage.run_files import RunFiles
 from npo_pipeline.tasks.verify import Verdict
 

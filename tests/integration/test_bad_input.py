@@ -155,7 +155,7 @@ def test_bad_input_is_refused_before_torch_is_imported(copy: Workflow) -> None:
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120)
     imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert done.returncode == ARTIFACT
-    assert "npo_pipeline.compose" in imported
+    assert "npo_pipeline.configuration.compose" in imported
     assert not imported & {"torch", "transformers", "vllm"}
 
 

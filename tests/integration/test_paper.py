@@ -7,7 +7,7 @@ from pathlib import Path
 
 from workflow_runner import PROJECT, stage_jobs
 
-from npo_pipeline.compose import load_root, stage_configs
+from npo_pipeline.configuration.compose import load_root, stage_configs
 
 OFFLINE = os.environ | {"HF_HUB_OFFLINE": "1"}
 PAPER = ("mmmu_pro", "mathvista", "mathvision", "zerobench", "wemath", "mmbench", "mmstar", "mathverse")
@@ -61,7 +61,7 @@ def test_benchmarks_whose_data_is_given_are_evaluated(tmp_path: Path) -> None:
 
 
 def test_its_needs_are_told(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "npo_pipeline.plan_resources", "--experiment", "paper", "--gpu-memory", "141"]
+    command = [sys.executable, "-m", "npo_pipeline.planning", "--experiment", "paper", "--gpu-memory", "141"]
     whole, lora = (
         subprocess.run([*command, "--overrides", words], cwd=tmp_path, env=OFFLINE, capture_output=True, text=True, check=True).stdout
         for words in ("", "policy.lora={rank:32,alpha:64} sampling.max_new_tokens=2048 grpo.micro_batch_tokens=4096")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from report_results import SHA, Shape, stage_of, write_results
 
-from npo_pipeline.report.build import build_report
+from npo_pipeline.analysis.report.build import build_report
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [

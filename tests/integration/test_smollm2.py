@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM
 
-from npo_pipeline.compose import load_root
+from npo_pipeline.configuration.compose import load_root
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.policy.gguf import find_gguf, load_gguf
 from npo_pipeline.policy.policy import load_policy, save_policy, weights_sha256

@@ -14,7 +14,8 @@ import torch
 from tiny import SAMPLING, SCRATCH, grpo, random_slots, tiny_policy
 from vllm_here import needs_vllm
 
-from npo_pipeline.compose import load_root
+from npo_pipeline.configuration.compose import load_root
+from npo_pipeline.configuration.settings import LoraConfig, SamplingConfig
 from npo_pipeline.errors import DataError, NumericalError
 from npo_pipeline.grpo.state import load_state, save_state
 from npo_pipeline.grpo.update import Updater
@@ -26,7 +27,6 @@ from npo_pipeline.policy.scratch import random_model
 from npo_pipeline.rollout.check import CheckedEngine
 from npo_pipeline.rollout.engine import Completion, Engine, Request
 from npo_pipeline.rollout.hf import TransformersEngine
-from npo_pipeline.settings import LoraConfig, SamplingConfig
 from npo_pipeline.storage.layout import checkpoint
 
 pytestmark = [pytest.mark.slow, needs_vllm]

@@ -200,7 +200,7 @@ def test_a_job_on_a_cluster_does_not_import_the_learning_libraries(template: Wor
     ]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120)
     imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
-    assert {"hydra", "npo_pipeline.compose"} <= imported
+    assert {"hydra", "npo_pipeline.configuration.compose"} <= imported
     assert not imported & {"torch", "transformers", "vllm", "reasoning_gym", "datasets"}
 
 

@@ -10,9 +10,9 @@ from fuzzing import TEXTS, cases
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npo_pipeline.compose import load_root
+from npo_pipeline.configuration.compose import load_root
+from npo_pipeline.configuration.settings import EXTRACTORS, VerifierConfig
 from npo_pipeline.records import Problem
-from npo_pipeline.settings import EXTRACTORS, VerifierConfig
 from npo_pipeline.tasks.gym import load_problems
 from npo_pipeline.tasks.verify import Verifier
 

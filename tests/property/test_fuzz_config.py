@@ -9,8 +9,8 @@ from fuzzing import TEXTS, WORDS, cases, damaged, damaged_bytes, read_or_refuse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npo_pipeline import config as c
-from npo_pipeline.compose import load_root, load_stage, stage_configs, to_yaml
+from npo_pipeline.configuration import stages as c
+from npo_pipeline.configuration.compose import load_root, load_stage, stage_configs, to_yaml
 
 SCHEMAS = {
     "prepare": c.PrepareStage,
@@ -32,7 +32,7 @@ def stages() -> dict[str, dict[str, Any]]:
 @cache
 def keys() -> list[str]:
     """Of the whole configuration, dotted, and some that are none."""
-    from npo_pipeline.hydra_errors import _dotted
+    from npo_pipeline.configuration.hydra_errors import _dotted
 
     own = list(
         _dotted({"task": stages()["prepare"]["task"], "grpo": stages()["probe"]["grpo"], "evaluate": stages()["evaluate"]["evaluate"]})
@@ -81,7 +81,7 @@ def test_overrides(words: list[str]) -> None:
 @cases()
 @given(st.text(alphabet="'\"\\ ab=#", max_size=9))
 def test_overrides_as_one_text(text: str) -> None:
-    from npo_pipeline.compose import _words
+    from npo_pipeline.configuration.compose import _words
 
     read_or_refuse(lambda: _words(text), "overrides")
 
@@ -90,7 +90,7 @@ def test_overrides_as_one_text(text: str) -> None:
 @pytest.mark.parametrize("key", ["name", "+evaluate.benchmarks.{}.data"])
 def test_names_hold_nothing_that_a_shell_or_a_wildcard_reads(key: str, word: str) -> None:
     """Asked of the check itself, since Hydra's grammar would refuse most of these words before."""
-    from npo_pipeline.checks.require import plain_name
+    from npo_pipeline.configuration.checks.require import plain_name
 
     if word not in ("1e999999", "null"):
         assert read_or_refuse(lambda: plain_name(key, word), key) is None

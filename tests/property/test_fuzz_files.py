@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_results import Shape, write_results
 
+from npo_pipeline.analysis.load import load_counts, load_schedule, load_steps
+from npo_pipeline.analysis.report.html import schedules
+from npo_pipeline.analysis.results import Results, Run, SeedResults
 from npo_pipeline.guidance.schedule import read_schedule
-from npo_pipeline.report.html import schedules
-from npo_pipeline.report.load import load_counts, load_schedule, load_steps
-from npo_pipeline.report.results import Results, Run, SeedResults
 from npo_pipeline.storage.checkpoints import RECORD, read_records, route
 from npo_pipeline.storage.guides import read_shards
 from npo_pipeline.storage.layout import Layout

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npo_pipeline.settings import EXTRACTORS
+from npo_pipeline.configuration.settings import EXTRACTORS
 from npo_pipeline.tasks.extract import demonstrate, extract_answer
 
 MARKS = st.sampled_from(["\\boxed{", "{", "}", "\\", "<answer>", "</answer>", "####", "\n", " ", "1,234", "-5.5", "x", "$"])

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from report_results import Shape, stage_of, write_results
 
-from npo_pipeline.compose import load_root, stage_configs
+from npo_pipeline.analysis.benchmarks import summarise_benchmarks
+from npo_pipeline.analysis.report.build import build_report
+from npo_pipeline.configuration.compose import load_root, stage_configs
+from npo_pipeline.configuration.settings import BenchmarkConfig
 from npo_pipeline.errors import ArtifactError, ConfigError, DataError
 from npo_pipeline.records import Problem
-from npo_pipeline.report.benchmarks import summarise_benchmarks
-from npo_pipeline.report.build import build_report
-from npo_pipeline.settings import BenchmarkConfig
 from npo_pipeline.storage.atomic import write_text
 from npo_pipeline.tasks.benchmarks import load_benchmark, trained_on
 

@@ -15,12 +15,12 @@ from tiny import tiny_policy
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from npo_pipeline.configuration.settings import LoraConfig
 from npo_pipeline.errors import ArtifactError, ConfigError, StorageError
 from npo_pipeline.policy import checkpoints
 from npo_pipeline.policy.checkpoints import CheckpointWriter, Walk, open_policy
 from npo_pipeline.policy.lora import add_lora
 from npo_pipeline.policy.policy import Policy, load_policy, save_policy, weights_sha256
-from npo_pipeline.settings import LoraConfig
 from npo_pipeline.storage.checkpoints import DELTA, RECORD, read_records, route, whole_until, write_record
 from npo_pipeline.storage.deltas import encode, patch
 from npo_pipeline.storage.layout import checkpoint

@@ -3,9 +3,9 @@
 import torch
 from tiny import tiny_policy
 
+from npo_pipeline.configuration.settings import ColdStartConfig
 from npo_pipeline.policy.cold_start import cold_start
 from npo_pipeline.policy.policy import as_policy
-from npo_pipeline.settings import ColdStartConfig
 
 SETTINGS = ColdStartConfig(steps=30, examples=8, batch_size=4, learning_rate=2e-5)
 ROWS = [((5 + i, 9), (20 + i, 21, 22, 1)) for i in range(8)]

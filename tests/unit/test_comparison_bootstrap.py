@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npo_pipeline.comparison import bootstrap
-from npo_pipeline.comparison.bootstrap import draw, ratio_interval, seed_interval, sign_flip_p
+from npo_pipeline.analysis.comparison import bootstrap
+from npo_pipeline.analysis.comparison.bootstrap import draw, ratio_interval, seed_interval, sign_flip_p
 from npo_pipeline.errors import DataError
 
 SMALL = st.floats(-10, 10).map(lambda x: round(x, 3))

@@ -12,14 +12,14 @@ import yaml
 from comparison_results import DEMONSTRATION_TOKENS, GUIDE_TOKENS, METHODS, comparison_of, write_comparison
 from report_results import SHA, Shape
 
-from npo_pipeline.comparison.build import build_comparison
-from npo_pipeline.comparison.findings import findings
-from npo_pipeline.comparison.load import load_comparison
-from npo_pipeline.comparison.summary import summarise_comparison
-from npo_pipeline.compose import load_stage
-from npo_pipeline.config import ComparisonStage
+from npo_pipeline.analysis.comparison.build import build_comparison
+from npo_pipeline.analysis.comparison.findings import findings
+from npo_pipeline.analysis.comparison.load import load_comparison
+from npo_pipeline.analysis.comparison.summary import summarise_comparison
+from npo_pipeline.configuration.compose import load_stage
+from npo_pipeline.configuration.stages import ComparisonStage
+from npo_pipeline.context import Context
 from npo_pipeline.errors import ArtifactError
-from npo_pipeline.stages.cli import Context
 from npo_pipeline.stages.comparison import run
 from npo_pipeline.storage.layout import Layout
 from npo_pipeline.storage.manifest import verify

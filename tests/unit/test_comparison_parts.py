@@ -8,14 +8,14 @@ from comparison_results import KINDS, METHODS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npo_pipeline.comparison.budget import BudgetCurve, ahead_from
-from npo_pipeline.comparison.compute_figure import GAP, side_by_side
-from npo_pipeline.comparison.costs import Spend, guide_seconds, run_spend, step_tokens
-from npo_pipeline.comparison.groups import difficulty_groups
-from npo_pipeline.comparison.load import load_method
-from npo_pipeline.comparison.methods import needs, ordered
+from npo_pipeline.analysis.comparison.budget import BudgetCurve, ahead_from
+from npo_pipeline.analysis.comparison.compute_figure import GAP, side_by_side
+from npo_pipeline.analysis.comparison.costs import Spend, guide_seconds, run_spend, step_tokens
+from npo_pipeline.analysis.comparison.groups import difficulty_groups
+from npo_pipeline.analysis.comparison.load import load_method
+from npo_pipeline.analysis.comparison.methods import needs, ordered
+from npo_pipeline.analysis.results import Run
 from npo_pipeline.errors import ArtifactError
-from npo_pipeline.report.results import Run
 
 
 def grouped(sizes, most=8):

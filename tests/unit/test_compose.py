@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from npo_pipeline import config as c
-from npo_pipeline import settings as s
-from npo_pipeline.compose import CONF, load_root, load_stage, stage_configs, to_yaml
+from npo_pipeline.configuration import settings as s
+from npo_pipeline.configuration import stages as c
+from npo_pipeline.configuration.compose import CONF, load_root, load_stage, stage_configs, to_yaml
 from npo_pipeline.errors import ConfigError
 
 SCHEMAS = {

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from npo_pipeline import config as c
-from npo_pipeline.compose import load_root, load_stage, stage_configs, to_yaml
+from npo_pipeline.configuration import stages as c
+from npo_pipeline.configuration.compose import load_root, load_stage, stage_configs, to_yaml
 
 
 @pytest.mark.parametrize(

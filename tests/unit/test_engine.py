@@ -5,12 +5,12 @@ import pytest
 import torch
 from tiny import tiny_policy
 
+from npo_pipeline.configuration.settings import SamplingConfig
 from npo_pipeline.policy.logprobs import score
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.rollout.engine import Request
 from npo_pipeline.rollout.hf import TransformersEngine
 from npo_pipeline.rollout.order import sample_seed
-from npo_pipeline.settings import SamplingConfig
 
 POLICY = tiny_policy()
 PROMPTS = [(5, 6, 7), (9,), (11, 12), (20, 21, 22, 23, 24)]

@@ -7,7 +7,8 @@ import pytest
 import torch
 from tiny import tiny_policy
 
-from npo_pipeline.compose import load_root
+from npo_pipeline.configuration.compose import load_root
+from npo_pipeline.configuration.settings import EngineConfig, SamplingConfig
 from npo_pipeline.errors import ConfigError, DataError, NumericalError
 from npo_pipeline.policy.policy import weights_hash
 from npo_pipeline.records import Problem
@@ -16,7 +17,6 @@ from npo_pipeline.rollout.engine import Request
 from npo_pipeline.rollout.engines import check_prompts
 from npo_pipeline.rollout.hf import TransformersEngine
 from npo_pipeline.rollout.installed import check_installed
-from npo_pipeline.settings import EngineConfig, SamplingConfig
 
 REQUESTS = [Request((5, 6, 7 + i), i) for i in range(20)]
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from npo_pipeline.failures import failures
+from npo_pipeline.cli.failures import failures
 
 LOG = "results/default/logs/seed-0"
 # Of a local run, of one under SLURM, and of a job that was submitted again and then finished.

@@ -7,9 +7,9 @@ import pytest
 import tiny
 import torch
 
+from npo_pipeline.analysis.measurement.gradient_variance import Moments, advantages_with, growth, mixed, moments, noise, variance, wilson
+from npo_pipeline.analysis.measurement.slot_gradients import Sketch, SlotGradients
 from npo_pipeline.grpo.loss import clipped_surrogate, token_weights
-from npo_pipeline.measurement.gradient_variance import Moments, advantages_with, growth, mixed, moments, noise, variance, wilson
-from npo_pipeline.measurement.slot_gradients import Sketch, SlotGradients
 from npo_pipeline.policy.logprobs import collate, response_logprobs
 
 

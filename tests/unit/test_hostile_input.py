@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from npo_pipeline.checks.require import plain_name
-from npo_pipeline.compose import PROJECT, load_root
+from npo_pipeline.configuration.checks.require import plain_name
+from npo_pipeline.configuration.compose import PROJECT, load_root
+from npo_pipeline.configuration.settings import TaskConfig
 from npo_pipeline.errors import ConfigError, DataError, NpoError
-from npo_pipeline.settings import TaskConfig
 from npo_pipeline.shown import one_line, short_repr, spelt
 from npo_pipeline.tasks.fields import difficulty_label
 from npo_pipeline.tasks.sources import load_problems

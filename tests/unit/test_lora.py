@@ -9,13 +9,13 @@ from peft import PeftModel
 from tiny import SAMPLING, grpo, random_slots, tiny_policy
 from transformers import AutoModelForCausalLM
 
+from npo_pipeline.configuration.settings import LoraConfig
 from npo_pipeline.errors import ArtifactError, ConfigError
 from npo_pipeline.grpo.state import load_state, save_state
 from npo_pipeline.grpo.update import Updater
 from npo_pipeline.policy.logprobs import score
 from npo_pipeline.policy.lora import add_lora, without_adapter
 from npo_pipeline.policy.policy import Policy, export_policy, load_policy, load_weights, save_policy, weights_sha256
-from npo_pipeline.settings import LoraConfig
 
 LORA = LoraConfig(rank=4, alpha=8.0)
 ADVANTAGES = [1.3, -0.4, -0.4, -0.5, 0.9, 0.0, -0.9, 0.7]

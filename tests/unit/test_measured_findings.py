@@ -6,9 +6,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from npo_pipeline.measurement.figure import draw_measured
-from npo_pipeline.measurement.findings import MEASURES, findings, normal_quantile, ranks, spearman
-from npo_pipeline.measurement.sentences import sentences
+from npo_pipeline.analysis.measurement.figure import draw_measured
+from npo_pipeline.analysis.measurement.findings import MEASURES, findings, normal_quantile, ranks, spearman
+from npo_pipeline.analysis.measurement.sentences import sentences
 
 DISTANCES = (0, 5, 10, 20, 30, 40)
 Law = Callable[[float], float]

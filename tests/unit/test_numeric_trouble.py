@@ -14,6 +14,7 @@ import torch
 from tiny import SAMPLING, grpo, random_slots, tiny_policy
 from torch import Tensor
 
+from npo_pipeline.configuration.settings import AutoNpoConfig, VerifierConfig
 from npo_pipeline.errors import Interrupted, NumericalError
 from npo_pipeline.grpo.loop import RunLength, train
 from npo_pipeline.grpo.metrics import step_metrics
@@ -21,14 +22,13 @@ from npo_pipeline.grpo.mixer import Mixed
 from npo_pipeline.grpo.step import Trainer
 from npo_pipeline.grpo.trouble import IN_A_ROW
 from npo_pipeline.grpo.update import Updater, UpdateResult
+from npo_pipeline.guidance.autonpo.triggers import Watch
+from npo_pipeline.guidance.methods.scheduled import ScheduledMixer
 from npo_pipeline.guidance.schedule import Schedule, Window
-from npo_pipeline.guidance.scheduled import ScheduledMixer
-from npo_pipeline.guidance.triggers import Watch
 from npo_pipeline.policy.policy import Policy, weights_sha256
 from npo_pipeline.records import Group, GuideTrajectory, Problem, Slot, Trajectory
 from npo_pipeline.rollout.hf import TransformersEngine
 from npo_pipeline.rollout.order import problem_batch
-from npo_pipeline.settings import AutoNpoConfig, VerifierConfig
 from npo_pipeline.storage.run_files import RunFiles
 from npo_pipeline.tasks.verify import Verifier
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from npo_pipeline.configuration.settings import AutoNpoConfig, MethodConfig, OnlineConfig, VarianceConfig
 from npo_pipeline.grpo.mixing import form_group
-from npo_pipeline.guidance.online import OnlineMixer
+from npo_pipeline.guidance.methods.online import OnlineMixer
 from npo_pipeline.records import Group, GuideTrajectory, Problem, Trajectory
-from npo_pipeline.settings import AutoNpoConfig, MethodConfig, OnlineConfig, VarianceConfig
 from npo_pipeline.storage.parquet import rollout_row
 from npo_pipeline.storage.run_files import RunFiles
 

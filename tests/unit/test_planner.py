@@ -5,11 +5,11 @@ import random
 
 import pytest
 
-from npo_pipeline.guidance.decision import decide
-from npo_pipeline.guidance.planner import plan_autonpo, slices
+from npo_pipeline.configuration.settings import AutoNpoConfig, MethodConfig
+from npo_pipeline.guidance.autonpo.decision import decide
+from npo_pipeline.guidance.autonpo.planner import plan_autonpo, slices
+from npo_pipeline.guidance.autonpo.triggers import trends
 from npo_pipeline.guidance.schedule import Schedule
-from npo_pipeline.guidance.triggers import trends
-from npo_pipeline.settings import AutoNpoConfig, MethodConfig
 
 SETTINGS = AutoNpoConfig(ema=0.2, patience=10, min_gain=0.01, entropy_drop=0.05, min_coverage=0.1, cooldown=20)
 LOOKBACK = 30

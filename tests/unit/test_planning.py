@@ -12,14 +12,14 @@ import torch
 import yaml
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, PreTrainedModel
 
-from npo_pipeline.compose import PROJECT, load_root
+from npo_pipeline.configuration.compose import PROJECT, load_root
+from npo_pipeline.configuration.settings import LoraConfig
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.planning import memory as m
 from npo_pipeline.planning.architecture import PUBLISHED, Architecture, architecture_of, from_scratch, parse, read_config
 from npo_pipeline.planning.work import Assumptions, plan_work
 from npo_pipeline.policy.logprobs import collate, response_logprobs
 from npo_pipeline.policy.lora import add_lora
-from npo_pipeline.settings import LoraConfig
 
 DECODER: dict[str, Any] = {
     "hidden_size": 64,
@@ -222,7 +222,7 @@ def test_what_cannot_be_planned_is_said(tmp_path: Path) -> None:
 
 
 def test_the_command_needs_no_torch() -> None:
-    code = "import sys, npo_pipeline.plan_resources as p; sys.argv = ['x', '--overrides', 'policy.lora={rank:4,alpha:8}']; p.main()"
+    code = "import sys, npo_pipeline.planning.__main__ as p; sys.argv = ['x', '--overrides', 'policy.lora={rank:4,alpha:8}']; p.main()"
     done = subprocess.run([sys.executable, "-c", f"{code}; assert 'torch' not in sys.modules"], capture_output=True, text=True, cwd=PROJECT)
     assert done.returncode == 0, done.stderr
     assert "656,448 parameters, float32, LoRA of rank 4" in done.stdout

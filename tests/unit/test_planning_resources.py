@@ -4,7 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
-from npo_pipeline.compose import load_root
+from npo_pipeline.configuration.compose import load_root
 from npo_pipeline.planning.resources import LIGHT, MOST_MIN, UNKNOWN_MB, Resources, stage_resources, wants_gpu
 
 
@@ -59,7 +59,7 @@ def test_a_model_that_nobody_knows_gets_much() -> None:
 
 
 def test_no_torch_is_imported() -> None:
-    command = "import sys, npo_pipeline.planning.resources, npo_pipeline.failures; sys.exit('torch' in sys.modules)"
+    command = "import sys, npo_pipeline.planning.resources, npo_pipeline.cli.failures; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", command]).returncode == 0
 
 

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from npo_pipeline.configuration.timeline import checkpoint_steps
 from npo_pipeline.guidance.generate import sample_until_verified
 from npo_pipeline.guidance.pool import mistake_pool, segments
 from npo_pipeline.records import Outcome, Problem, Trajectory
 from npo_pipeline.storage.guides import OUTCOME, read_outcomes
 from npo_pipeline.storage.layout import rollouts
 from npo_pipeline.storage.parquet import write_table
-from npo_pipeline.timeline import checkpoint_steps
 
 OUTCOMES = [Outcome(3, "a", 0.0), Outcome(1, "b", 0.5), Outcome(2, "c", 0.75), Outcome(5, "a", 0.0), Outcome(4, "d", 0.6)]
 

@@ -11,11 +11,11 @@ from html.parser import HTMLParser
 import pytest
 from report_results import SHA, Shape, stage_of, write_results
 
+from npo_pipeline.analysis.load import load_results
+from npo_pipeline.analysis.report.build import build_report
+from npo_pipeline.analysis.report.injection_figure import injected_slots
+from npo_pipeline.analysis.report.signal_figure import best_distance, draw_signal, mean_curve, signal_curves
 from npo_pipeline.errors import ArtifactError
-from npo_pipeline.report.build import build_report
-from npo_pipeline.report.injection_figure import injected_slots
-from npo_pipeline.report.load import load_results
-from npo_pipeline.report.signal_figure import best_distance, draw_signal, mean_curve, signal_curves
 from npo_pipeline.storage.layout import Layout
 
 SHAPE = Shape(steps=18, problems=12, samples=4, difficulties=("$x_{", "4", "10"))

@@ -7,9 +7,9 @@ import pytest
 import yaml
 from report_results import Shape, stage_of, write_results
 
+from npo_pipeline.analysis.load import load_evaluation, load_results, load_run, load_schedule
+from npo_pipeline.analysis.summary import summarise_policies
 from npo_pipeline.errors import ArtifactError
-from npo_pipeline.report.load import load_evaluation, load_results, load_run, load_schedule
-from npo_pipeline.report.summary import summarise_policies
 from npo_pipeline.storage.layout import Layout
 
 SHAPE = Shape(seeds=(0, 3), steps=6, problems=4, samples=2)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npo_pipeline.report.results import Run
-from npo_pipeline.report.series import ema, first_reaching, last, over_seeds, series
+from npo_pipeline.analysis.results import Run
+from npo_pipeline.analysis.series import ema, first_reaching, last, over_seeds, series
 
 FLOATS = st.lists(st.floats(-5, 5), min_size=1, max_size=30)
 

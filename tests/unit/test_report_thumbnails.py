@@ -11,10 +11,10 @@ import PIL.Image
 import pytest
 from report_results import SHA, Shape, stage_of, write_results
 
+from npo_pipeline.analysis.report import thumbnails
+from npo_pipeline.analysis.report.build import build_report
+from npo_pipeline.analysis.report.thumbnails import MOST_PER_SAMPLE, SIDE, Thumbnails
 from npo_pipeline.records import Image
-from npo_pipeline.report import thumbnails
-from npo_pipeline.report.build import build_report
-from npo_pipeline.report.thumbnails import MOST_PER_SAMPLE, SIDE, Thumbnails
 from npo_pipeline.storage.images import load_image, store_image
 from npo_pipeline.storage.layout import Layout
 from npo_pipeline.storage.parquet import PROBLEMS, problem_row, read_problems, write_table

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_results import Shape, stage_of, write_results
 
-from npo_pipeline.report import numbers
-from npo_pipeline.report.load import load_results
-from npo_pipeline.report.outcome import no_intervention, outcome
-from npo_pipeline.report.samples import LONGEST, choose_samples, mixed, visible
-from npo_pipeline.report.statistics import Interval
-from npo_pipeline.report.summary import summarise_policies
-from npo_pipeline.report.tables import comparison_rows, csv_table, difficulty_rows, markdown_tables
+from npo_pipeline.analysis import numbers
+from npo_pipeline.analysis.load import load_results
+from npo_pipeline.analysis.report.outcome import no_intervention, outcome
+from npo_pipeline.analysis.report.samples import LONGEST, choose_samples, mixed, visible
+from npo_pipeline.analysis.report.tables import comparison_rows, csv_table, difficulty_rows, markdown_tables
+from npo_pipeline.analysis.statistics import Interval
+from npo_pipeline.analysis.summary import summarise_policies
 
 ONE = Shape(seeds=(0,), steps=40, problems=24, samples=4)
 TWO = Shape(seeds=(0, 1), steps=12, problems=12, samples=4, with_tokens=False, difficulties=("a | b <i>", "7"))

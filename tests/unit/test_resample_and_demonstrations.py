@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
+from npo_pipeline.configuration.settings import DemonstrationsConfig, ResampleConfig
 from npo_pipeline.grpo.mixing import form_group
-from npo_pipeline.guidance.demonstrated import DemonstrationMixer
 from npo_pipeline.guidance.generate import sample_until_verified
-from npo_pipeline.guidance.resample import ResampleMixer
+from npo_pipeline.guidance.methods.demonstrated import DemonstrationMixer
+from npo_pipeline.guidance.methods.resample import ResampleMixer
 from npo_pipeline.records import Draw, Group, GuideTrajectory, Problem, Trajectory
-from npo_pipeline.settings import DemonstrationsConfig, ResampleConfig
 
 
 def problem(name: str) -> Problem:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from npo_pipeline.guidance.shards.load import load_demonstrations, load_guides
 from npo_pipeline.records import Problem, Trajectory
-from npo_pipeline.stages.shards import load_demonstrations, load_guides
 from npo_pipeline.storage.guides import write_shards
 from npo_pipeline.storage.layout import Layout
 from npo_pipeline.storage.manifest import write_manifest

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from npo_pipeline.configuration.settings import VarianceConfig
 from npo_pipeline.guidance.signal import divergences, signal
-from npo_pipeline.settings import VarianceConfig
 
 EXP_KL = VarianceConfig("exp_kl", 1.0)
 ratios = st.lists(st.lists(st.floats(-3.0, 1.0), min_size=1, max_size=5), min_size=1, max_size=5)

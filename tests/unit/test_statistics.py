@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from npo_pipeline.analysis import statistics
+from npo_pipeline.analysis.statistics import Interval, bootstrap_difference, bootstrap_mean, pass_at_k, problem_scores, summarise
 from npo_pipeline.errors import ConfigError, DataError
-from npo_pipeline.report import statistics
-from npo_pipeline.report.statistics import Interval, bootstrap_difference, bootstrap_mean, pass_at_k, problem_scores, summarise
 
 COUNTS = st.integers(1, 40).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n)))
 

@@ -10,8 +10,8 @@ import torch
 from checkpoint_runs import STEPS, policy_of, write_run
 from transformers import AutoModelForCausalLM
 
+from npo_pipeline.cli.store import export, mend, verify
 from npo_pipeline.errors import ArtifactError, ConfigError
-from npo_pipeline.storage.__main__ import export, mend, verify
 from npo_pipeline.storage.checkpoints import DELTA, read_records
 from npo_pipeline.storage.inspection import usage
 from npo_pipeline.storage.layout import checkpoint

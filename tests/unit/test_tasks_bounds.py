@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from test_tasks_verify import gym_problems, math_problem, verified, worker_pids
 
-from npo_pipeline.settings import VerifierConfig
+from npo_pipeline.configuration.settings import VerifierConfig
 from npo_pipeline.tasks.sandbox import KEPT_BYTES, MEMORY_BYTES, memory_is_short
 from npo_pipeline.tasks.scoring import judge_chunk
 from npo_pipeline.tasks.verify import Verifier

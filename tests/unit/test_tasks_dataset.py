@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from npo_pipeline.compose import PROJECT, load_root
+from npo_pipeline.configuration.compose import PROJECT, load_root
+from npo_pipeline.configuration.settings import TaskConfig
 from npo_pipeline.errors import ConfigError, DataError
 from npo_pipeline.records import Problem
-from npo_pipeline.settings import TaskConfig
 from npo_pipeline.tasks.checks import check_source
 from npo_pipeline.tasks.files import resolve_path
 from npo_pipeline.tasks.sources import load_cold_start, load_problems

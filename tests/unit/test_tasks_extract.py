@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from npo_pipeline.settings import EXTRACTORS
+from npo_pipeline.configuration.settings import EXTRACTORS
 from npo_pipeline.tasks.extract import demonstrate, extract_answer
 
 CASES = [

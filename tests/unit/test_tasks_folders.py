@@ -12,9 +12,9 @@ import datasets
 import huggingface_hub.constants
 import pytest
 
-from npo_pipeline.compose import PROJECT, load_root
+from npo_pipeline.configuration.compose import PROJECT, load_root
+from npo_pipeline.configuration.settings import TaskConfig
 from npo_pipeline.errors import DataError
-from npo_pipeline.settings import TaskConfig
 from npo_pipeline.storage.hub import hub_commit
 from npo_pipeline.tasks.files import read_rows, resolve_path
 from npo_pipeline.tasks.sources import describe_sources, load_problems

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from npo_pipeline.compose import load_root
+from npo_pipeline.configuration.compose import load_root
+from npo_pipeline.configuration.settings import TaskConfig
 from npo_pipeline.errors import ConfigError, DataError
-from npo_pipeline.settings import TaskConfig
 from npo_pipeline.tasks.checks import check_source
 from npo_pipeline.tasks.sources import load_cold_start, load_problems
 
@@ -103,7 +103,7 @@ def test_generator_that_always_raises_is_named() -> None:
 
 SCRIPT = """
 import hashlib
-from npo_pipeline.compose import load_root
+from npo_pipeline.configuration.compose import load_root
 from npo_pipeline.tasks.sources import load_problems
 for name in ("isomorphic_strings", "polynomial_multiplication", "ransom_note", "word_ladder", "list_functions"):
     task = load_root(overrides=["task=reasoning_gym", f"task.name={name}", "task.train_size=40", "task.eval_size=10"]).task

@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from vision import tiny_vl_policy
 
-from npo_pipeline.compose import load_root
+from npo_pipeline.configuration.compose import load_root
+from npo_pipeline.configuration.settings import PromptConfig, TaskConfig
 from npo_pipeline.errors import ConfigError, DataError
-from npo_pipeline.settings import PromptConfig, TaskConfig
-from npo_pipeline.stages.prepare import render
+from npo_pipeline.preparation.problems import render
 from npo_pipeline.tasks import easy_vqa
 from npo_pipeline.tasks.dataset import load_cold_start, load_problems
 from npo_pipeline.tasks.local import dataset_files

@@ -6,8 +6,8 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from npo_pipeline.configuration.settings import PromptConfig
 from npo_pipeline.errors import ConfigError
-from npo_pipeline.settings import PromptConfig
 from npo_pipeline.tasks.prompts import render_prompt
 
 CHAT = "<s>{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from npo_pipeline.compose import load_root
+from npo_pipeline.configuration.compose import load_root
+from npo_pipeline.configuration.settings import VerifierConfig
 from npo_pipeline.errors import DataError
 from npo_pipeline.records import Problem
-from npo_pipeline.settings import VerifierConfig
 from npo_pipeline.tasks.sandbox import check_expression
 from npo_pipeline.tasks.sources import load_problems
 from npo_pipeline.tasks.verify import Verdict, Verifier

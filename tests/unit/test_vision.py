@@ -17,9 +17,10 @@ from transformers import AutoImageProcessor, AutoTokenizer, ProcessorMixin
 from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
 from vision import problems_of, tiny_vl_policy
 
+from npo_pipeline.analysis.measurement.slot_gradients import SlotGradients
+from npo_pipeline.configuration.settings import LoraConfig, SamplingConfig
 from npo_pipeline.errors import ConfigError, DataError
 from npo_pipeline.grpo.update import Updater
-from npo_pipeline.measurement.slot_gradients import SlotGradients
 from npo_pipeline.policy import qwen3_vl
 from npo_pipeline.policy.logprobs import micro_batches, score
 from npo_pipeline.policy.lora import add_lora
@@ -29,7 +30,6 @@ from npo_pipeline.policy.vision import ImagePrompt, forbid
 from npo_pipeline.records import Problem, Slot, Trajectory
 from npo_pipeline.rollout.engine import Request
 from npo_pipeline.rollout.hf import TransformersEngine
-from npo_pipeline.settings import LoraConfig, SamplingConfig
 from npo_pipeline.storage.images import load_image
 
 POLICY = tiny_vl_policy()

@@ -7,10 +7,10 @@ from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 
-from npo_pipeline.compose import later_rounds, load_compared, load_root, stage_configs, to_yaml
-from npo_pipeline.settings import GUIDED, SCHEDULED
+from npo_pipeline.configuration.compose import later_rounds, load_compared, load_root, stage_configs, to_yaml
+from npo_pipeline.configuration.settings import GUIDED, SCHEDULED
 from npo_pipeline.errors import ConfigError
-from npo_pipeline.failures import failures
+from npo_pipeline.cli.failures import failures
 from npo_pipeline.planning.resources import DEVICES, LIGHT, WARNING, stage_resources
 from npo_pipeline.rollout.installed import check_installed
 from npo_pipeline.tasks.files import resolve_path

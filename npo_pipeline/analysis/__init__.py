@@ -1,0 +1,7 @@
+"""What finished runs and evaluations say.
+
+results, load, inputs                   what is read, and what is checked before
+statistics, series, summary, benchmarks     numbers that report and comparison share
+numbers, style                          how they are written and drawn
+report/ comparison/ measurement/        the page; the table over methods and seeds; Q, V and S measured
+"""

@@ -1,0 +1,69 @@
+"""For which budgets: the training reward over the tokens that were sampled for it, with or without what a run needed first."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from npo_pipeline.analysis.comparison.bootstrap import Floats
+from npo_pipeline.analysis.comparison.costs import step_tokens
+from npo_pipeline.analysis.comparison.load import Comparison
+from npo_pipeline.analysis.results import Run
+from npo_pipeline.analysis.series import ema, values
+
+POINTS = 200  # of the common grid of tokens
+
+
+@dataclass(frozen=True)
+class BudgetCurve:
+    """Smoothed training reward of one policy: `tokens` (N,) sampled in all, `reward_SN` seed by token, NaN where a seed has no value."""
+
+    tokens: Floats
+    reward_SN: Floats
+
+
+def cumulative_tokens(run: Run) -> Floats | None:
+    """Tokens that the run had sampled when each step's reward was known; None where they were not logged."""
+    found = [step_tokens(row) for row in run.metrics]
+    return None if None in found else np.cumsum(np.array(found, dtype=np.float64))
+
+
+def budget_curve(comparison: Comparison, policy: str, counted: bool) -> BudgetCurve | None:
+    """`counted`: the probe, guides and demonstrations that the policy needs come first. None where tokens are unknown."""
+    curves = [_seed_curve(comparison, policy, counted, i) for i in range(len(comparison.results.seeds))]
+    known = [curve for curve in curves if curve is not None]
+    if not known or len(known) < len(curves):
+        return None
+    grid = np.linspace(min(x[0] for x, _ in known), max(x[-1] for x, _ in known), POINTS)
+    return BudgetCurve(grid, np.array([at(grid, x, y) for x, y in known]))
+
+
+def _seed_curve(comparison: Comparison, policy: str, counted: bool, index: int) -> tuple[Floats, Floats] | None:
+    run = comparison.results.seeds[index].runs[policy]
+    tokens, before = cumulative_tokens(run), comparison.costs[index][policy].before.tokens if counted else 0.0
+    return None if tokens is None or before is None else (before + tokens, ema(values(run, "reward/mean")))
+
+
+def at(grid: Floats, x: Floats, y: Floats) -> Floats:
+    """`y` at the places of `grid`, between the points by straight lines; NaN outside of `x`."""
+    return np.interp(grid, x, y, left=np.nan, right=np.nan)
+
+
+def average(curve: BudgetCurve) -> Floats:
+    """Mean over seeds where all of them have a value: a mean over fewer would jump where one ends."""
+    return curve.reward_SN.mean(axis=0)
+
+
+def ahead_from(method: BudgetCurve, rival: BudgetCurve) -> float | None:
+    """The budget from which the method's mean reward stays above its rival's, up to the largest that both know.
+
+    None if the rival is at least as good there, or they share no budget. Example: a method that starts late at 700,000 tokens and
+    is better from 800,000 on gives 800,000.
+    """
+    grid = np.union1d(method.tokens, rival.tokens)
+    ahead = at(grid, method.tokens, average(method)) - at(grid, rival.tokens, average(rival))
+    known = np.isfinite(ahead)
+    grid, ahead = grid[known], ahead[known]
+    if not len(grid) or ahead[-1] <= 0:
+        return None
+    behind = np.flatnonzero(ahead <= 0)
+    return float(grid[behind[-1] + 1] if len(behind) else grid[0])

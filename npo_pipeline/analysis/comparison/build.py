@@ -1,0 +1,39 @@
+"""Builds comparison/ of an experiment from the finished runs and evaluations of all its seeds and methods."""
+
+import json
+
+from npo_pipeline.analysis.comparison.compute_figure import draw_compute
+from npo_pipeline.analysis.comparison.curves import draw_entropy, draw_reward
+from npo_pipeline.analysis.comparison.findings import findings, sentences
+from npo_pipeline.analysis.comparison.load import load_comparison
+from npo_pipeline.analysis.comparison.page import markdown_page
+from npo_pipeline.analysis.comparison.speedup_figure import draw_speedup
+from npo_pipeline.analysis.comparison.summary import summarise_comparison
+from npo_pipeline.analysis.comparison.table import csv_table, seeds_table
+from npo_pipeline.configuration.stages import ComparisonStage
+from npo_pipeline.storage.atomic import new_folder
+from npo_pipeline.storage.layout import Layout
+from npo_pipeline.storage.manifest import write_manifest
+
+
+def build_comparison(stage: ComparisonStage, layout: Layout, config_sha256: str) -> None:
+    """Write comparison/{table.csv,table.md,seeds.csv,findings.json,*.svg,manifest.json}, replacing the folder as a whole.
+
+    `layout` may be of any seed. Raises ArtifactError for what is missing or damaged, StorageError if the disk refuses.
+    """
+    comparison = load_comparison(stage, layout)
+    rows = summarise_comparison(comparison)
+    found = findings(comparison, rows)
+    drawings = [draw_reward(comparison), draw_entropy(comparison), draw_speedup(comparison, rows), draw_compute(comparison, rows)]
+    texts = {
+        "table.csv": csv_table(comparison, rows),
+        "seeds.csv": seeds_table(comparison, rows),
+        "table.md": markdown_page(comparison, rows, sentences(found), drawings),
+        "findings.json": json.dumps(found, indent=1, allow_nan=False) + "\n",
+    }
+    with new_folder(layout.comparison) as folder:
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+        for drawing in drawings:
+            (folder / f"{drawing.name}.svg").write_bytes(drawing.svg)
+        write_manifest(folder, "comparison", config_sha256, list(folder.iterdir()), {"seeds": stage.seeds, "methods": stage.methods})

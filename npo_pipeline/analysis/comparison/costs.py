@@ -1,0 +1,127 @@
+"""What a method cost: sampled tokens and seconds of its own run and of everything that it needs, per seed."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from npo_pipeline.analysis.comparison.methods import INITIAL, Need, needs
+from npo_pipeline.analysis.results import GRPO, Run
+from npo_pipeline.analysis.summary import total
+from npo_pipeline.errors import ArtifactError
+from npo_pipeline.storage.guides import verify_guide
+from npo_pipeline.storage.layout import Layout
+from npo_pipeline.storage.manifest import verify
+from npo_pipeline.storage.parquet import read_table
+
+RESPONSES = pa.schema([("response_token_ids", pa.list_(pa.int32()))])
+
+
+@dataclass(frozen=True)
+class Spend:
+    """`tokens` sampled and `seconds` of wall-clock time of the job; None where it was not logged, and then no sum is known either."""
+
+    tokens: float | None
+    seconds: float | None
+
+    def __add__(self, other: "Spend") -> "Spend":
+        return Spend(_sum(self.tokens, other.tokens), _sum(self.seconds, other.seconds))
+
+
+NOTHING = Spend(0, 0)
+
+
+def _sum(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else a + b
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one policy and seed: `before` is what was spent on the probe, guides or demonstrations that it needs."""
+
+    own: Spend
+    before: Spend
+
+    @property
+    def total(self) -> Spend:
+        return self.own + self.before
+
+
+def seed_costs(layout: Layout, runs: Mapping[str, Run], configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Cost]:
+    """The cost of every policy of a seed. `configs` holds the part `method` of each resolved configuration. Raises ArtifactError."""
+    wanted = {name: needs(name, configs.get(name, {})) for name in runs}
+    guides = guide_spend(layout) if any("guides" in found for found in wanted.values()) else NOTHING
+    probe = run_spend(runs[GRPO])
+
+    def before(name: str) -> Spend:
+        parts: dict[Need, Spend] = {"probe": probe, "guides": guides}
+        if "demonstrations" in wanted[name]:
+            parts["demonstrations"] = demonstration_spend(layout, name)
+        return sum((parts[need] for need in sorted(wanted[name])), NOTHING)
+
+    return {INITIAL: Cost(NOTHING, NOTHING)} | {name: Cost(run_spend(run), before(name)) for name, run in runs.items()}
+
+
+def step_tokens(row: Mapping[str, Any]) -> float | None:
+    """Tokens that a run sampled at a step: its roll-outs, and what the method sampled live beside them."""
+    rollouts = row.get("completions/tokens")
+    return None if rollouts is None else rollouts + (row.get("guide/tokens") or 0)
+
+
+def run_spend(run: Run) -> Spend:
+    tokens = total([{"tokens": step_tokens(row)} for row in run.metrics], "tokens")
+    return Spend(tokens, total(run.timings, "seconds"))
+
+
+def guide_spend(layout: Layout) -> Spend:
+    """All trajectories of all guide checkpoints, verified or not, and the seconds of the jobs that made them. Raises ArtifactError."""
+    steps = verify_guide(layout.guide, layout.guide)["guide_steps"]
+    files = [layout.guide_step(step) / name for step in steps for name in _shards(layout.guide, layout.guide_step(step))]
+    return Spend(response_tokens(files), guide_seconds(benchmarks(layout)))
+
+
+def benchmarks(layout: Layout) -> Path:
+    """Where Snakemake keeps the seconds of this seed's jobs."""
+    return layout.root / "benchmarks" / f"seed-{layout.seed}"
+
+
+def _shards(guide: Path, folder: Path) -> list[str]:
+    return sorted(name for name in verify_guide(guide, folder)["files"] if name.startswith("trajectories-"))
+
+
+def demonstration_spend(layout: Layout, method: str) -> Spend:
+    """All trajectories of another policy that were made for one method, verified or not. Raises ArtifactError."""
+    folder = layout.demonstrations(method)
+    names = sorted(name for name in verify(folder)["files"] if name.startswith("trajectories-"))
+    job = benchmarks(layout) / f"demonstrate-{method}.tsv"
+    return Spend(response_tokens([folder / name for name in names]), benchmark_seconds(job) if job.is_file() else None)
+
+
+def response_tokens(shards: Sequence[Path]) -> int:
+    counts = [pc.sum(pc.list_value_length(read_table(path, RESPONSES)["response_token_ids"])).as_py() for path in shards]
+    return sum(count or 0 for count in counts)  # the sum over no rows is null
+
+
+def guide_seconds(folder: Path) -> float | None:
+    """Seconds of the set of guide jobs that was written last (guide-0-of-2.tsv, guide-1-of-2.tsv); None where one is missing."""
+    files = sorted(folder.glob("guide-*-of-*.tsv"), key=lambda file: file.stat().st_mtime)
+    if not files:
+        return None
+    jobs = files[-1].stem.split("-of-")[1]
+    names = [folder / f"guide-{job}-of-{jobs}.tsv" for job in range(int(jobs))]
+    return sum(map(benchmark_seconds, names)) if all(file.is_file() for file in names) else None
+
+
+def benchmark_seconds(path: Path) -> float:
+    """Column `s` of Snakemake's benchmark file. Raises ArtifactError."""
+    try:
+        with open(path, encoding="utf-8", newline="") as stream:
+            return float(next(csv.DictReader(stream, delimiter="\t"))["s"])
+    except (StopIteration, KeyError, ValueError, TypeError):
+        raise ArtifactError(
+            f"{path}: not a benchmark of Snakemake, expected a column s with a number. Delete it: seconds stay blank."
+        ) from None

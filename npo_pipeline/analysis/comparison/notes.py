@@ -1,0 +1,70 @@
+"""What a reader of the comparison must know: how its figures were made, and how far they carry."""
+
+from npo_pipeline.analysis.comparison.load import Comparison
+from npo_pipeline.analysis.comparison.methods import DESCRIPTIONS, label
+from npo_pipeline.analysis.comparison.summary import group_problems
+from npo_pipeline.analysis.series import EMA_WEIGHT
+from npo_pipeline.analysis.summary import headline
+
+
+def notes(comparison: Comparison) -> list[str]:
+    return [_scores(comparison), _intervals(comparison), _groups(comparison), _speed(), *_compute(comparison), _methods(comparison)]
+
+
+def _scores(comparison: Comparison) -> str:
+    settings, metric = comparison.results.settings, headline(comparison.results)
+    return (
+        f"{metric}: the share of right answers among {settings.samples} samples per held-out problem at temperature "
+        f"{settings.temperature:g}, as the mean over {len(comparison.problem_ids)} problems and {_seeds(comparison)}."
+    )
+
+
+def _seeds(comparison: Comparison) -> str:
+    count = len(comparison.results.seeds)
+    return "one training seed" if count == 1 else f"{count} training seeds"
+
+
+def _intervals(comparison: Comparison) -> str:
+    stage, seeds = comparison.stage, len(comparison.results.seeds)
+    made = f"{stage.confidence:.0%} percentile bootstrap, {stage.resamples} resamples"
+    if seeds == 1:
+        return (
+            f"Brackets: {made} of the problems alone, paired by problem. With one training seed they say nothing about how much another "
+            "seed would change; no interval over seeds and no p-value can be given."
+        )
+    return (
+        f"Brackets of scores: {made} of training seeds and of problems, the same for all methods, so that differences are paired by seed "
+        "and by problem. Brackets of speed-ups: seeds alone. table.csv also has the differences' intervals over seeds alone and their "
+        f"exact sign-flip p-values, which with {seeds} seeds cannot be smaller than {2 / 2**seeds:.2g}. Nothing is corrected for the "
+        "number of methods."
+    )
+
+
+def _groups(comparison: Comparison) -> str:
+    sizes = ", ".join(f"{name}: {len(ids)}" for name, ids in group_problems(comparison).items())
+    return (
+        f"Columns are difficulties, neighbours merged where there are many (problems: {sizes}). The average is over problems, not columns."
+    )
+
+
+def _speed() -> str:
+    return (
+        "Steps to GRPO's final reward: the first step at which the moving average of the training reward (weight "
+        f"{EMA_WEIGHT:g} on the newest step) reaches the value that GRPO of the same seed ends at; the mean over the seeds that came "
+        "there. Speed-up: GRPO's own such step over the method's, for these seeds. Rewards count the policy's own samples only."
+    )
+
+
+def _compute(comparison: Comparison) -> list[str]:
+    return [
+        "All sampled tokens: the run's own and those of everything that it needs, what a person starting from nothing pays. Whoever needs "
+        "the probe pays the whole of it and all guides, also where an early window would do with a part. A demonstration's token counts "
+        "like any other, however large the model that sampled it; what a teacher cost to make is not counted.",
+        "Seconds: wall-clock time of jobs that take one core each, training steps and guide jobs; on a shared machine it is more than CPU "
+        "time. Preparation and evaluation, which every method pays alike, are left out.",
+    ]
+
+
+def _methods(comparison: Comparison) -> str:
+    known = [f"{label(policy)}: {DESCRIPTIONS[policy]}" for policy in comparison.policies if policy in DESCRIPTIONS]
+    return "; ".join(known) + "."

@@ -1,0 +1,111 @@
+"""The comparison as Markdown for people, in the layout of the paper's Table 1."""
+
+from collections.abc import Sequence
+
+from npo_pipeline.analysis import numbers
+from npo_pipeline.analysis.benchmarks import benchmark_rows
+from npo_pipeline.analysis.comparison.load import Comparison
+from npo_pipeline.analysis.comparison.notes import notes
+from npo_pipeline.analysis.comparison.summary import Row, Speed
+from npo_pipeline.analysis.numbers import markdown, markdown_text
+from npo_pipeline.analysis.results import GRPO
+from npo_pipeline.analysis.style import Drawing
+from npo_pipeline.analysis.summary import headline
+
+TRAINING = (
+    "method",
+    "steps to GRPO's final reward",
+    "speed-up",
+    "final entropy",
+    "injected slots",
+    "own sampled tokens",
+    "all sampled tokens",
+    "x GRPO",
+    "own seconds",
+    "all seconds",
+)
+
+
+def markdown_page(comparison: Comparison, rows: Sequence[Row], sentences: Sequence[str], drawings: Sequence[Drawing]) -> str:
+    """Findings, both tables, notes and figures."""
+    parts = [
+        f"# {markdown_text(comparison.results.name)}: the methods compared",
+        _bullets(sentences),
+        f"## Held-out {headline(comparison.results)}",
+        markdown(*score_rows(rows)),
+        *benchmark_parts(comparison, rows),
+        "## Training and compute",
+        markdown(*training_rows(rows)),
+        "## Notes",
+        _bullets(notes(comparison)),
+    ]
+    for drawing in drawings:
+        parts += [f"## {drawing.title}", f"![{markdown_text(drawing.alt)}]({drawing.name}.svg)", markdown_text(drawing.how_to_read)]
+    return "\n\n".join(parts) + "\n"
+
+
+def benchmark_parts(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
+    """The table of held-out benchmarks, where there are any."""
+    found = {row.policy: row.benchmarks for row in rows if row.benchmarks}
+    if not found:
+        return []
+    table = markdown(*benchmark_rows(found, {row.policy: row.label for row in rows}))
+    return [f"## {headline(comparison.results)} on held-out benchmarks", table, "Every benchmark counts alike in the average."]
+
+
+def _bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {markdown_text(line)}" for line in lines)
+
+
+def score_rows(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Header and cells: a column per difficulty group where there are several, the average, and what it gains on GRPO."""
+    groups = list(rows[0].groups) if len(rows[0].groups) > 1 else []
+    header = ["method", *groups, "average", "minus GRPO"]
+    cells = [
+        [
+            row.label,
+            *(numbers.score(row.groups[name].value) for name in groups),
+            numbers.interval(row.average),
+            numbers.difference(row.to_grpo.crossed if row.to_grpo else None),
+        ]
+        for row in rows
+    ]
+    return header, cells
+
+
+def training_rows(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of what each run took; the initial policy took none."""
+    return list(TRAINING), [_training_cells(row, row.speed) for row in rows if row.speed is not None]
+
+
+def _training_cells(row: Row, speed: Speed) -> list[str]:
+    return [
+        row.label,
+        _steps(speed),
+        _ratio(row, speed),
+        numbers.NOTHING if row.entropy is None else numbers.score(row.entropy),
+        numbers.count(_rounded(row.injected)),
+        numbers.count(_rounded(row.own_tokens)),
+        numbers.count(_rounded(row.total_tokens)),
+        numbers.NOTHING if row.compute_ratio is None else f"{row.compute_ratio:.2f}",
+        numbers.count(_rounded(row.own_seconds)),
+        numbers.count(_rounded(row.total_seconds)),
+    ]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value)
+
+
+def _steps(speed: Speed) -> str:
+    """Example: 66.5 (7 of 8 seeds)."""
+    if speed.steps is None:
+        return "not reached"
+    return numbers.count(round(speed.steps, 1)) + ("" if speed.everywhere else f" ({speed.reached} of {len(speed.steps_S)} seeds)")
+
+
+def _ratio(row: Row, speed: Speed) -> str:
+    """Example: 1.78 [1.60, 1.95]; without brackets where one seed reached it."""
+    if speed.ratio is None or row.policy == GRPO:
+        return numbers.NOTHING
+    return f"{speed.ratio:.2f}" + (f" [{speed.interval.low:.2f}, {speed.interval.high:.2f}]" if speed.interval else "")

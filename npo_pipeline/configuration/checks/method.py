@@ -1,0 +1,75 @@
+"""Value checks of a method: what its kind cannot do without."""
+
+from typing import get_args
+
+from npo_pipeline.configuration import settings as s
+from npo_pipeline.configuration.checks.require import one_of, plain_name, require
+from npo_pipeline.records import Ratio
+
+RESERVED = {"probe", "guide", "evaluation", "measure", "initial"}  # folders of the pipeline beside those of methods
+
+
+EXPECTED = {
+    "windows": "at least one window {from_step, to_step, guide_step}",
+    "autonpo": "the settings of the trigger, as in conf/method/autonpo.yaml",
+}
+
+
+# What each kind of method cannot do without.
+PARTS_OF_KIND = {
+    "manual": ("windows",),
+    "autonpo": ("autonpo",),
+    "rolling": ("rolling",),
+    "online": ("autonpo", "online"),
+    "resample": ("resample",),
+    "replay": ("replay",),
+    "demonstrations": ("demonstrations",),
+}
+
+
+def check_method(name: str, method: s.MethodConfig) -> None:
+    key = f"method.{name}"
+    plain_name("method", name, RESERVED)
+    one_of(f"{key}.kind", method.kind, s.KINDS)
+    require(0 <= method.gate < 1, f"{key}.gate", method.gate, "in [0, 1)")
+    require(method.length > 0, f"{key}.length", method.length, "more than 0, a multiple of probe.steps")
+    guided_to_the_end = method.length >= 1 or method.kind not in s.SCHEDULED
+    require(guided_to_the_end, f"{key}.length", method.length, "at least 1, since its schedule is laid out over the probe's steps")
+    for part in PARTS_OF_KIND.get(method.kind, ()):
+        require(
+            bool(getattr(method, part)),
+            f"{key}.{part}",
+            getattr(method, part),
+            f"{EXPECTED.get(part, 'its settings')} (kind {method.kind})",
+        )
+    if method.autonpo:
+        check_trigger(f"{key}.autonpo", method.autonpo)
+    if method.online:
+        require(method.online.min_prompts >= 1, f"{key}.online.min_prompts", method.online.min_prompts, "at least 1")
+    if method.resample:
+        require(method.resample.samples >= 1, f"{key}.resample.samples", method.resample.samples, "at least 1")
+    if method.replay:
+        check_replay(f"{key}.replay", method.replay)
+    if method.demonstrations:
+        check_demonstrations(f"{key}.demonstrations", method.demonstrations)
+
+
+def check_trigger(key: str, settings: s.AutoNpoConfig) -> None:
+    require(0 < settings.ema <= 1, f"{key}.ema", settings.ema, "in (0, 1]: the weight of the newest step")
+    require(0 <= settings.min_coverage <= 1, f"{key}.min_coverage", settings.min_coverage, "in [0, 1]")
+
+
+def check_replay(key: str, settings: s.ReplayConfig) -> None:
+    require(0 <= settings.start_accuracy <= 1, f"{key}.start_accuracy", settings.start_accuracy, "in [0, 1]")
+    require(0 < settings.share <= 1, f"{key}.share", settings.share, "in (0, 1]: of a step's prompts")
+    require(settings.keep >= 1, f"{key}.keep", settings.keep, "at least 1")
+
+
+def check_demonstrations(key: str, settings: s.DemonstrationsConfig) -> None:
+    one_of(f"{key}.place", settings.place, ("replace", "append"))
+    one_of(f"{key}.ratio", settings.ratio, get_args(Ratio))
+    own = settings.policy in ("probe", "teacher")  # others have log-probs of other tokens, or none
+    require(own or "recorded" not in settings.ratio, f"{key}.ratio", settings.ratio, "policy or shaped, since its log-probs are not known")
+    require(1 <= settings.wanted <= settings.samples, f"{key}.wanted", settings.wanted, f"from 1 to {key}.samples={settings.samples}")
+    require(settings.temperature > 0, f"{key}.temperature", settings.temperature, "more than 0")
+    require(0 < settings.top_p <= 1, f"{key}.top_p", settings.top_p, "in (0, 1]")

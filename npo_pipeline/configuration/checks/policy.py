@@ -1,0 +1,68 @@
+"""Value checks of a policy, and of the model directory that it names. Nothing heavy is imported."""
+
+import json
+from pathlib import Path
+
+from npo_pipeline.configuration import settings as s
+from npo_pipeline.configuration.checks.require import one_of, require
+from npo_pipeline.storage.checkpoints import is_checkpoint
+
+TOKENIZER_FILES = ("tokenizer.json", "*.model", "vocab.json", "vocab.txt", "*.tiktoken", "tekken.json")
+
+
+def check_policy(policy: s.PolicyConfig) -> None:
+    one_of("policy.source", policy.source, ("scratch", "pretrained", "gguf"))
+    one_of("policy.dtype", policy.dtype, ("float32", "bfloat16"))
+    if policy.vision:
+        check_vision(policy.vision, policy.source)
+    if policy.source != "scratch":
+        require(bool(policy.path), "policy.path", policy.path, "a model directory or hub name, for example policy.path=./my-model")
+    if policy.lora:
+        check_lora(policy.lora, "policy.lora")
+    if policy.source == "pretrained" and policy.path and (policy.path.startswith((".", "/", "~")) or Path(policy.path).exists()):
+        check_model_directory(Path(policy.path).expanduser())
+
+
+def check_lora(lora: s.LoraConfig, key: str = "lora") -> None:
+    require(lora.rank >= 1, f"{key}.rank", lora.rank, "at least 1")
+    require(lora.alpha > 0, f"{key}.alpha", lora.alpha, "more than 0")
+    require(lora.dropout == 0, f"{key}.dropout", lora.dropout, "0, since the ratio of a policy to itself must be 1")
+    require(bool(lora.target_modules), f"{key}.target_modules", [], "names of linear layers, or [all-linear]")
+
+
+def check_vision(vision: s.VisionConfig, source: str) -> None:
+    low, high = vision.min_pixels, vision.max_pixels
+    require(low is None or low >= 1, "policy.vision.min_pixels", low, "at least 1, or null for the model's own")
+    require(high is None or high >= (low or 1), "policy.vision.max_pixels", high, f"at least policy.vision.min_pixels={low}, or null")
+    require(source != "gguf", "policy.vision", "given", "null: policies from GGUF files read text alone")
+    if source == "scratch":
+        require(vision.scratch is not None, "policy.vision.scratch", None, "sizes, as in conf/policy/tiny_vl.yaml")
+        require(None not in (low, high), "policy.vision.min_pixels", low, "a number, and so for max_pixels: there is no published one")
+    if scratch := vision.scratch:
+        fits = scratch.heads >= 1 and scratch.hidden_size % (4 * scratch.heads) == 0
+        require(fits, "policy.vision.scratch.hidden_size", scratch.hidden_size, "a multiple of 4 times policy.vision.scratch.heads")
+
+
+def check_model_directory(path: Path) -> None:
+    """A Hugging Face model directory: config.json and safetensors weights. Raises ConfigError naming what is missing."""
+    require(path.is_dir(), "policy.path", str(path), "a directory that exists")
+    whole = (path / "config.json").is_file()
+    export = "python -m npo_pipeline.storage export RUN STEP OUT"
+    require(whole or not is_checkpoint(path), "policy.path", str(path), f"a whole policy, but this checkpoint is none; {export} writes one")
+    require(whole, "policy.path", str(path), "a model directory, but it holds no config.json")
+    require(_is_json_object(path / "config.json"), "policy.path", str(path), "a model directory, but its config.json is not a JSON object")
+    found = any(next(path.glob(pattern), None) for pattern in TOKENIZER_FILES)
+    require(found, "policy.path", str(path), "a tokenizer beside the weights, but the directory holds none (tokenizer.json)")
+    require(
+        any(path.glob("*.safetensors")),
+        "policy.path",
+        str(path),
+        "weights as *.safetensors, but the directory holds none (pickled weights are not read)",
+    )
+
+
+def _is_json_object(path: Path) -> bool:
+    try:
+        return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,76 @@
+"""The checks of a whole configuration, in the order in which they are told."""
+
+from npo_pipeline.configuration import settings as s
+from npo_pipeline.configuration.checks.engine import check_coldest, check_engine, check_sampling
+from npo_pipeline.configuration.checks.guidance import check_guidance
+from npo_pipeline.configuration.checks.method import check_method
+from npo_pipeline.configuration.checks.policy import check_policy
+from npo_pipeline.configuration.checks.require import plain_name, require
+from npo_pipeline.configuration.checks.results import check_comparison, check_evaluate, check_measure
+from npo_pipeline.configuration.checks.task import check_task
+from npo_pipeline.configuration.checks.training import check_grpo, check_probe, check_trainer, merge_grpo
+from npo_pipeline.configuration.timeline import run_steps
+
+
+def check_root(root: s.RootConfig) -> None:
+    """Raises ConfigError for the first value that cannot work."""
+    _check_names(root)
+    check_task(root.task)
+    check_policy(root.policy)
+    check_engine(root.engine)
+    check_sampling(root.sampling)
+    check_coldest(root)
+    check_grpo(root.grpo)
+    check_trainer(root.trainer)
+    check_probe(root.probe)
+    check_guidance(root.guidance)
+    check_comparison(root.comparison)
+    check_measure(root.measure)
+    _check_methods(root)
+    check_evaluate(root.evaluate)
+    _check_together(root)
+
+
+def _check_names(root: s.RootConfig) -> None:
+    plain_name("name", root.name)
+    require(bool(root.seeds) and len(set(root.seeds)) == len(root.seeds), "seeds", root.seeds, "a list of different whole numbers")
+    require(root.rounds >= 1, "rounds", root.rounds, "at least 1")
+    require(min(root.seeds) >= 0, "seeds", root.seeds, "numbers from 0 up")
+
+
+def _check_methods(root: s.RootConfig) -> None:
+    require(bool(root.method), "method", [], "at least one method, for example method=[npo]")
+    has_teacher = root.policy.teacher is not None and root.policy.source == "scratch"
+    for name, method in root.method.items():
+        check_method(name, method)
+        require(
+            run_steps(method, root.probe.steps) >= 1,
+            f"method.{name}.length",
+            method.length,
+            f"at least one step of probe.steps={root.probe.steps}",
+        )
+        check_grpo(merge_grpo(root.grpo, method.grpo, f"method.{name}.grpo"))
+        wants_teacher = method.demonstrations is not None and method.demonstrations.policy == "teacher"
+        require(
+            has_teacher or not wants_teacher,
+            f"method.{name}.demonstrations.policy",
+            "teacher",
+            "a model directory, a hub name or a trajectory file, since this policy has no policy.teacher (only policy=tiny makes one)",
+        )
+
+
+def _check_together(root: s.RootConfig) -> None:
+    """What two groups of settings must agree on."""
+    kind, size, batch = root.task.verifier.kind, root.task.train_size, root.grpo.prompts_per_step
+    require(
+        not root.evaluate.benchmarks or kind != "reasoning_gym",
+        "task.verifier.kind",
+        kind,
+        "exact or math, since it judges evaluate.benchmarks too",
+    )
+    require(
+        size is None or size >= batch,
+        "task.train_size",
+        size,
+        f"at least grpo.prompts_per_step={batch}, so that a step has different problems",
+    )

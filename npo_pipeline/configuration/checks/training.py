@@ -1,0 +1,52 @@
+"""Value checks of GRPO's settings, the experiment's and those that a method changes, of the trainer and of the probe."""
+
+from dataclasses import replace
+from math import inf
+from typing import Any
+
+from npo_pipeline.configuration import settings as s
+from npo_pipeline.configuration.checks.require import one_of, require
+
+
+def check_grpo(grpo: s.GrpoConfig) -> None:
+    require(
+        grpo.group_size >= 2, "grpo.group_size", grpo.group_size, "at least 2: the advantage of a response is measured against its group"
+    )
+    for key in ("prompts_per_step", "epochs", "minibatches", "micro_batch_tokens"):
+        require(getattr(grpo, key) >= 1, f"grpo.{key}", getattr(grpo, key), "at least 1")
+    rows = grpo.prompts_per_step * grpo.group_size
+    require(grpo.minibatches <= rows, "grpo.minibatches", grpo.minibatches, f"at most the {rows} responses of a step")
+    require(0 < grpo.learning_rate < inf, "grpo.learning_rate", grpo.learning_rate, "more than 0, and finite")
+    for key in ("warmup_steps", "weight_decay", "advantage_eps"):
+        require(getattr(grpo, key) >= 0, f"grpo.{key}", getattr(grpo, key), "0 or more")
+    require(grpo.max_grad_norm > 0, "grpo.max_grad_norm", grpo.max_grad_norm, "more than 0")
+    require(0 < grpo.clip_low <= 1, "grpo.clip_low", grpo.clip_low, "in (0, 1]")
+    require(grpo.entropy_coef >= 0, "grpo.entropy_coef", grpo.entropy_coef, "0 or more")
+    require(grpo.clip_high > 0, "grpo.clip_high", grpo.clip_high, "more than 0")
+    require(grpo.kl_coef >= 0, "grpo.kl_coef", grpo.kl_coef, "0 or more")
+    betas = grpo.adam_betas
+    require(len(betas) == 2 and all(0 <= beta < 1 for beta in betas), "grpo.adam_betas", betas, "two numbers in [0, 1)")
+    cap = grpo.engine_correction_cap
+    require(cap is None or cap > 0, "grpo.engine_correction_cap", cap, "more than 0 (2 is usual), or null")
+    one_of("grpo.advantage", grpo.advantage, ("std", "mean"))
+    one_of("grpo.aggregation", grpo.aggregation, ("response", "constant"))
+
+
+def merge_grpo(grpo: s.GrpoConfig, changes: dict[str, Any], key: str = "grpo") -> s.GrpoConfig:
+    """`grpo` with a method's own settings. Raises ConfigError naming a key that does not exist."""
+    known = vars(grpo)
+    for name in changes:
+        require(name in known, f"{key}.{name}", changes[name], "a key of grpo: " + ", ".join(known))
+        same = name != "prompts_per_step" or changes[name] == grpo.prompts_per_step
+        require(same, f"{key}.{name}", changes[name], f"grpo.prompts_per_step={grpo.prompts_per_step}: a method sees the probe's prompts")
+    return replace(grpo, **changes)
+
+
+def check_trainer(trainer: s.TrainerConfig) -> None:
+    for key in ("nproc", "nodes"):
+        require(getattr(trainer, key) >= 1, f"trainer.{key}", getattr(trainer, key), "at least 1")
+
+
+def check_probe(probe: s.ProbeConfig) -> None:
+    for key in ("steps", "checkpoint_every", "key_every"):
+        require(getattr(probe, key) >= 1, f"probe.{key}", getattr(probe, key), "at least 1")

@@ -1,0 +1,266 @@
+"""From `conf/` and a user's overrides to one resolved configuration per stage.
+
+Hydra composes once, when the Snakefile is parsed; the dataclasses of `npo_pipeline.configuration.settings` check keys and types, and
+`npo_pipeline.configuration.checks` the values. Every error is one line that names the key. No torch here.
+"""
+
+import shlex
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from antlr4.error.Errors import RecognitionException
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from npo_pipeline.configuration import settings as s
+from npo_pipeline.configuration import stages as c
+from npo_pipeline.configuration.checks import check_root, check_stage, merge_grpo
+from npo_pipeline.configuration.checks.kinds import check_kinds
+from npo_pipeline.configuration.hydra_errors import choices, key_error, no_such_file, override_error
+from npo_pipeline.configuration.timeline import Timeline, check_windows, resolve_measure, resolve_timeline, run_steps
+from npo_pipeline.errors import ConfigError
+from npo_pipeline.shown import one_line
+from npo_pipeline.storage.manifest import sha256_text
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+CONF = PROJECT / "conf"
+
+# Raise a stage's version when its code changes what it writes: Snakemake then makes it again.
+VERSIONS = {
+    "prepare": 4,
+    "teacher": 1,
+    "probe": 5,
+    "guide": 3,
+    "plan": 3,
+    "demonstrate": 3,
+    "guided": 5,
+    "benchmarks": 1,
+    "evaluate": 3,
+    "report": 2,
+    "comparison": 1,
+    "measure": 1,
+}
+
+# Mappings whose keys belong to somebody else (a reasoning-gym dataset): overrides may add to them.
+OPEN_KEYS = ("task.config.", "task.cold_start_config.", "evaluate.benchmarks.")
+
+Stage = TypeVar("Stage")
+
+
+def load_root(experiment: str = "default", overrides: str | Sequence[str] = (), conf: Path = CONF) -> s.RootConfig:
+    """Compose, type-check and validate. `overrides` is a list, or one string as a shell would split it. Raises ConfigError."""
+    words = _words(overrides) if isinstance(overrides, str) else list(overrides)
+    composed = _compose(experiment, [_open(word) for word in words], conf)
+    tuned = {word.lstrip("+~").split(".")[1] for word in words if word.lstrip("+~").startswith("method.")}
+    _drop_methods_not_chosen(composed, set(choices(conf / "method")) - tuned)
+    try:
+        OmegaConf.resolve(composed)  # or what an interpolation stands for would escape the check of its type
+        root = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(s.RootConfig), composed))
+    except OmegaConfBaseException as error:
+        raise ConfigError(one_line(key_error(error))) from None
+    assert isinstance(root, s.RootConfig)
+    check_kinds(root)
+    check_root(root)
+    given = {name: benchmark for name, benchmark in root.evaluate.benchmarks.items() if benchmark.data is not None}
+    return replace(root, evaluate=replace(root.evaluate, benchmarks=given))
+
+
+def load_compared(experiment: str, overrides: Sequence[str], root: s.RootConfig, conf: Path = CONF) -> s.RootConfig:
+    """`root` with the methods of the comparison beside its own. Raises ConfigError, as a method may not fit the experiment."""
+    names = list(dict.fromkeys([*root.method, *root.comparison.methods]))
+    if unknown := [name for name in names if name not in choices(conf / "method")]:
+        raise ConfigError(f"comparison.methods: {no_such_file('method', unknown[0], conf)}")
+    words = [word for word in overrides if not word.startswith("method=")]
+    return load_root(experiment, [*words, f"method=[{','.join(names)}]"], conf)
+
+
+def stage_configs(root: s.RootConfig) -> dict[str, dict[str, Any]]:
+    """The resolved configuration of every stage, by the name of its file below `config/` (without .yaml)."""
+    time = resolve_timeline(root)
+    shared: dict[str, Any] = {"sampling": root.sampling, "engine": root.engine, "verifier": root.task.verifier, "dtype": root.policy.dtype}
+    run: dict[str, Any] = {"steps": time.steps, "key_every": root.probe.key_every, "grpo": root.grpo, "lora": root.policy.lora, **shared}
+    stages: dict[str, Any] = {
+        "prepare": c.PrepareStage(VERSIONS["prepare"], root.task, replace(root.policy, teacher=None, lora=None)),
+        "probe": c.ProbeStage(VERSIONS["probe"], checkpoint_every=time.checkpoint_every, **run),
+        "evaluate": c.EvaluateStage(VERSIONS["evaluate"], root.evaluate, **shared),
+        "report": c.ReportStage(VERSIONS["report"], root.name, root.seeds, [*root.method, *later_rounds(root)], root.report),
+        "comparison": c.ComparisonStage(version=VERSIONS["comparison"], name=root.name, **vars(root.comparison)),
+        "measure": _measure_stage(root, time, shared),
+    }
+    if root.evaluate.benchmarks:
+        stages["benchmarks"] = c.BenchmarksStage(VERSIONS["benchmarks"], root.task, root.evaluate.benchmarks, root.policy.dtype)
+    for name, method in time.methods.items():
+        if method.kind == "demonstrations":
+            stages[f"demonstrate-{name}"] = _demonstrate_stage(root, name, method, run_steps(method, time.steps))
+            if root.policy.teacher:
+                stages["teacher"] = c.TeacherStage(VERSIONS["teacher"], root.task, root.policy.scratch, root.policy.teacher)
+    for number in range(1, root.rounds + 1):
+        stages |= _round_stages(root, time, number, shared, run)
+    return {name: asdict(stage) for name, stage in stages.items()}
+
+
+def later_rounds(root: s.RootConfig) -> list[str]:
+    """The runs of the second round and later: `round-2/npo` and so on, of the methods that learn from the guide stage's shards."""
+    names = [name for name, method in root.method.items() if method.kind in s.GUIDED]
+    return [f"round-{number}/{name}" for number in range(2, root.rounds + 1) for name in names]
+
+
+def _round_stages(root: s.RootConfig, time: Timeline, number: int, shared: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
+    """Guide, plan and guided stages of one round; those of a later one have its name before theirs."""
+    place, first = "" if number == 1 else f"round-{number}", next(iter(root.method))
+    probe_run = "probe" if number == 1 else first if number == 2 else f"round-{number - 1}/{first}"
+    prefix = f"{place}/" if place else ""
+    known: dict[str, Any] = {"round": place, "probe_run": probe_run}
+    guides: dict[str, Any] = {"guide_steps": time.guide_steps, "lookback": time.lookback}
+    stages: dict[str, Any] = {f"{prefix}guide": _guide_stage(root, time, known | guides | shared)}
+    for name, method in time.methods.items():
+        if number > 1 and f"{prefix}{name}" not in later_rounds(root):
+            continue
+        if method.kind in s.SCHEDULED:
+            plan = c.PlanStage(VERSIONS["plan"], name=name, method=method, steps=time.steps, **known, **guides)
+            stages[f"{prefix}plan-{name}"] = plan
+        # A run that is a probe for the next round keeps as many checkpoints as a probe.
+        every = time.checkpoint_every if name == first and number < root.rounds else time.guided_checkpoint_every
+        stages[f"{prefix}guided-{name}"] = _guided_stage(root, time, name, run | known, every)
+    return stages
+
+
+def _guide_stage(root: s.RootConfig, time: Timeline, others: dict[str, Any]) -> c.GuideStage:
+    settings = root.guidance
+    return c.GuideStage(
+        VERSIONS["guide"],
+        checkpoint_every=time.checkpoint_every,
+        gate=settings.gate,
+        samples=settings.samples,
+        shard_rows=settings.shard_rows,
+        variance=settings.variance,
+        **others,
+    )
+
+
+def _guided_stage(root: s.RootConfig, time: Timeline, name: str, run: dict[str, Any], every: int) -> c.GuidedStage:
+    """What a schedule says is not repeated: editing it, or a method's gate, is the plan's matter."""
+    method = time.methods[name]
+    live = None if method.kind in s.SCHEDULED else method
+    own = {"steps": run_steps(method, time.steps), "grpo": merge_grpo(root.grpo, method.grpo)}
+    variance = root.guidance.variance if method.kind == "online" else None
+    return c.GuidedStage(VERSIONS["guided"], name=name, checkpoint_every=every, method=live, variance=variance, **(run | own))
+
+
+def _demonstrate_stage(root: s.RootConfig, name: str, method: s.MethodConfig, steps: int) -> c.DemonstrateStage:
+    settings = method.demonstrations
+    assert settings is not None, "checked with the configuration"
+    return c.DemonstrateStage(
+        version=VERSIONS["demonstrate"],
+        name=name,
+        policy=settings.policy,
+        prompt=root.task.prompt,
+        samples=settings.samples,
+        wanted=settings.wanted,
+        steps=steps,
+        prompts_per_step=root.grpo.prompts_per_step,
+        sampling=replace(root.sampling, temperature=settings.temperature, top_p=settings.top_p),
+        engine=root.engine,
+        verifier=root.task.verifier,
+        dtype=root.policy.dtype,
+    )
+
+
+def _measure_stage(root: s.RootConfig, time: Timeline, shared: dict[str, Any]) -> c.MeasureStage:
+    return c.MeasureStage(
+        VERSIONS["measure"],
+        checkpoint_every=time.checkpoint_every,
+        gate=root.guidance.gate,
+        measure=resolve_measure(root.measure, time.steps, time.checkpoint_every),
+        variance=root.guidance.variance,
+        grpo=root.grpo,
+        **shared,
+    )
+
+
+def to_yaml(values: dict[str, Any]) -> str:
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+def load_stage(path: Path, schema: type[Stage]) -> tuple[Stage, str]:
+    """Read a stage's resolved YAML into its dataclass and check it; also its sha256. Raises ConfigError naming file and key."""
+    text, values = _read_mapping(path)
+    _check_version(path, values.get("version"), schema)
+    try:
+        stage = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
+        check_kinds(stage)
+        check_stage(stage)
+        if isinstance(stage, c.PlanStage):
+            check_windows("method.windows", stage.method.windows, stage.steps, stage.guide_steps, stage.lookback)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{path}: {one_line(key_error(error))}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {one_line(str(error))}") from None
+    assert isinstance(stage, schema)
+    return stage, sha256_text(text)
+
+
+def _check_version(path: Path, found: Any, schema: type) -> None:
+    """Raises ConfigError for a file that another version of the code wrote; a key that is missing altogether is named later."""
+    stage = schema.__name__.removesuffix("Stage").lower()
+    if found is not None and found != VERSIONS[stage]:
+        raise ConfigError(
+            f"{path}: version {found} of the stage {stage}, this code is version {VERSIONS[stage]}. Run snakemake again: it writes the "
+            "file anew, and makes what depends on it anew too; or take the code that wrote it"
+        )
+
+
+def _read_mapping(path: Path) -> tuple[str, DictConfig]:
+    fix = "Give the file that snakemake writes, results/<experiment>/config/<stage>.yaml, with --config."
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = OmegaConf.create(text)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}. {fix}") from None
+    except Exception as error:  # OmegaConf asserts that a text holds more than a number, and PyYAML lets many kinds through
+        raise ConfigError(f"{path}: not readable as YAML: {one_line(str(error)) or type(error).__name__}. {fix}") from None
+    if not isinstance(values, DictConfig):
+        raise ConfigError(f"{path}: expected a mapping of keys to values. {fix}")
+    return text, values
+
+
+def _compose(experiment: str, overrides: list[str], conf: Path) -> DictConfig:
+    if experiment not in choices(conf / "experiment"):
+        raise ConfigError(no_such_file("experiment", experiment, conf))
+    try:
+        with initialize_config_dir(str(conf), version_base="1.3"):
+            return hydra_compose("config", [f"experiment={experiment}", *overrides])
+    except (HydraException, OmegaConfBaseException, RecognitionException) as error:
+        with initialize_config_dir(str(conf), version_base="1.3"):
+            plain = hydra_compose("config", [f"experiment={experiment}"])
+        raise ConfigError(
+            override_error(str(error) or f"overrides={' '.join(overrides)!r}: not readable as key=value", plain, conf)
+        ) from None
+    except ValueError as error:  # of Hydra, where a group is given a number: task=1
+        given = " ".join(overrides)
+        raise ConfigError(f"overrides={given!r}: {error}; expected the name of a file in conf/, as in task=chain_sum") from None
+
+
+def _drop_methods_not_chosen(composed: DictConfig, known: Collection[str]) -> None:
+    """An experiment's file may tune methods that `method=[...]` then leaves out: without their own file they have no kind."""
+    left_out = [name for name, method in (composed.get("method") or {}).items() if name in known and "kind" not in (method or {})]
+    with open_dict(composed):
+        for name in left_out:
+            del composed.method[name]
+
+
+def _words(overrides: str) -> list[str]:
+    try:
+        return shlex.split(overrides)
+    except ValueError as error:
+        raise ConfigError(f"overrides={overrides!r}: {error}; every quote needs its partner") from None
+
+
+def _open(override: str) -> str:
+    return f"++{override}" if override.startswith(OPEN_KEYS) else override

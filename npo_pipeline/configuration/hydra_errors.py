@@ -1,0 +1,61 @@
+"""What Hydra and OmegaConf have against a configuration, in one line that names the key, and the nearest one that there is."""
+
+import difflib
+import re
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+
+def key_error(error: OmegaConfBaseException) -> str:
+    """One line with the key; of a misspelt one also the nearest that its dataclass has."""
+    key, line = error.full_key or "", _first_line(str(error))
+    if isinstance(error, MissingMandatoryValue):
+        return f"{key}: missing, expected a value"
+    if not isinstance(error, ConfigKeyError) or not is_dataclass(error.object_type):
+        return f"{key}: {line}"
+    place, dot, name = key.rpartition(".")
+    known = [field.name for field in fields(error.object_type)]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"{key}: no such key; " + (f"did you mean {place}{dot}{near[0]}?" if near else f"there are {', '.join(known)}")
+
+
+def override_error(message: str, known: DictConfig, conf: Path) -> str:
+    """The error's first line, with the nearest known key where a key was misspelt."""
+    line = _first_line(message)
+    if group := re.search(r"Could not (?:find|load) '(.+)/(.+)'", line):
+        return no_such_file(group[1], group[2], conf)
+    misspelt = re.search(r"Could not override '([^']+)'|Key '([^']+)' (?:is )?not in", message)
+    if not misspelt:
+        return line
+    wrong = misspelt[1] or misspelt[2]
+    keys = list(_dotted(OmegaConf.to_container(known)))
+    near = difflib.get_close_matches(wrong, [key for key in keys if key != wrong], n=1, cutoff=0.5)
+    return f"{wrong}: no such key" + (
+        f"; did you mean {near[0]}?" if near else "; conf/ and npo_pipeline/configuration/settings/ list them"
+    )
+
+
+def no_such_file(group: str, name: str, conf: Path) -> str:
+    return f"{group}={name}: no such file in {conf / group}; there are {', '.join(choices(conf / group))}"
+
+
+def choices(folder: Path) -> list[str]:
+    """The files of a group of conf/: what may be chosen of it."""
+    return sorted(file.stem for file in folder.glob("*.yaml"))
+
+
+def _first_line(message: str) -> str:
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return lines[0] if lines else message
+
+
+def _dotted(values: Any, prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{prefix}{key}.")

@@ -1,0 +1,101 @@
+"""`method`: the methods of the second pass, and the settings of each kind."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from npo_pipeline.configuration.settings.steps import StepLike
+
+
+@dataclass
+class WindowConfig:
+    """In the steps [from_step, to_step) the guide checkpoint `guide_step` helps; a fraction takes the next one at it or later."""
+
+    from_step: StepLike
+    to_step: StepLike
+    guide_step: StepLike
+
+
+@dataclass
+class AutoNpoConfig:
+    """When training counts as stagnating, and what confirms that guides would help."""
+
+    ema: float  # weight of the newest step in the moving averages
+    patience: StepLike  # steps over which stagnation and decline are judged
+    min_gain: float  # reward gained over `patience` below which training stagnates
+    entropy_drop: float  # relative entropy loss over `patience` above which exploration collapses
+    min_coverage: float  # share of the mistake pool that the present policy must solve to confirm
+    cooldown: StepLike  # steps after an intervention without another warning
+
+
+@dataclass
+class RollingConfig:
+    """A guide that moves ahead of the run."""
+
+    distance: StepLike  # Delta: at step t the guide is the first guide checkpoint at t + Delta or later, so long as there is one
+
+
+@dataclass
+class OnlineConfig:
+    """What a decision taken during the run needs beside the trigger."""
+
+    min_prompts: int  # failed prompts that a candidate's Q must rest on
+    max_steps: StepLike  # longest intervention; one lasts until the run comes to its guide's step, or this long
+
+
+@dataclass
+class ResampleConfig:
+    """The control: the live policy tries again what it failed."""
+
+    samples: int  # further tries of the live policy per gated prompt, in rounds of 1, 1, 2, 4, ... until one is verified
+    from_step: StepLike  # in the steps [from_step, to_step)
+    to_step: StepLike
+
+
+@dataclass
+class ReplayConfig:
+    """ExGRPO: the run's own past successes (npo_pipeline.guidance.methods.replay)."""
+
+    start_accuracy: float  # replay begins once a step's accuracy has reached this
+    share: float  # of a step's prompts that are replayed ones
+    keep: int  # stored trajectories per prompt, the latest
+
+
+@dataclass
+class DemonstrationsConfig:
+    """LUFFY and RLEP: verified trajectories of another policy, sampled before the run."""
+
+    policy: str  # "probe" (its last checkpoint), "teacher" (made by prepare), a model directory or hub name, or a trajectory file
+    samples: int  # tries per prompt, in rounds of 1, 1, 2, 4, ... until `wanted` are verified
+    wanted: int  # verified trajectories that a prompt must have to be used
+    temperature: float  # of the tries
+    top_p: float
+    place: str  # "replace" the last slot of a group, or "append" `wanted` slots to it
+    ratio: str  # of the slots: one of npo_pipeline.records.Ratio
+
+
+@dataclass
+class MethodConfig:
+    """A method of the second pass. `kind` says where its guide trajectories come from, and which other part it needs.
+
+    Scheduled, from the shards of the guide stage: "manual" (windows), "autonpo" (planned from the probe's log), "rolling".
+    Decided live: "online" (AutoNPO on the run's own signals, from the shards), "resample" (the live policy again), "replay" (the
+    run's own past), "demonstrations" (another policy), "none" (plain GRPO, for another number of steps).
+    """
+
+    kind: str
+    gate: float  # a group is mixed where its own accuracy <= gate
+    correction: bool  # ratio of guide slots against the recorded guide log-probs
+    windows: list[WindowConfig] = field(default_factory=list)
+    autonpo: AutoNpoConfig | None = None  # also of "online": its trigger
+    rolling: RollingConfig | None = None
+    online: OnlineConfig | None = None
+    resample: ResampleConfig | None = None
+    replay: ReplayConfig | None = None
+    demonstrations: DemonstrationsConfig | None = None
+    grpo: dict[str, Any] = field(default_factory=dict)  # settings of `grpo` that this method changes
+    length: float = 1.0  # steps of the run, as a multiple of probe.steps
+
+
+SCHEDULED = ("manual", "autonpo", "rolling")
+GUIDED = (*SCHEDULED, "online")  # learn from the guide stage's shards
+KINDS = (*GUIDED, "resample", "replay", "demonstrations", "none")

@@ -1,0 +1,187 @@
+"""One typed dataclass per stage: its resolved configuration, which holds just what changes that stage's output.
+
+compose.py makes them from the settings in `conf/` (settings/), with every StepLike in whole steps.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from npo_pipeline.configuration.settings import (
+    BenchmarkConfig,
+    ComparisonConfig,
+    EngineConfig,
+    EvaluateConfig,
+    GrpoConfig,
+    LoraConfig,
+    MeasureConfig,
+    MethodConfig,
+    PolicyConfig,
+    PromptConfig,
+    ReportConfig,
+    SamplingConfig,
+    ScratchConfig,
+    TaskConfig,
+    TeacherConfig,
+    VarianceConfig,
+    VerifierConfig,
+)
+
+
+@dataclass
+class PrepareStage:
+    version: int
+    task: TaskConfig
+    policy: PolicyConfig
+
+
+@dataclass
+class RunStage:
+    """What the probe and a guided run share."""
+
+    version: int
+    steps: int
+    checkpoint_every: int
+    key_every: int
+    grpo: GrpoConfig
+    sampling: SamplingConfig
+    engine: EngineConfig
+    verifier: VerifierConfig
+    dtype: str
+    lora: LoraConfig | None
+
+
+@dataclass
+class ProbeStage(RunStage):
+    pass
+
+
+@dataclass
+class GuidedStage(RunStage):
+    """A run by a schedule has that file; a run that decides live has its method here, and "online" the variance of its S."""
+
+    round: str  # as in RoundStage
+    probe_run: str
+    name: str  # the method's
+    method: MethodConfig | None = None
+    variance: VarianceConfig | None = None
+
+
+@dataclass
+class RoundStage:
+    """What says which round a stage belongs to (npo_pipeline.storage.layout.Layout)."""
+
+    version: int
+    round: str  # "", or "round-2" and so on
+    probe_run: str  # the run whose checkpoints guide this round: "probe", or a method's of the round before
+
+
+@dataclass
+class GuideStage(RoundStage):
+    guide_steps: list[int]
+    checkpoint_every: int
+    lookback: int
+    gate: float
+    samples: int
+    shard_rows: int
+    variance: VarianceConfig
+    sampling: SamplingConfig
+    engine: EngineConfig
+    verifier: VerifierConfig
+    dtype: str
+
+
+@dataclass
+class PlanStage(RoundStage):
+    name: str
+    method: MethodConfig  # windows and autonpo in whole steps
+    steps: int
+    guide_steps: list[int]
+    lookback: int
+
+
+@dataclass
+class TeacherStage:
+    version: int
+    task: TaskConfig
+    scratch: ScratchConfig
+    teacher: TeacherConfig
+
+
+@dataclass
+class DemonstrateStage:
+    version: int
+    name: str  # the method's
+    policy: str
+    prompt: PromptConfig  # how a policy with another tokenizer is asked
+    samples: int
+    wanted: int
+    steps: int  # the problems of the steps before this one are tried
+    prompts_per_step: int
+    sampling: SamplingConfig
+    engine: EngineConfig
+    verifier: VerifierConfig
+    dtype: str
+
+
+@dataclass
+class BenchmarksStage:
+    version: int
+    task: TaskConfig  # its prompt and verifier
+    benchmarks: dict[str, BenchmarkConfig]
+    dtype: str
+
+
+@dataclass
+class EvaluateStage:
+    version: int
+    evaluate: EvaluateConfig
+    sampling: SamplingConfig
+    engine: EngineConfig
+    verifier: VerifierConfig
+    dtype: str
+
+
+@dataclass
+class ReportStage:
+    version: int
+    name: str
+    seeds: list[int]
+    methods: list[str]
+    report: ReportConfig
+
+
+@dataclass
+class ComparisonStage(ComparisonConfig):
+    """The methods over all seeds, in the layout of the paper's table. GRPO is the probe, so `methods` does not name it."""
+
+    version: int
+    name: str  # the experiment's
+
+
+@dataclass
+class MeasureStage:
+    version: int
+    checkpoint_every: int
+    gate: float
+    measure: MeasureConfig  # in whole steps
+    variance: VarianceConfig  # its beta
+    grpo: GrpoConfig
+    sampling: SamplingConfig
+    engine: EngineConfig
+    verifier: VerifierConfig
+    dtype: str
+
+
+def what_counts(stage: Any) -> dict[str, Any]:
+    """A stage's settings without those that say how much memory it may take: these change its results by rounding at most.
+
+    So a run that went out of memory goes on from its last saved state with smaller batches.
+    """
+    values = asdict(stage)
+    for grpo in (values.get("grpo", {}), (values.get("method") or {}).get("grpo", {})):
+        grpo.pop("micro_batch_tokens", None)
+    engine = values.get("engine", {})
+    engine.pop("max_batch", None)
+    for key in ("gpu_memory_utilization", "cpu_cache_gib"):
+        (engine.get("vllm") or {}).pop(key, None)
+    return values

@@ -1,0 +1,191 @@
+"""Steps of the run: fractions become whole steps, and windows are fitted to the guide checkpoints."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from npo_pipeline.configuration.settings import (
+    AutoNpoConfig,
+    MeasureConfig,
+    MethodConfig,
+    ResampleConfig,
+    RollingConfig,
+    RootConfig,
+    StepLike,
+    WindowConfig,
+)
+from npo_pipeline.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The resolved steps of an experiment; windows and autonpo settings of `methods` hold whole steps only."""
+
+    steps: int
+    checkpoint_every: int
+    guide_steps: list[int]
+    lookback: int
+    guided_checkpoint_every: int
+    methods: dict[str, MethodConfig]
+
+
+def resolve_timeline(root: RootConfig) -> Timeline:
+    """Resolve every StepLike of the configuration. Raises ConfigError naming the key."""
+    steps, dense = root.probe.steps, root.probe.checkpoint_every
+    guides = guide_steps(as_steps(root.guidance.every, steps, "guidance.every", multiple=dense), steps)
+    # A fraction is rounded up to the checkpoints' grid, so that a guide that was rounded up still reaches its window's start.
+    grid = dense if isinstance(root.guidance.lookback, float) else 1
+    lookback = as_steps(root.guidance.lookback, steps, "guidance.lookback", multiple=grid)
+    kept = as_steps(root.guided.checkpoint_every, steps, "guided.checkpoint_every")
+    methods = {name: _resolve_method(f"method.{name}", method, steps, guides, lookback) for name, method in root.method.items()}
+    return Timeline(steps, dense, guides, lookback, kept, methods)
+
+
+def as_steps(value: StepLike, total: int, key: str, multiple: int = 1, least: int = 1) -> int:
+    """Whole steps of an int, or of a float fraction of `total` (rounded up to `multiple`, at least `least`, at most `total`)."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(f"{key}={value!r}: expected a whole number of steps, or a fraction of the run such as 0.5")
+    if isinstance(value, int):
+        if value < least or value % multiple:
+            raise ConfigError(f"{key}={value}: expected a multiple of probe.checkpoint_every={multiple}, at least {max(least, multiple)}")
+        return value
+    if not 0.0 <= value <= 1.0:
+        raise ConfigError(f"{key}={value}: a fraction of the run must lie between 0.0 and 1.0; write steps without a decimal point")
+    whole = max(least, round(value * total))
+    return min(total, math.ceil(whole / multiple) * multiple)
+
+
+def run_steps(method: MethodConfig, steps: int) -> int:
+    """Steps of a method's run, where the probe has `steps`."""
+    return round(method.length * steps)
+
+
+def resolve_measure(measure: MeasureConfig, steps: int, dense: int) -> MeasureConfig:
+    """Current steps and distances in whole steps, on the grid of the probe's checkpoints. Raises ConfigError naming the key."""
+
+    def whole(key: str, values: list[StepLike]) -> list[int]:
+        found = [as_steps(value, steps, f"measure.{key}[{i}]", multiple=dense, least=0) for i, value in enumerate(values)]
+        return sorted(set(found))
+
+    return replace(measure, current_steps=whole("current_steps", measure.current_steps), distances=whole("distances", measure.distances))
+
+
+def guide_steps(every: int, steps: int) -> list[int]:
+    """Every `every` steps, and the last checkpoint of the probe."""
+    return sorted({*range(every, steps + 1, every), steps})
+
+
+def checkpoint_steps(every: int, steps: int) -> list[int]:
+    """Where policy checkpoints lie: the start, every `every` updates, and the end."""
+    return sorted({*range(0, steps + 1, every), steps})
+
+
+def check_guide_steps(place: str, guide_steps: Sequence[int], every: int, steps: int) -> None:
+    """Raises ConfigError for a guide checkpoint that a probe of `steps` steps does not have; `place` names the file that asks for it."""
+    there = checkpoint_steps(every, steps)
+    if missing := [step for step in guide_steps if step not in there]:
+        raise ConfigError(
+            f"{place}: guide_steps={list(guide_steps)}: the probe has no checkpoint {missing[0]}; "
+            f"there are {', '.join(map(str, there))}. Take from these, or run the probe again"
+        )
+
+
+def measured_pairs(place: str, measure: MeasureConfig, every: int, steps: int) -> list[tuple[int, int]]:
+    """(current step, guide step) of the grid of which the probe has both checkpoints. Raises ConfigError if there is none."""
+    there = checkpoint_steps(every, steps)
+    wanted = [(current, current + distance) for current in measure.current_steps for distance in measure.distances]
+    found = [(current, guide) for current, guide in wanted if current in there and guide in there and current < steps]
+    if not found:
+        raise ConfigError(
+            f"{place}: measure.current_steps={measure.current_steps} with measure.distances={measure.distances}: the "
+            f"probe has both checkpoints of none of these pairs; there are {', '.join(map(str, there))}. Take from these"
+        )
+    return found
+
+
+def _resolve_method(key: str, method: MethodConfig, steps: int, guides: list[int], lookback: int) -> MethodConfig:
+    if method.rolling:
+        rolling = RollingConfig(as_steps(method.rolling.distance, steps, f"{key}.rolling.distance", least=1))
+        return replace(method, rolling=rolling, windows=_rolling_windows(f"{key}.rolling", rolling.distance, guides, lookback))
+    windows = [_resolve_window(f"{key}.windows[{i}]", window, steps, guides, lookback) for i, window in enumerate(method.windows)]
+    check_windows(f"{key}.windows", windows, steps, guides, lookback)
+    return replace(
+        method,
+        windows=windows,
+        autonpo=method.autonpo and _resolve_autonpo(f"{key}.autonpo", method.autonpo, steps),
+        online=method.online and replace(method.online, max_steps=as_steps(method.online.max_steps, steps, f"{key}.online.max_steps")),
+        resample=method.resample and _resolve_resample(f"{key}.resample", method.resample, steps),
+    )
+
+
+def _rolling_windows(key: str, distance: int, guides: list[int], lookback: int) -> list[WindowConfig]:
+    """At step t the first guide checkpoint at t + distance or later; the last to the end. Raises ConfigError for a short lookback."""
+    starts = [0, *(max(0, guide - distance + 1) for guide in guides[:-1])]
+    ends = [*starts[1:], guides[-1]]
+    windows = [WindowConfig(a, b, guide) for a, b, guide in zip(starts, ends, guides, strict=True) if a < b]
+    reach = max(window.guide_step - window.from_step for window in windows)
+    if reach > lookback:
+        raise ConfigError(
+            f"{key}.distance={distance}: with guide checkpoints at {', '.join(map(str, guides))} a guide must reach back {reach} steps, "
+            f"but guidance.lookback is {lookback}; raise that, or lower the distance or guidance.every"
+        )
+    return windows
+
+
+def _resolve_resample(key: str, settings: ResampleConfig, steps: int) -> ResampleConfig:
+    start = as_steps(settings.from_step, steps, f"{key}.from_step", least=0)
+    end = as_steps(settings.to_step, steps, f"{key}.to_step")
+    if start >= end:
+        raise ConfigError(f"{key}: [{start}, {end}) is empty; expected from_step < to_step")
+    return replace(settings, from_step=start, to_step=end)
+
+
+def _resolve_window(key: str, window: WindowConfig, steps: int, guides: list[int], lookback: int) -> WindowConfig:
+    guide = window.guide_step
+    if isinstance(guide, float):
+        target = as_steps(guide, steps, f"{key}.guide_step")
+        guide = next(step for step in guides if step >= target)
+    start = as_steps(window.from_step, steps, f"{key}.from_step", least=0)
+    if isinstance(window.from_step, float) and isinstance(guide, int):
+        start = max(start, guide - lookback)  # a fraction is fitted to what the guide can reach
+    return WindowConfig(start, as_steps(window.to_step, steps, f"{key}.to_step"), guide)
+
+
+def _resolve_autonpo(key: str, settings: AutoNpoConfig, steps: int) -> AutoNpoConfig:
+    patience = as_steps(settings.patience, steps, f"{key}.patience")
+    return replace(settings, patience=patience, cooldown=as_steps(settings.cooldown, steps, f"{key}.cooldown", least=0))
+
+
+def check_windows(key: str, windows: list[WindowConfig], steps: int, guides: list[int], lookback: int) -> None:
+    """Refuse windows that the guides cannot serve; `key` names their list. Also for a schedule that a person edited. Raises ConfigError."""
+    for i, window in enumerate(windows):
+        _check_window(f"{key}[{i}]", window, steps, guides, lookback)
+    ordered = sorted(windows, key=lambda window: window.from_step)
+    for before, after in pairwise(ordered):
+        if after.from_step < before.to_step:
+            raise ConfigError(
+                f"{key}: [{before.from_step}, {before.to_step}) and [{after.from_step}, {after.to_step}) overlap; "
+                "a step can have one guide. Move one of them."
+            )
+
+
+def _check_window(key: str, window: WindowConfig, steps: int, guides: list[int], lookback: int) -> None:
+    start, end, guide = window.from_step, window.to_step, window.guide_step
+    if not 0 <= start < end:
+        raise ConfigError(f"{key}: [{start}, {end}) is empty or starts before step 0; expected 0 <= from_step < to_step")
+    if end > steps:
+        raise ConfigError(f"{key}.to_step={end}: past the last checkpoint of the probe, {steps}; lower it or raise probe.steps")
+    if guide not in guides:
+        raise ConfigError(
+            f"{key}.guide_step={guide}: no such guide checkpoint; there are {', '.join(map(str, guides))}; or change guidance.every"
+        )
+    if end > guide:
+        raise ConfigError(
+            f"{key}.to_step={end}: guide checkpoint {guide} has trajectories for earlier steps only; end at {guide} or take a later guide"
+        )
+    if start < guide - lookback:
+        raise ConfigError(
+            f"{key}.from_step={start}: guide checkpoint {guide} has trajectories from step {guide - lookback} on "
+            f"(guidance.lookback={lookback}); start there or raise guidance.lookback"
+        )

@@ -1,0 +1,71 @@
+"""What the probe and the guided stage share: building a trainer from a configuration, and finishing a run."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import TypeVar
+
+from transformers import PreTrainedModel
+
+from npo_pipeline.configuration.stages import RunStage, what_counts
+from npo_pipeline.context import Context
+from npo_pipeline.distributed.group import joined
+from npo_pipeline.distributed.ranks import Ranks
+from npo_pipeline.grpo.loop import RunLength, train
+from npo_pipeline.grpo.mixer import MakeMixer, OnPolicy
+from npo_pipeline.grpo.step import Trainer
+from npo_pipeline.grpo.update import Updater
+from npo_pipeline.policy.device import pick_device
+from npo_pipeline.policy.lora import add_lora
+from npo_pipeline.policy.policy import Policy, export_policy, load_policy
+from npo_pipeline.rollout.engines import check_prompts, make_engine
+from npo_pipeline.storage.lock import only_writer
+from npo_pipeline.storage.manifest import read_manifest, sha256_text
+from npo_pipeline.storage.parquet import read_problems, sampling_facts
+from npo_pipeline.storage.run_files import RunFiles
+from npo_pipeline.tasks.verify import Verifier
+
+Run = TypeVar("Run", bound=RunStage)
+
+
+def run_training(context: Context[Run], name: str, make_mixer: MakeMixer = lambda trainer: OnPolicy(), inputs: str = "") -> None:
+    """Train from the initial policy to the end and write the manifest. `inputs` names what else the run depends on."""
+    config, layout = context.config, context.layout
+    files = RunFiles(layout.run(name), context.config_sha256, sampling_facts(context.config.sampling))
+    length = RunLength(config.steps, config.checkpoint_every, config.key_every, context.options.save_every)
+    with joined(context.options.rank_timeout) as ranks, only_writer(layout.run(name)) if ranks.main else nullcontext():
+        with make_trainer(context, ranks) as trainer:
+            trainer.mixer = make_mixer(trainer)
+            train(trainer, files, length, name, fingerprint(context, inputs))
+            if name != "probe" and ranks.main:
+                export_policy(trainer.policy, layout.policy(name))
+        if ranks.main:
+            files.finish(name, {"steps": config.steps, "seed": layout.seed})
+
+
+@contextmanager
+def make_trainer(context: Context[Run], ranks: Ranks) -> Iterator[Trainer]:
+    """The loaded parts, for plain GRPO."""
+    config, layout = context.config, context.layout
+    device = pick_device(context.options.device)
+    policy = load_policy(layout.initial_policy, config.dtype, device)
+    if config.lora:  # the seed's probe and guided runs start from the same adapter
+        add_lora(policy.model, config.lora, layout.initial_policy, layout.seed)
+    problems = read_problems(layout.problems, "train")
+    check_prompts(config.engine, config.sampling, policy, problems)
+    reference = _reference(context, policy) if config.grpo.kl_coef > 0 else None
+    updater = Updater(policy, config.grpo, config.sampling, reference, ranks, context.options.recompute_activations)
+    with Verifier(config.verifier, context.options.workers) as verifier:
+        engine = make_engine(config.engine, config.sampling, policy)
+        yield Trainer(policy, engine, verifier, updater, problems, config.grpo, layout.seed, OnPolicy(), ranks)
+
+
+def _reference(context: Context[Run], policy: Policy) -> PreTrainedModel:
+    """The initial policy: a second copy, or with LoRA the frozen base that is loaded already."""
+    config = context.config
+    return policy.model if config.lora else load_policy(context.layout.initial_policy, config.dtype, str(policy.device)).model
+
+
+def fingerprint(context: Context[Run], inputs: str) -> str:
+    """What a saved state must share with this run to be resumed: configuration as far as it counts, seed, policy, problems, `inputs`."""
+    prepared = sorted((name, entry["sha256"]) for name, entry in read_manifest(context.layout.prepare)["files"].items())
+    return sha256_text(f"{what_counts(context.config)} {context.layout.seed} {prepared} {inputs}")

@@ -1,0 +1,45 @@
+"""Methods with demonstrations of another policy: LUFFY (an external teacher's replaces a slot), RLEP (the final checkpoint's are added)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from npo_pipeline.configuration.settings import DemonstrationsConfig
+from npo_pipeline.configuration.stages import GuidedStage
+from npo_pipeline.context import Context
+from npo_pipeline.grpo.mixer import MakeMixer, Mixed, OnPolicy
+from npo_pipeline.grpo.mixing import append, mix
+from npo_pipeline.guidance.shards.load import Demonstrations, load_demonstrations
+from npo_pipeline.records import Group, Ratio
+from npo_pipeline.storage.manifest import NAME
+
+
+def inputs(context: Context[GuidedStage]) -> list[Path]:
+    return [context.layout.demonstrations(context.config.name) / NAME]
+
+
+def make(context: Context[GuidedStage]) -> MakeMixer:
+    method = context.config.method
+    assert method is not None, "not by a schedule"
+    settings = method.demonstrations
+    assert settings is not None, "checked with the configuration"
+    found = load_demonstrations(context.layout, context.config.name, settings.wanted, context.config.sampling.max_new_tokens)
+    mixer = DemonstrationMixer(settings, method.gate, found)
+    return lambda trainer: mixer
+
+
+class DemonstrationMixer(OnPolicy):
+    def __init__(self, settings: DemonstrationsConfig, gate: float, demonstrations: Demonstrations) -> None:
+        self.settings, self.gate, self.demonstrations = settings, gate, demonstrations
+        self.ratio = cast(Ratio, settings.ratio)  # checked with the configuration
+
+    def mix(self, step: int, groups: Sequence[Group]) -> Mixed:
+        return Mixed([self._mix(group) for group in groups])
+
+    def _mix(self, group: Group) -> Group:
+        found = self.demonstrations.get(group.problem.problem_id, ())
+        if not found or group.accuracy > self.gate:
+            return group
+        if self.settings.place == "append":
+            return append(group, found, self.ratio)
+        return mix(group, found[0], self.gate, self.ratio)

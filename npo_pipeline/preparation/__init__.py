@@ -1,0 +1,1 @@
+"""Before training: the problems as the policy reads them, the initial policy, a teacher, the problems of held-out benchmarks."""

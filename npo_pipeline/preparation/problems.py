@@ -1,0 +1,49 @@
+"""Problems with the prompt as a policy reads it, and their images beside them."""
+
+from pathlib import Path
+
+from npo_pipeline.configuration.settings import TaskConfig
+from npo_pipeline.errors import DataError
+from npo_pipeline.policy.policy import Policy
+from npo_pipeline.records import Problem
+from npo_pipeline.storage.images import store_image
+from npo_pipeline.tasks.prompts import render_prompt
+from npo_pipeline.tasks.raw import RawProblem
+
+
+def render(raws: list[RawProblem], task: TaskConfig, policy: Policy, folder: Path) -> list[Problem]:
+    """Problems with the prompt as this policy reads it; their images are put below the prepare folder `folder`."""
+    return [_rendered(raw, task, policy, folder) for raw in raws]
+
+
+def _rendered(raw: RawProblem, task: TaskConfig, policy: Policy, folder: Path) -> Problem:
+    images = tuple(store_image(image.read(), folder) for image in raw.images)
+    placeholder = policy.vision.placeholder if policy.vision else ""
+    prompt, ids = render_prompt(raw.question, task.prompt, policy.tokenizer, len(images), placeholder)
+    problem = Problem(**vars(raw) | {"images": images}, prompt=prompt, prompt_token_ids=ids)
+    check_fits(problem, policy)
+    return problem
+
+
+def check_fits(problem: Problem, policy: Policy) -> None:
+    """Prompts are never truncated. Raises DataError for one that is longer than the policy can read, or has not all its images."""
+    try:
+        length = len(policy.prompt(problem.prompt_token_ids, problem.images))
+        check_placeholders(problem, policy)
+    except DataError as error:
+        raise DataError(f"problem {problem.problem_id}: {error}") from None
+    most = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
+    if most is not None and length >= most:
+        pixels = ", lower policy.vision.max_pixels" if problem.images else ""
+        raise DataError(
+            f"problem {problem.problem_id}: its prompt has {length} tokens, expected fewer than the {most} that the policy reads "
+            f"(max_position_embeddings), since prompts are never truncated; shorten or remove it{pixels}"
+        )
+
+
+def check_placeholders(problem: Problem, policy: Policy) -> None:
+    """Raises DataError for a prompt with a token that stands for pixels beside those of its images: a forward would look for more."""
+    found = [token for token in problem.prompt_token_ids if token in policy.forbidden_ids]
+    if len(found) != len(problem.images):
+        names = ", ".join(sorted(set(policy.tokenizer.convert_ids_to_tokens(found))))
+        raise DataError(f"its prompt holds {names} {len(found)} times for {len(problem.images)} images; take that text out of the question")
