@@ -18,9 +18,10 @@ from npo_pipeline.policy.device import pick_device
 from npo_pipeline.policy.lora import add_lora
 from npo_pipeline.policy.policy import Policy, export_policy, load_policy
 from npo_pipeline.rollout.engines import check_prompts, make_engine
+from npo_pipeline.rollout.sample import sampling_facts
 from npo_pipeline.storage.lock import only_writer
 from npo_pipeline.storage.manifest import read_manifest, sha256_text
-from npo_pipeline.storage.parquet import read_problems, sampling_facts
+from npo_pipeline.storage.parquet import read_problems
 from npo_pipeline.storage.run_files import RunFiles
 from npo_pipeline.tasks.verify import Verifier
 

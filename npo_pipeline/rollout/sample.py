@@ -1,7 +1,9 @@
 """From problems to verified trajectories: sample, decode, judge."""
 
 from collections.abc import Sequence
+from typing import Any
 
+from npo_pipeline.configuration.settings import SamplingConfig
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.records import Draw, Trajectory
 from npo_pipeline.rollout.engine import Completion, Engine, Request
@@ -37,3 +39,8 @@ def sample(
 def decode(policy: Policy, completion: Completion) -> str:
     """The response as text, without special tokens: what the verifier reads."""
     return str(policy.tokenizer.decode(completion.token_ids, skip_special_tokens=True))
+
+
+def sampling_facts(sampling: SamplingConfig) -> dict[str, Any]:
+    """For a file's metadata: the distribution that its log-probs belong to."""
+    return {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k}

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from npo_pipeline import __version__
-from npo_pipeline.configuration.settings import SamplingConfig
 from npo_pipeline.errors import ArtifactError
 from npo_pipeline.records import Image, Problem, Slot, Trajectory
 from npo_pipeline.shown import one_line, short_repr
@@ -136,11 +135,6 @@ def write_table(
     table = pa.Table.from_pylist(list(rows), schema=schema.with_metadata(metadata))
     write_file(path, lambda partial: _write_parquet(partial, table))
     return path
-
-
-def sampling_facts(sampling: SamplingConfig) -> dict[str, Any]:
-    """For a file's metadata: the distribution that its log-probs belong to."""
-    return {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k}
 
 
 def _write_parquet(path: Path, table: pa.Table) -> None:

@@ -77,7 +77,7 @@ def _pass_at_k(axes: Any, results: Results, summaries: Sequence[PolicySummary]) 
     for i, summary in enumerate(summaries):
         found = [summary.overall[f"pass@{k}"] for k in ks]
         places = [x + offsets[i] for x in range(len(ks))]
-        _errors(axes, places, found, colours[summary.policy], style.MARKERS[i % len(MARKERS)], style.plain(summary.label))
+        _errors(axes, places, found, colours[summary.policy], style.MARKERS[i % len(style.MARKERS)], style.plain(summary.label))
     axes.set_xticks(range(len(ks)), [str(k) for k in ks])
     axes.grid(axis="x", visible=False)
     axes.set_xlabel("k (samples per problem)")
@@ -93,7 +93,7 @@ def _difficulty_figure(results: Results, summaries: Sequence[PolicySummary]) -> 
     for i, summary in enumerate(summaries):
         found = [summary.difficulty[label][metric] for label in labels]
         places = [x + offsets[i] for x in range(len(labels))]
-        _errors(axes, places, found, colours[summary.policy], style.MARKERS[i % len(MARKERS)], style.plain(summary.label))
+        _errors(axes, places, found, colours[summary.policy], style.MARKERS[i % len(style.MARKERS)], style.plain(summary.label))
     crowded = len(labels) > 12 or max(map(len, labels)) > 10
     ticks = [f"{style.plain(label)}\nn={summaries[0].sizes[label]}" for label in labels]
     axes.set_xticks(range(len(labels)), ticks, rotation=60 if crowded else 0, fontsize=8 if crowded else 9)

@@ -47,7 +47,7 @@ def check_model_directory(path: Path) -> None:
     """A Hugging Face model directory: config.json and safetensors weights. Raises ConfigError naming what is missing."""
     require(path.is_dir(), "policy.path", str(path), "a directory that exists")
     whole = (path / "config.json").is_file()
-    export = "python -m npo_pipeline.storage export RUN STEP OUT"
+    export = "npo export RUN STEP OUT"
     require(whole or not is_checkpoint(path), "policy.path", str(path), f"a whole policy, but this checkpoint is none; {export} writes one")
     require(whole, "policy.path", str(path), "a model directory, but it holds no config.json")
     require(_is_json_object(path / "config.json"), "policy.path", str(path), "a model directory, but its config.json is not a JSON object")

@@ -18,12 +18,12 @@ from npo_pipeline.progress import Progress
 from npo_pipeline.records import Draw, Problem, Trajectory
 from npo_pipeline.rollout.engines import make_engine
 from npo_pipeline.rollout.order import problem_batch
-from npo_pipeline.rollout.sample import sample
+from npo_pipeline.rollout.sample import sample, sampling_facts
 from npo_pipeline.shown import is_text
 from npo_pipeline.storage.guides import write_shards
 from npo_pipeline.storage.layout import checkpoint
 from npo_pipeline.storage.manifest import read_manifest, write_manifest
-from npo_pipeline.storage.parquet import read_problems, sampling_facts, trajectory_row
+from npo_pipeline.storage.parquet import read_problems, trajectory_row
 from npo_pipeline.tasks.files import read_rows
 from npo_pipeline.tasks.prompts import render_prompt
 from npo_pipeline.tasks.verify import Verifier

@@ -19,12 +19,12 @@ from npo_pipeline.progress import Progress
 from npo_pipeline.records import Draw, Outcome, Problem, Trajectory
 from npo_pipeline.rollout.engine import Engine
 from npo_pipeline.rollout.engines import make_engine
-from npo_pipeline.rollout.sample import sample
+from npo_pipeline.rollout.sample import sample, sampling_facts
 from npo_pipeline.storage.atomic import write_text
 from npo_pipeline.storage.guides import read_outcomes, write_scores, write_shards
 from npo_pipeline.storage.lock import only_writer
 from npo_pipeline.storage.manifest import read_manifest, write_manifest
-from npo_pipeline.storage.parquet import read_problems, sampling_facts, trajectory_row
+from npo_pipeline.storage.parquet import read_problems, trajectory_row
 from npo_pipeline.storage.parts import Parts
 from npo_pipeline.tasks.verify import Verifier
 
