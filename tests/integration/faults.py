@@ -12,6 +12,7 @@ import pytest
 from workflow_runner import Workflow
 
 Shown = TypeVar("Shown")  # a table
+TABLES = pytest.StashKey[list[str]]()  # for the end of the session (conftest.py)
 
 # Deltas, a checkpoint at every step, and a second seed and method whose files are valid elsewhere.
 OVERRIDES = (
@@ -99,10 +100,11 @@ class Table:
 
 
 def printed(table: Shown, request: pytest.FixtureRequest) -> Iterator[Shown]:
-    """The body of a fixture: the table, printed past pytest's capture when the tests that fill it are over."""
+    """The body of a fixture: the table, kept for the end of the session, in whichever process it is filled."""
     yield table
-    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print(f"\n{table}")
+    worker = getattr(request.config, "workeroutput", None)  # of pytest-xdist
+    tables = request.config.stash.setdefault(TABLES, []) if worker is None else worker.setdefault("tables", [])
+    tables.append(str(table))
 
 
 def flip(path: Path) -> None:
