@@ -104,7 +104,7 @@ class Uv:
         return [self.binary, "pip", "install", *quiet, "--python", self.python, "--constraints", LOCK, *words]
 
     def install(self, *words):
-        run(self.command(*words), self.environment)
+        run(self.command("--compile-bytecode", *words), self.environment)  # now, and not in each process of the first run
 
     def torch_build(self, build):
         """uv's options for this build of torch; none if it is there. `auto` does without PyTorch's own index, if that is not to be had.
