@@ -21,7 +21,7 @@ OF_PIP = {  # what pip is told of mirrors and folders holds for uv, too
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
     "find-links": "UV_FIND_LINKS",
-    "no-index": "UV_NO_INDEX",
+    "no-index": "NO_INDEX",  # an option, the only one that uv takes from no variable
     "trusted-host": "UV_INSECURE_HOST",
     "cert": "SSL_CERT_FILE",
     "proxy": "ALL_PROXY",
@@ -97,11 +97,13 @@ class Uv:
         self.binary = python.parent / "uv"
         if output([self.binary, "--version"]) is None:
             run([python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--force-reinstall", UV])
-        self.environment = {**settings_of_pip(output([python, "-m", "pip", "config", "list"]) or ""), **os.environ}
+        found = settings_of_pip(output([python, "-m", "pip", "config", "list"]) or "")
+        self.options = ["--no-index"] if found.pop("NO_INDEX", "") in ("1", "true", "yes", "on") else []
+        self.environment = {**found, **os.environ}
 
     def command(self, *words):
         quiet = [] if sys.stderr.isatty() else ["--quiet"]  # a terminal sees downloads grow, a log only what fails
-        return [self.binary, "pip", "install", *quiet, "--python", self.python, "--constraints", LOCK, *words]
+        return [self.binary, "pip", "install", *quiet, *self.options, "--python", self.python, "--constraints", LOCK, *words]
 
     def install(self, *words):
         run(self.command("--compile-bytecode", *words), self.environment)  # now, and not in each process of the first run

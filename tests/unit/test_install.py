@@ -131,7 +131,7 @@ def test_environment_goes_before_the_command_and_both_before_global(tmp_path: Pa
         "[global]\nindex-url = https://a/\nextra-index-url = https://b/\n  https://c/\nno-index = true\n[install]\nindex-url = https://d/\n"
     )
     found = pip_settings(text, tmp_path)
-    assert (found["UV_DEFAULT_INDEX"], found["UV_INDEX"], found["UV_NO_INDEX"]) == ("https://d/", "https://b/ https://c/", "true")
+    assert (found["UV_DEFAULT_INDEX"], found["UV_INDEX"], found["NO_INDEX"]) == ("https://d/", "https://b/ https://c/", "true")
     assert found["UV_INDEX_STRATEGY"] == "unsafe-best-match"
     assert pip_settings(text, tmp_path, PIP_INDEX_URL="https://e/")["UV_DEFAULT_INDEX"] == "https://e/"
 
