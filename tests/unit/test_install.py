@@ -1,5 +1,6 @@
 """workflow/install.py up to its downloads, and the lock: what is refused, what is mended, what uv is told, what the lock holds."""
 
+import importlib.util
 import json
 import os
 import re
@@ -106,6 +107,9 @@ def test_environment_that_works_is_kept(tmp_path: Path, capsys) -> None:
     assert capsys.readouterr().out == ""
 
 
+needs_pip = pytest.mark.skipif(importlib.util.find_spec("pip") is None, reason="no pip in this environment, so nothing that it is told")
+
+
 def pip_settings(text: str, folder: Path, **more: str) -> dict[str, str]:
     (folder / "pip.conf").write_text(text)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
@@ -115,6 +119,7 @@ def pip_settings(text: str, folder: Path, **more: str) -> dict[str, str]:
     return INSTALL.settings_of_pip("\n".join(own))
 
 
+@needs_pip
 def test_uv_is_told_what_pip_is_told(tmp_path: Path) -> None:
     text = (
         "[global]\nindex-url = https://mirror/simple\nfind-links = /wheels\n  /more wheels\n  file:///third\ncert = /ca.pem\ntimeout = 9\n"
@@ -126,6 +131,7 @@ def test_uv_is_told_what_pip_is_told(tmp_path: Path) -> None:
     assert not any("9" in value for value in found.values())
 
 
+@needs_pip
 def test_environment_goes_before_the_command_and_both_before_global(tmp_path: Path) -> None:
     text = (
         "[global]\nindex-url = https://a/\nextra-index-url = https://b/\n  https://c/\nno-index = true\n[install]\nindex-url = https://d/\n"

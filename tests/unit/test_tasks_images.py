@@ -120,7 +120,7 @@ def test_bytes_in_parquet_and_the_image_column_of_datasets(tmp_path: Path):
         ("link.png", r"lies outside of"),
         ("a\0b.png", r"is no file's name"),
         ("\ud800.png", r"is no file's name"),
-        ("self.png", r"is no file's name"),
+        ("self.png", r"(is no file's name|cannot be read .*symbolic links)"),
         (7, r"an image is a int, expected a file's name, bytes"),
         ({"bytes": None, "path": None}, r"an image is a NoneType"),
     ],
