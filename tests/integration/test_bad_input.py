@@ -123,7 +123,9 @@ BY_HAND: list[tuple[Mend, str, list[str], int, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("damage", "name", "options", "code", "line"), BY_HAND, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("damage", "name", "options", "code", "line"), BY_HAND, ids=lambda value: getattr(value, "__name__", str(value))[:40]
+)
 def test_a_stage_by_hand_says_it_in_one_line(copy: Workflow, damage: Mend, name: str, options: list[str], code: int, line: str) -> None:
     damage(copy.results)
     before = listing(copy.results)

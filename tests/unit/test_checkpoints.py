@@ -141,7 +141,7 @@ DAMAGES: list[tuple[str, Callable[[Path], object], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "damage", "message"), DAMAGES, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("name", "damage", "message"), DAMAGES, ids=lambda value: getattr(value, "__name__", str(value))[:40])
 def test_damage_is_found_before_use_and_named(run: Path, tmp_path: Path, name: str, damage: Callable[[Path], object], message: str) -> None:
     shutil.copytree(run, tmp_path / "run")
     damage(tmp_path / "run/checkpoints" / name)

