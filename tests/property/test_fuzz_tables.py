@@ -130,13 +130,10 @@ def test_a_column_that_nobody_asks_for_may_hold_anything(tmp_path: Path):
         found(tmp_path / "rows.parquet", answer_column="extra")
 
 
-@pytest.mark.parametrize("answers", [pa.array([True, False]), pa.array([datetime.date(2026, 1, 31)] * 2), pa.array([True, None])])
+@pytest.mark.parametrize("answers", [pa.array([True, False]), pa.array([datetime.date(2026, 1, 31)] * 2)])
 def test_a_kind_whose_text_is_a_matter_of_taste_is_said(tmp_path: Path, answers: pa.Array, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING):
-        try:
-            assert found(parquet(tmp_path, answers))[0].answer in ("True", "2026-01-31")
-        except DataError as error:
-            assert "is empty" in str(error)
+        assert found(parquet(tmp_path, answers))[0].answer in ("True", "2026-01-31")
     assert caplog.text.count("column 'answer' holds a ") == 1
 
 

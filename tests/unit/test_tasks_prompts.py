@@ -92,11 +92,11 @@ def test_a_prompt_that_says_the_end_itself_is_refused() -> None:
     [
         (None, PromptConfig("plain", "{question}", "Be brief."), r"task.prompt.system: .* no place for it; set it to null"),
         (None, PromptConfig("auto", "{question}", "Be brief."), r"task.prompt.system: .* no place for it; set it to null"),
-        ("{{ messages[-1].content }}", PromptConfig("auto", "{question}", "Be brief."), r"task.prompt.system: the policy's chat template leaves it"),
+        ("{{ messages[-1].content }}", PromptConfig("auto", "{question}", "Be brief."), r"task.prompt.system: the policy's chat template"),
         ("{{ messages | length }}", PromptConfig("auto", "{question}", None), r"leaves the question out"),
         ("{{ messages[0].content }}{{ [1, 2] | random }}", PromptConfig("auto", "{question}", None), r"draws at random"),
     ],
-)  # fmt: skip
+)
 def test_a_prompt_that_leaves_something_out_is_refused(template: str | None, prompt: PromptConfig, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_prompt(prompt, tokenizer(template))
@@ -107,8 +107,17 @@ def test_a_prompt_that_says_all_is_fine() -> None:
     check_prompt(PromptConfig("auto", "{image}{question}", None), tokenizer())
 
 
-RAISING = ["{{ messages[0].content + 1 }}", "{{ 1 / 0 }}", "{% for %}", "{{ messages[9].content }}", "{{ range(999999999) | list }}",
-           "{{ messages[0]['x']['y'] }}", "{{ 'a' | nothing }}", "{{ [] | max | int(base=99) }}{{ 'x' % 3 }}", "{{ f() }}"]  # fmt: skip
+RAISING = [
+    "{{ messages[0].content + 1 }}",
+    "{{ 1 / 0 }}",
+    "{% for %}",
+    "{{ messages[9].content }}",
+    "{{ range(999999999) | list }}",
+    "{{ messages[0]['x']['y'] }}",
+    "{{ 'a' | nothing }}",
+    "{{ [] | max | int(base=99) }}{{ 'x' % 3 }}",
+    "{{ f() }}",
+]
 
 
 @pytest.mark.parametrize("template", RAISING)
