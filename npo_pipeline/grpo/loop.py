@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from npo_pipeline.configuration.timeline import checkpoint_steps
 from npo_pipeline.errors import Interrupted
+from npo_pipeline.grpo.silence import Silence
 from npo_pipeline.grpo.state import load_state, save_state
 from npo_pipeline.grpo.step import StepOutcome, Trainer, run_step
 from npo_pipeline.grpo.stopping import Stop, noticing
@@ -95,6 +96,7 @@ def _writer(trainer: Trainer, files: RunFiles, length: RunLength) -> AbstractCon
 def _steps(run: Run, start: int, kept: set[int], stop: Stop) -> None:
     length, ranks = run.length, run.trainer.ranks
     progress, trouble = Progress(run.label, length.steps, start, quiet=not ranks.main), Trouble(run.label)
+    silence = Silence(run.label, length.steps - start)
     for step in progress:
         sha256 = ranks.same(weights_sha256(run.trainer.policy), f"{run.label}: the weights before step {step}")
         began = time.perf_counter()
@@ -106,6 +108,7 @@ def _steps(run: Run, start: int, kept: set[int], stop: Stop) -> None:
         outcome = run_step(run.trainer, step, sha256)
         if ranks.main:
             _write(run.files, step, outcome, waited)
+            silence.see(outcome.metrics)
         progress.note(_said(outcome))
         trouble.see(step, outcome.skipped)
         signal = ranks.first(stop.signal)

@@ -5,24 +5,35 @@ from pathlib import Path
 from npo_pipeline.configuration.settings import TaskConfig
 from npo_pipeline.errors import DataError
 from npo_pipeline.policy.policy import Policy
-from npo_pipeline.records import Problem
-from npo_pipeline.storage.images import store_image
-from npo_pipeline.tasks.prompts import render_prompt
-from npo_pipeline.tasks.raw import RawProblem
+from npo_pipeline.records import Image, Problem
+from npo_pipeline.storage.images import UnreadableImage, store_image
+from npo_pipeline.tasks.prompts import check_prompt, render_prompt
+from npo_pipeline.tasks.raw import RawProblem, SourceImage
 
 
 def render(raws: list[RawProblem], task: TaskConfig, policy: Policy, folder: Path) -> list[Problem]:
     """Problems with the prompt as this policy reads it; their images are put below the prepare folder `folder`."""
+    check_prompt(task.prompt, policy.tokenizer)
     return [_rendered(raw, task, policy, folder) for raw in raws]
 
 
 def _rendered(raw: RawProblem, task: TaskConfig, policy: Policy, folder: Path) -> Problem:
-    images = tuple(store_image(image.read(), folder) for image in raw.images)
+    images = tuple(_stored(raw, image, folder) for image in raw.images)
     placeholder = policy.vision.placeholder if policy.vision else ""
-    prompt, ids = render_prompt(raw.question, task.prompt, policy.tokenizer, len(images), placeholder)
+    try:
+        prompt, ids = render_prompt(raw.question, task.prompt, policy.tokenizer, len(images), placeholder, policy.stop_ids)
+    except DataError as error:
+        raise DataError(f"problem {raw.problem_id}: {error}") from None
     problem = Problem(**vars(raw) | {"images": images}, prompt=prompt, prompt_token_ids=ids)
     check_fits(problem, policy)
     return problem
+
+
+def _stored(raw: RawProblem, image: SourceImage, folder: Path) -> Image:
+    try:
+        return store_image(image.read(), folder)
+    except UnreadableImage as error:
+        raise DataError(f"problem {raw.problem_id}: its image {image.name} cannot be read ({error}); put a whole one there") from None
 
 
 def check_fits(problem: Problem, policy: Policy) -> None:

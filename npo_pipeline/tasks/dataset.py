@@ -8,22 +8,29 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from npo_pipeline.configuration.settings import TaskConfig
 from npo_pipeline.errors import DataError
+from npo_pipeline.shown import one_line
 from npo_pipeline.storage.hub import hub_commit
+from npo_pipeline.tasks.cells import as_text, odd_kind
 from npo_pipeline.tasks.extract import demonstrate, extract_answer
-from npo_pipeline.tasks.fields import difficulty_label, shown_question
+from npo_pipeline.tasks.fields import PREVIEW, difficulty_label, shown_question
 from npo_pipeline.tasks.files import Row, read_rows, resolve_path
 from npo_pipeline.tasks.pictures import source_images
+from npo_pipeline.tasks.prompts import check_tags
 from npo_pipeline.tasks.raw import RawProblem, SourceImage
 
 EVAL_SHARE = 5  # at most one row in five is split off for evaluation
 HASH = "####"
 
 log = logging.getLogger(__name__)
+_warn = cache(log.warning)  # once, although the rows are read again for the cold start
+
+_Asked = tuple[str, tuple[SourceImage, ...]]  # question and images
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class _Row:
     images: tuple[SourceImage, ...]
 
     @property
-    def asked(self) -> tuple[str, tuple[SourceImage, ...]]:
+    def asked(self) -> _Asked:
         """What makes a row another one: the same question may be asked of another image."""
         return self.question, self.images
 
@@ -64,7 +71,7 @@ def describe_source(name: str, split: str, revision: str | None) -> dict[str, An
 
 def load_held_out(task: TaskConfig, split: str, key: str) -> list[RawProblem]:
     """`task.eval` alone, as problems of `split`. `key` is the configuration key that names it. Raises DataError."""
-    rows = _unique(_read(task, str(task.eval), task.eval_split, key))
+    rows = _unique(_read(task, str(task.eval), task.eval_split, key), f"{key}={task.eval}")
     return _problems(_sized(rows, task.eval_size, task, split), split)
 
 
@@ -88,13 +95,14 @@ def _problems(rows: Sequence[_Row], split: str) -> list[RawProblem]:
 
 
 def _split(task: TaskConfig) -> tuple[list[_Row], list[_Row]]:
-    train = _unique(_read(task, str(task.train), task.train_split, "task.train"))
+    train = _unique(_read(task, str(task.train), task.train_split, "task.train"), f"task.train={task.train}")
     if task.eval is None:
         train, evaluation = _split_off(train, task)
     else:
-        evaluation = _unique(_read(task, task.eval, task.eval_split, "task.eval"))
+        evaluation = _unique(_read(task, task.eval, task.eval_split, "task.eval"), f"task.eval={task.eval}")
     evaluation = _sized(evaluation, task.eval_size, task, "eval")
-    held_out = {row.asked for row in evaluation}
+    held_out = {row.asked: row for row in evaluation}
+    _say_conflicts(train, held_out, f"task.train={task.train}", f"an evaluation question of task.eval={task.eval}, whose answer is kept")
     train = [row for row in train if row.asked not in held_out]
     if not train:
         raise DataError(
@@ -137,11 +145,22 @@ def _chosen(rows: int, size: int, seed: int, purpose: str) -> set[int]:
     return set(random.Random(f"{seed}/{purpose}").sample(range(rows), size))
 
 
-def _unique(rows: list[_Row]) -> list[_Row]:
-    first: dict[tuple[str, tuple[SourceImage, ...]], _Row] = {}
+def _unique(rows: list[_Row], source: str) -> list[_Row]:
+    """The first row of each question."""
+    first: dict[_Asked, _Row] = {}
     for row in rows:
         first.setdefault(row.asked, row)
+    _say_conflicts(rows, first, source, "a question of an earlier row, whose answer is kept")
     return list(first.values())
+
+
+def _say_conflicts(rows: list[_Row], kept: dict[_Asked, _Row], source: str, of: str) -> None:
+    """A repeated question is no fault; one with another answer is a fault of the data that nobody else will notice."""
+    others = [row for row in rows if row.asked in kept and row.answer != kept[row.asked].answer]
+    if others:
+        row, first = others[0], kept[others[0].asked]
+        example = one_line(f"{row.question[:PREVIEW]!r}: {first.answer[:PREVIEW]!r}, then {row.answer[:PREVIEW]!r}")
+        _warn(f"{source}: {len(others)} of {len(rows)} rows repeat {of}, with another answer ({example}); mend or remove them")
 
 
 def _read(task: TaskConfig, name: str, split: str, key: str) -> list[_Row]:
@@ -154,6 +173,7 @@ def _fields(task: TaskConfig, row: Row, folder: Path | None) -> _Row:
     place, _ = row
     question = shown_question(_text(row, task.question_column, "task.question_column"), task.question_pattern, place)
     images = source_images(cell(row, task.image_column, "task.image_column"), folder, place) if task.image_column else ()
+    check_tags(question, len(images), place)
     fields = _Row(question, _text(row, task.answer_column, "task.answer_column"), _difficulty(task, row), images)
     if not fields.answer:
         raise DataError(
@@ -164,13 +184,14 @@ def _fields(task: TaskConfig, row: Row, folder: Path | None) -> _Row:
 
 def _text(row: Row, column: str, key: str) -> str:
     place, value = row[0], cell(row, column, key)
-    if isinstance(value, (dict, list)):
-        raise DataError(
-            f"{place}: column {column!r} holds a {type(value).__name__}, expected text or a number; set {key} to another column"
-        )
-    missing = value is None or value != value  # NaN is unequal to itself
-    if missing or not (text := str(value)).strip():
+    try:
+        text = as_text(value)
+    except ValueError as error:
+        raise DataError(f"{place}: column {column!r} holds {error}, expected text or a number; set {key} to another column") from None
+    if not text.strip():
         raise DataError(f"{place}: column {column!r} is empty, expected text or a number; fill it in or remove the row")
+    if kind := odd_kind(value):
+        _warn(f"{place.rpartition(', ')[0]}: column {column!r} holds a {kind}, read as True or 2026-01-31 are; write text to have another")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -181,7 +202,11 @@ def _text(row: Row, column: str, key: str) -> str:
 
 
 def _difficulty(task: TaskConfig, row: Row) -> str:
-    return difficulty_label(cell(row, task.difficulty_key, "task.difficulty_key") if task.difficulty_key else None)
+    value = cell(row, task.difficulty_key, "task.difficulty_key") if task.difficulty_key else None
+    try:
+        return difficulty_label(value if isinstance(value, (list, dict)) else as_text(value) or None)
+    except ValueError as error:
+        raise DataError(f"{row[0]}: column {task.difficulty_key!r} holds {error}; set task.difficulty_key to another column") from None
 
 
 def cell(row: Row, column: str, key: str) -> Any:

@@ -17,6 +17,7 @@ from typing import Any
 from npo_pipeline.errors import DataError
 from npo_pipeline.shown import one_line
 from npo_pipeline.storage.hub import hub_commit
+from npo_pipeline.tasks.cells import table_rows
 
 Row = tuple[str, dict[str, Any]]  # "train.jsonl, line 7" or "train.parquet, row 7", counted from 1; column -> value
 
@@ -97,14 +98,13 @@ def _object(text: str, place: str) -> dict[str, Any]:
 
 
 def _from_parquet(path: Path) -> list[Row]:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        rows = pq.ParquetFile(path).read().to_pylist()
-    except (OSError, pa.ArrowException) as error:
+        table = pq.ParquetFile(path).read()
+    except Exception as error:  # mostly one of Arrow's own, but a damaged file raises anything
         raise DataError(f"{path}: damaged, or not a Parquet file ({_line(error)}); write or download it again") from None
-    return _numbered(str(path), rows)
+    return _numbered(str(path), table_rows(table))
 
 
 def _from_saved(path: Path, split: str, key: str) -> list[Row]:
@@ -121,7 +121,10 @@ def _from_saved(path: Path, split: str, key: str) -> list[Row]:
         if split not in saved:
             raise DataError(f"{key}={path}: has no split {split!r}, it has {', '.join(sorted(saved))}; set {key}_split")
         saved = saved[split]
-    return _numbered(str(path), _encoded(saved))
+    try:
+        return _numbered(str(path), _as_rows(saved))
+    except Exception as error:
+        raise DataError(f"{key}={path}: damaged ({_line(error)}); save it again, or name a .jsonl or .parquet file") from None
 
 
 def _from_repository(path: Path, name: str, split: str, key: str) -> list[Row]:
@@ -129,10 +132,11 @@ def _from_repository(path: Path, name: str, split: str, key: str) -> list[Row]:
     import datasets
 
     configuration = "" if path.name == Path(name).name else name.rpartition(":")[2]
+    folder = path.resolve()  # its files are compared with it as text: a link among them may lead elsewhere, as a hub cache's do
     try:
-        builder = datasets.load_dataset_builder(str(path), configuration or None)
-        _check_builder(builder, lambda file: Path(os.path.abspath(file)).is_relative_to(path.absolute()))
-        rows = list(_encoded(builder.as_streaming_dataset(split=split)))
+        builder = datasets.load_dataset_builder(str(folder), configuration or None)
+        _check_builder(builder, lambda file: Path(os.path.abspath(file)).is_relative_to(folder))
+        rows = list(_as_rows(builder.as_streaming_dataset(split=split)))
     except Exception as error:  # no data files, a split or configuration that is not there, a damaged file: each raises its own kind
         raise DataError(
             f"{key}={name}: a folder from which split {split!r} could not be read ({_line(error)}); expected Parquet or JSONL files "
@@ -155,7 +159,7 @@ def _from_hub(name: str, split: str, revision: str | None, key: str) -> list[Row
             f"{key}={name}: no such local file, and not loaded from the hub as split {split!r}, revision {revision!r} ({_line(error)}); "
             f"mend {key}, {key}_split or task.revision, write NAME:CONFIGURATION where it has several, or check the network"
         ) from None
-    return _numbered(name, _encoded(rows))
+    return _numbered(name, _as_rows(rows))
 
 
 def _check_builder(builder: Any, is_own: Callable[[str], bool]) -> None:
@@ -166,6 +170,12 @@ def _check_builder(builder: Any, is_own: Callable[[str], bool]) -> None:
     for file in [file for files in (builder.config.data_files or {}).values() for file in files]:
         if not is_own(str(file)):
             raise ValueError(f"its README.md names {file!r}, which is no file of this dataset")
+
+
+def _as_rows(rows: Any) -> Iterator[dict[str, Any]]:
+    """The rows of a dataset, or of a stream of one."""
+    for table in _encoded(rows).with_format("arrow").iter(1000):
+        yield from table_rows(table)
 
 
 def _encoded(rows: Any) -> Any:

@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from npo_pipeline.errors import DataError
 from npo_pipeline.tasks.dataset import cell
 from npo_pipeline.tasks.files import read_rows, resolve_path
 from npo_pipeline.tasks.pictures import named_files
@@ -35,7 +34,6 @@ def _named_images(source: Path, column: str) -> Iterator[Path]:
 
 def _cells(source: Path, column: str) -> Iterator[Any]:
     """The values of a column. Of a Parquet file only one that holds names: bytes are in the file itself."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
@@ -43,12 +41,13 @@ def _cells(source: Path, column: str) -> Iterator[Any]:
             yield from (cell(row, column, "task.image_column") for row in read_rows(str(source), "", None, "task.train"))
         elif column in (schema := pq.read_schema(source)).names and _holds_text(schema.field(column).type):
             yield from pq.read_table(source, columns=[column])[column].to_pylist()
-    except (DataError, OSError, pa.ArrowException):
+    except Exception:  # a damaged file, text that is not UTF-8
         return
 
 
 def _holds_text(kind: Any) -> bool:
     import pyarrow.types as t
 
-    inner = kind.value_type if t.is_list(kind) or t.is_large_list(kind) else kind
-    return bool(t.is_string(inner) or t.is_large_string(inner))
+    while t.is_dictionary(kind) or (t.is_nested(kind) and hasattr(kind, "value_type")):  # any kind of list
+        kind = kind.value_type
+    return bool(t.is_string(kind) or t.is_large_string(kind) or t.is_string_view(kind))

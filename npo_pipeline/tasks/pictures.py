@@ -1,7 +1,7 @@
 """The images of a dataset's row: files beside the dataset, or bytes in a column.
 
-A row holds none (null, an empty list), one, or a list of them. Files are named relative to the dataset's folder and never lie
-outside of it: a dataset is somebody else's text, and must not read this machine's files into a prompt.
+A row holds none (null, an empty list, {bytes: null, path: null}), one, or a list of them. Files are named relative to the dataset's
+folder and never lie outside of it: a dataset is somebody else's text, and must not read this machine's files into a prompt.
 """
 
 from collections.abc import Iterator
@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from npo_pipeline.errors import DataError
-from npo_pipeline.storage.images import BROKEN, decode_image
+from npo_pipeline.shown import one_line
+from npo_pipeline.storage.images import UnreadableImage, decode_image
+from npo_pipeline.tasks.cells import Unreadable
 from npo_pipeline.tasks.raw import SourceImage
 
 
@@ -19,9 +21,8 @@ def source_images(value: Any, folder: Path | None, place: str) -> tuple[SourceIm
     Raises DataError naming the row (`place`) if one is missing, broken, or outside `folder` (None: there are no files, as of a hub
     dataset).
     """
-    if value is None:
-        return ()
-    return tuple(_source_image(one, folder, place) for one in (value if isinstance(value, list) else [value]))
+    cells = value if isinstance(value, list) else [value]
+    return tuple(_source_image(one, folder, place) for one in cells if not _is_empty(one))
 
 
 def named_files(value: Any, folder: Path) -> Iterator[Path]:
@@ -37,17 +38,25 @@ def named_files(value: Any, folder: Path) -> Iterator[Path]:
                 continue
 
 
+def _is_empty(value: Any) -> bool:
+    """No image: null, or what Arrow makes of it in a column of {bytes, path}."""
+    if isinstance(value, dict):
+        return bool({"bytes", "path"} & set(value)) and value.get("bytes") is None and value.get("path") is None
+    return value is None
+
+
 def _where(value: Any) -> Any:
     """A file's name or its bytes; the Image feature of `datasets` has both."""
-    return value.get("bytes") or value.get("path") if isinstance(value, dict) else value
+    return value.get("bytes") or value.get("path") if isinstance(value, dict) and ("bytes" in value or "path" in value) else value
 
 
 def _source_image(value: Any, folder: Path | None, place: str) -> SourceImage:
     found = _where(value)
-    if isinstance(found, bytes):
+    if isinstance(found, bytes) and found:
         return _whole(found, place, "its bytes")
     if not isinstance(found, str) or not found:
-        raise DataError(f"{place}: an image is a {type(found).__name__}, expected a file's name, bytes, or {{bytes, path}}; mend the row")
+        shown = found.kind if isinstance(found, Unreadable) else f"a {type(found).__name__}"
+        raise DataError(f"{place}: an image is {shown}, expected a file's name, bytes, or {{bytes, path}}; mend the row")
     return _whole(_inside(found, folder, place), place, repr(found))
 
 
@@ -71,7 +80,8 @@ def _whole(where: Path | bytes, place: str, name: str) -> SourceImage:
         decode_image(image.read())
     except FileNotFoundError:
         raise DataError(f"{place}: no image {name} at {where!s}; mend the row, or put the file there") from None
-    except BROKEN as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError(f"{place}: the image {name} cannot be read ({reason}); expected a whole PNG, JPEG or the like") from None
+    except (UnreadableImage, OSError) as error:
+        raise DataError(
+            f"{place}: the image {name} cannot be read ({one_line(str(error))}); expected a whole PNG, JPEG or the like"
+        ) from None
     return image

@@ -18,6 +18,10 @@ class SourceImage:
         content = where if isinstance(where, bytes) else where.read_bytes()
         return cls(hashlib.sha256(content).hexdigest(), where)
 
+    @property
+    def name(self) -> str:
+        return "in the table" if isinstance(self.where, bytes) else str(self.where)
+
     def read(self) -> bytes:
         return self.where if isinstance(self.where, bytes) else self.where.read_bytes()
 

@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from npo_pipeline.errors import ArtifactError
-from npo_pipeline.storage.images import BROKEN, decode_image, load_image, store_image
+from npo_pipeline.storage.images import UnreadableImage, decode_image, load_image, store_image
 from npo_pipeline.storage.manifest import sha256_text
 from npo_pipeline.storage.parquet import prompt_digest
 
@@ -44,13 +44,13 @@ def test_one_content_is_one_file(tmp_path: Path):
 
 @pytest.mark.parametrize("content", [b"", b"no image", encoded()[:60]])
 def test_what_is_no_image_is_refused_and_leaves_nothing(tmp_path: Path, content: bytes):
-    with pytest.raises(BROKEN):
+    with pytest.raises(UnreadableImage):
         store_image(content, tmp_path)
     assert not list(tmp_path.rglob("*.*"))
 
 
 def test_an_image_that_is_a_program_is_not_run():
-    with pytest.raises(PIL.UnidentifiedImageError):  # not: Ghostscript is missing, or worse, is not
+    with pytest.raises(UnreadableImage):  # not: Ghostscript is missing, or worse, is not
         decode_image(encoded(kind="EPS"))
 
 

@@ -158,3 +158,12 @@ def test_hidden_characters_become_visible_and_long_texts_are_cut():
 )
 def test_numbers_are_written_for_people(found, text):
     assert found == text
+
+
+def test_a_run_from_which_nothing_was_learnt_is_said_first(one):
+    _, results, summaries = one
+    seed = results.seeds[0]
+    silent = replace(seed.runs["npo"], metrics=tuple({**row, "reward/mean": 0.0, "guide/injected": 0} for row in seed.runs["npo"].metrics))
+    changed = replace(results, seeds=(replace(seed, runs={**seed.runs, "npo": silent}),))
+    assert outcome(changed, summaries)[0].startswith("Warning, npo, seed 0: nothing was rewarded in any step")
+    assert "Warning" not in " ".join(outcome(results, summaries))

@@ -122,7 +122,8 @@ def test_bytes_in_parquet_and_the_image_column_of_datasets(tmp_path: Path):
         ("\ud800.png", r"is no file's name"),
         ("self.png", r"(is no file's name|cannot be read .*symbolic links)"),
         (7, r"an image is a int, expected a file's name, bytes"),
-        ({"bytes": None, "path": None}, r"an image is a NoneType"),
+        ({"bytes": b"".decode(), "path": None}, r"an image is a NoneType"),
+        ({"url": "x"}, r"an image is a dict"),
     ],
 )
 def test_what_is_no_image_of_the_dataset_is_refused_naming_the_row(tmp_path: Path, image: Any, message: str):
@@ -153,7 +154,9 @@ def test_a_column_that_is_not_there_is_named(tmp_path: Path):
         ("How many?", "Look: {image}{question}", 0, ["Look: How many?"]),
         ("Is {image} this?", "{image}{question}", 1, ["", "Is {image} this?"]),
         ("Is <image> or <image> larger?", "{question}", 2, ["Is ", " or ", " larger?"]),
-        ("Is <image> larger?", "{question}", 2, ["", "", "Is <image> larger?"]),
+        ("Is <image> or <image> larger?", "{image}{image}{question}", 2, ["Is ", " or ", " larger?"]),
+        ("How many?", "<image>{question}", 1, ["", "How many?"]),
+        ("How many?", "<image>{question}", 0, ["How many?"]),
     ],
 )
 def test_where_images_go(question: str, template: str, images: int, expected: list[str]):

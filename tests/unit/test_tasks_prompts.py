@@ -1,14 +1,18 @@
 """Prompts with real tokenizers: plain templates, and a chat template."""
 
 import dataclasses
+import logging
+from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from npo_pipeline.configuration.compose import load_root
 from npo_pipeline.configuration.settings import PromptConfig
-from npo_pipeline.errors import ConfigError
-from npo_pipeline.tasks.prompts import render_prompt
+from npo_pipeline.errors import ConfigError, DataError
+from npo_pipeline.tasks.dataset import load_problems
+from npo_pipeline.tasks.prompts import check_prompt, render_prompt
 
 CHAT = "<s>{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
 PLAIN = PromptConfig("plain", "Q: {question}\n", None)
@@ -52,3 +56,95 @@ def test_template_that_refuses_a_system_message_names_the_key() -> None:
     refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
     with pytest.raises(ConfigError, match=r"refuses the prompt \(no system role\); set task.prompt.system=null"):
         render_prompt("1?", PromptConfig("chat", "{question}", "Be brief."), tokenizer(refusing))
+
+
+def ending(template: str) -> PreTrainedTokenizerFast:
+    """One that puts an end of sequence after every text, as add_eos_token=true does."""
+    made = tokenizer(template or None)
+    made.add_special_tokens({"eos_token": "</s>"})
+    made.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", made.eos_token_id)]
+    )
+    return made
+
+
+def test_an_end_that_the_tokenizer_adds_is_no_part_of_a_prompt() -> None:
+    made = ending("")
+    stop = made.eos_token_id
+    assert made("1?")["input_ids"][-1] == stop
+    text, ids = render_prompt("1?", PLAIN, made, stop_ids=(stop,))
+    assert (text, ids[0], ids[-1] != stop, len(ids)) == ("Q: 1?\n", 0, True, 1 + len(text))
+
+
+def test_a_prompt_that_says_the_end_itself_is_refused() -> None:
+    made = ending("<s>{% for m in messages %}{{ m.content }}</s>\n{% endfor %}")
+    stops = (made.eos_token_id,)
+    with pytest.raises(ConfigError, match=r"the policy's chat template ends the prompt with '</s>'.*add_generation_prompt"):
+        render_prompt("1?", dataclasses.replace(PLAIN, style="auto"), made, stop_ids=stops)
+    with pytest.raises(ConfigError, match=r"task.prompt.template ends the prompt with '</s>'"):
+        render_prompt("1?", dataclasses.replace(PLAIN, template="{question}</s>"), made, stop_ids=stops)
+    with pytest.raises(DataError, match=r"the question ends with '</s>'"):
+        render_prompt("1?</s>", PLAIN, made, stop_ids=stops)
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt", "message"),
+    [
+        (None, PromptConfig("plain", "{question}", "Be brief."), r"task.prompt.system: .* no place for it; set it to null"),
+        (None, PromptConfig("auto", "{question}", "Be brief."), r"task.prompt.system: .* no place for it; set it to null"),
+        ("{{ messages[-1].content }}", PromptConfig("auto", "{question}", "Be brief."), r"task.prompt.system: the policy's chat template"),
+        ("{{ messages | length }}", PromptConfig("auto", "{question}", None), r"leaves the question out"),
+        ("{{ messages[0].content }}{{ [1, 2] | random }}", PromptConfig("auto", "{question}", None), r"draws at random"),
+    ],
+)
+def test_a_prompt_that_leaves_something_out_is_refused(template: str | None, prompt: PromptConfig, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_prompt(prompt, tokenizer(template))
+
+
+def test_a_prompt_that_says_all_is_fine() -> None:
+    check_prompt(PromptConfig("auto", "{question}", "Be brief."), tokenizer(CHAT))
+    check_prompt(PromptConfig("auto", "{image}{question}", None), tokenizer())
+
+
+RAISING = [
+    "{{ messages[0].content + 1 }}",
+    "{{ 1 / 0 }}",
+    "{% for %}",
+    "{{ messages[9].content }}",
+    "{{ range(999999999) | list }}",
+    "{{ messages[0]['x']['y'] }}",
+    "{{ 'a' | nothing }}",
+    "{{ [] | max | int(base=99) }}{{ 'x' % 3 }}",
+    "{{ f() }}",
+]
+
+
+@pytest.mark.parametrize("template", RAISING)
+def test_a_template_that_raises_anything_is_one_line(template: str) -> None:
+    with pytest.raises(ConfigError, match=r"the policy's chat template refuses the prompt \(.+\)") as caught:
+        render_prompt("1?", PromptConfig("auto", "{question}", None), tokenizer(template))
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 78
+
+
+def test_the_clock_of_a_template_stands_still(caplog: pytest.LogCaptureFixture) -> None:
+    made = tokenizer("{{ strftime_now('%d %b %Y %H:%M:%S') }} {{ messages[0].content }}")
+    with caplog.at_level(logging.WARNING):
+        texts = {render_prompt("1?", PromptConfig("auto", "{question}", None), made)[0] for _ in range(3)}
+    assert texts == {"26 Jul 2024 00:00:00 1?"}
+    assert caplog.text.count("its chat template writes the date") <= 1  # once in a process
+
+
+@pytest.mark.parametrize(("question", "images"), [("<image> which?", 2), ("<image> <image>", 1), ("<image>?", 0)])
+def test_tags_that_do_not_match_the_images_are_refused(question: str, images: int) -> None:
+    with pytest.raises(DataError, match=rf"says <image> {question.count('<image>')} times, but has {images} images"):
+        render_prompt(question, PLAIN, tokenizer(), images, "#")
+
+
+def test_the_row_of_such_tags_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"question": "q", "answer": 1}\n{"question": "<image> which?", "answer": 1}\n')
+    settings = load_root("default", ["task=dataset", f"task.train={path}"]).task
+    with pytest.raises(DataError, match=r"rows.jsonl, line 2: the question says <image> 1 times, but has 0 images"):
+        load_problems(settings)

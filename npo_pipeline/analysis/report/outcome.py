@@ -3,16 +3,23 @@
 from collections.abc import Sequence
 
 from npo_pipeline.analysis import numbers
-from npo_pipeline.analysis.results import GRPO, Results
+from npo_pipeline.analysis.results import GRPO, Results, policy_label
 from npo_pipeline.analysis.statistics import Interval
 from npo_pipeline.analysis.summary import PolicySummary, headline
+from npo_pipeline.grpo.silence import nothing_learnt
 
 
 def outcome(results: Results, summaries: Sequence[PolicySummary]) -> list[str]:
     """Sentences: what GRPO did, what each method did against it, and how far this carries."""
     by_policy = {summary.policy: summary for summary in summaries}
     methods = [_method(results, by_policy, name) for name in results.methods]
-    return [_baseline(results, by_policy), *methods, _caveat(results)]
+    return [*_silent_runs(results), _baseline(results, by_policy), *methods, _caveat(results)]
+
+
+def _silent_runs(results: Results) -> list[str]:
+    """A warning for each run from which nothing was learnt: what is said of it below is then no result."""
+    found = {(name, seed.seed): nothing_learnt(seed.runs[name].metrics) for name in results.runs for seed in results.seeds}
+    return [f"Warning, {policy_label(name)}, seed {seed}: {said}." for (name, seed), said in found.items() if said]
 
 
 def _baseline(results: Results, by_policy: dict[str, PolicySummary]) -> str:

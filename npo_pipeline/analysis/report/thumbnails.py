@@ -13,7 +13,7 @@ import PIL.Image
 
 from npo_pipeline.errors import ArtifactError
 from npo_pipeline.records import Image
-from npo_pipeline.storage.images import BROKEN, load_image
+from npo_pipeline.storage.images import load_image
 
 SIDE = 192  # pixels
 QUALITY = 85  # of the JPEG
@@ -46,7 +46,7 @@ class Thumbnails:
         if image.sha256 not in self._made:
             try:
                 self._made[image.sha256] = jpeg_address(load_image(image))
-            except (ArtifactError, *BROKEN):
+            except ArtifactError:
                 self._made[image.sha256] = None
         return self._made[image.sha256]
 

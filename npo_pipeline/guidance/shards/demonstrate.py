@@ -93,7 +93,9 @@ def _source(context: Context[DemonstrateStage]) -> Source:
 def _asked(problem: Problem, context: Context[DemonstrateStage], policy: Policy) -> Problem:
     """The problem as this policy reads it."""
     placeholder = policy.vision.placeholder if policy.vision else ""
-    prompt, ids = render_prompt(problem.question, context.config.prompt, policy.tokenizer, len(problem.images), placeholder)
+    prompt, ids = render_prompt(
+        problem.question, context.config.prompt, policy.tokenizer, len(problem.images), placeholder, policy.stop_ids
+    )
     return replace(problem, prompt=prompt, prompt_token_ids=ids)
 
 
