@@ -25,7 +25,7 @@ SPANS = {
         "grpo.update:Updater._backward",
         "grpo.update:Updater._measure",
         "grpo.update:Updater._reference_logprobs",
-        "stages.guide_maker:score",
+        "guidance.shards.make:score",
         "policy.cold_start:_accumulate",
     ],
     "optimizer": ["grpo.optimizer:PolicyOptimizer.step"],
@@ -35,7 +35,7 @@ SPANS = {
         "storage.run_files:RunFiles.write_step",
         "storage.run_files:RunFiles.write_timings",
         "storage.run_files:RunFiles.finish",
-        "stages.guide_maker:write_shards",
+        "guidance.shards.make:write_shards",
     ],
     "checkpoints and state": [
         "policy.checkpoints:CheckpointWriter.put",

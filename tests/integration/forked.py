@@ -13,7 +13,15 @@ import traceback
 from multiprocessing import forkserver
 from pathlib import Path
 
-HEAVY = ("stages.training", "stages.guide_maker", "stages.guide_signal", "stages.evaluation", "report.build", "tasks.gym", "policy.scratch")
+HEAVY = (
+    "preparation.prepare",
+    "grpo.run",
+    "guidance.shards.make",
+    "guidance.shards.gather",
+    "evaluation.evaluate",
+    "analysis.report.build",
+    "tasks.gym",
+)
 
 
 def start(module: str, options: list[str], log: Path) -> int:
