@@ -5,6 +5,9 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Tiny models are fastest on one thread, and two processes of tests share two cores. Before torch is imported, and for every stage.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # A shared machine makes any test slow now and then: time is pytest-timeout's matter. The same cases in every run; new ones, and many,
 # are what `pytest tests/property --hypothesis-profile=fuzz --timeout=0` is for.
 settings.register_profile("npo", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
