@@ -10,8 +10,18 @@ from collections.abc import Callable, Iterator
 
 # Alternatives exclude each other within a bounded number of characters, so a scan is linear whatever the text.
 _WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)"
-_NUMBER = re.compile(rf"(?<![0-9])-?(?:{_WHOLE}(?:\.[0-9]+)?|(?<![.\w])\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
-_BRACES = re.compile(r"(?P<box>\\{1,2}boxed\s*\{)|\\.|[{}]", re.DOTALL)
+_PLAIN = rf"(?:{_WHOLE}(?:\.[0-9]+)?|(?<![.\w])\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
+_DASH = "[-\N{MINUS SIGN}\N{EN DASH}]"
+_TIMES = "[\N{MULTIPLICATION SIGN}\N{MIDDLE DOT}]"
+_POWER = rf"(?:\s?(?:\\times|\\cdot|\*|{_TIMES})\s?10\s?\^\s?(?:\{{{_DASH}?[0-9]{{1,9}}\}}|{_DASH}?[0-9]{{1,9}}))"
+_OVER = r"\s?[/\N{FRACTION SLASH}]\s?[0-9]+(?:\.[0-9]+)?"
+_LATEX = rf"\\[dtc]?frac\s?(?:\{{{_DASH}?[0-9.,]{{1,40}}\}}\s?\{{{_DASH}?[0-9.,]{{1,40}}\}}|[0-9][0-9])"
+_ROOT = r"\\sqrt\s?(?:\{[0-9.]{1,40}\}|[0-9])|√[0-9]+"
+_MIXED = rf"(?:[0-9]{{1,9}}\s?)?(?:{_LATEX}|{_ROOT}|[½⅓⅔¼¾⅛⅜⅝⅞])|[0-9]{{1,9}} [0-9]{{1,9}}/[0-9]+"
+_NUMBER = re.compile(rf"(?<![0-9]){_DASH}?(?:{_MIXED}|{_PLAIN}(?:{_POWER}|{_OVER})?)")
+_BRACES = re.compile(r"(?P<box>\\{1,2}(?:boxed|fbox|framebox)\s*\{)|\\.|[{}]", re.DOTALL)
+_BARE_BOX = re.compile(r"\\(?:boxed|fbox)(?:\s+|(?=[-+0-9\N{MINUS SIGN}]))([^\s{}$]*[^\s{}$.,;:])")
+_PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}|^[0-9]+[.):](?:\s|$)")
 
 
 def whole(text: str) -> str | None:
@@ -42,21 +52,48 @@ def after_hash(text: str) -> str | None:
 
 
 def boxed(text: str) -> str | None:
-    """Inside the last `\\boxed{...}` whose braces balance; escaped braces do not count."""
-    span = max(_boxed_spans(text), default=None)
-    return text[slice(*span)].strip() or None if span else None
+    """Inside the last `\\boxed{...}` or `\\fbox{...}` that is in no other and whose braces balance; `\\boxed 4` where there is none.
+
+    Escaped braces do not count. Of a box in a box the outer one is the answer, unless it holds nothing else.
+    """
+    spans = deque(_boxed_spans(text), maxlen=1)
+    if spans:
+        inner = text[slice(*spans[0])].strip()
+        nested = _BRACES.match(inner)
+        return (boxed(inner) if nested and nested["box"] and _one_box(inner) else inner) or None
+    bare = deque(_BARE_BOX.finditer(text), maxlen=1)
+    return bare[0][1] if bare else None
 
 
 def last_number(text: str) -> str | None:
-    """The last number, with its sign, thousands separators, decimals and exponent. Example: "5-3 = 1,200." -> "1,200"."""
+    """The last number, with its sign, thousands separators, decimals and exponent; a fraction, a power of ten or a root is one whole.
+
+    Example: "5-3 = 1,200." -> "1,200"; "it is 1/2" -> "1/2".
+    """
     matches = deque(_NUMBER.finditer(text), maxlen=1)
     return matches[0].group() if matches else None
 
 
 def auto(text: str) -> str | None:
-    """The first of hash, answer_tag, boxed and last_number that is present; else the last line."""
-    found = (extract(text) for extract in (after_hash, answer_tag, boxed, last_number, last_line))
+    """The first of hash, answer_tag, boxed and last_number that is present; else the last line.
+
+    A `####` that is a Markdown heading does not count: it is the text's last line, or holds no words and no box or tag follows.
+    """
+    found = (extract(text) for extract in (_answer_after_hash, answer_tag, boxed, last_number, last_line))
     return next((answer for answer in found if answer is not None), None)
+
+
+def _answer_after_hash(text: str) -> str | None:
+    answer = after_hash(text)
+    tail = text.rpartition("####")[2]
+    if answer is None or "\\boxed" in tail or "\\fbox" in tail or "<answer>" in tail:
+        return None
+    return answer if not tail.strip().partition("\n")[2].strip() or not _PROSE.search(answer) else None
+
+
+def _one_box(text: str) -> bool:
+    """Whether a box that starts the text ends with it."""
+    return [(start, end) for start, end in _boxed_spans(text)][-1:] == [(_BRACES.match(text).end(), len(text) - 1)]  # type: ignore[union-attr]
 
 
 def _boxed_spans(text: str) -> Iterator[tuple[int, int]]:
