@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from npo_pipeline.configuration.compose import load_stage
 from npo_pipeline.configuration.options import at_least, device_name
+from npo_pipeline.configuration.reward_file import check_unchanged
 from npo_pipeline.context import Config, Context
 from npo_pipeline.distributed.group import is_one_of_many
 from npo_pipeline.distributed.launch import launch
@@ -60,6 +61,8 @@ def run_stage(options: argparse.ArgumentParser, schema: type[Config], run: Calla
         config, digest = load_stage(arguments.config, schema)
         if hasattr(config, "engine"):
             check_installed(config.engine)
+        if verifier := getattr(getattr(config, "task", config), "verifier", None):
+            check_unchanged(verifier)
         if "nproc" in arguments and arguments.nproc * arguments.nodes > 1 and not is_one_of_many():
             module = options.prog.split()[-1]
             sys.exit(launch(module, sys.argv[1:], arguments.nproc, arguments.nodes, arguments.rank_timeout))

@@ -17,6 +17,7 @@ from npo_pipeline.errors import DataError
 from npo_pipeline.shown import one_line
 from npo_pipeline.storage.hub import hub_commit
 from npo_pipeline.tasks.cells import as_text, odd_kind
+from npo_pipeline.tasks.columns import other_columns
 from npo_pipeline.tasks.extract import demonstrate, extract_answer
 from npo_pipeline.tasks.fields import PREVIEW, difficulty_label, shown_question
 from npo_pipeline.tasks.files import Row, read_rows, resolve_path
@@ -39,6 +40,7 @@ class _Row:
     solution: str  # the answer column, whole
     difficulty: str
     images: tuple[SourceImage, ...]
+    metadata: dict[str, Any]
 
     @property
     def asked(self) -> _Asked:
@@ -83,7 +85,7 @@ def load_cold_start(task: TaskConfig, count: int) -> list[RawProblem]:
     train, _ = _split(task)
     rows = [replace(row, solution=_demonstration(row, task.verifier.extract)) for row in train]
     picked = [rows[i % len(rows)] for i in range(count)]
-    return [RawProblem(f"cold-{i:06d}", "cold", r.question, r.solution, r.difficulty, {}, r.images) for i, r in enumerate(picked)]
+    return [RawProblem(f"cold-{i:06d}", "cold", r.question, r.solution, r.difficulty, r.metadata, r.images) for i, r in enumerate(picked)]
 
 
 def _demonstration(row: _Row, extract: str) -> str:
@@ -91,7 +93,7 @@ def _demonstration(row: _Row, extract: str) -> str:
 
 
 def _problems(rows: Sequence[_Row], split: str) -> list[RawProblem]:
-    return [RawProblem(f"{split}-{i:06d}", split, r.question, r.answer, r.difficulty, {}, r.images) for i, r in enumerate(rows)]
+    return [RawProblem(f"{split}-{i:06d}", split, r.question, r.answer, r.difficulty, r.metadata, r.images) for i, r in enumerate(rows)]
 
 
 def _split(task: TaskConfig) -> tuple[list[_Row], list[_Row]]:
@@ -174,7 +176,8 @@ def _fields(task: TaskConfig, row: Row, folder: Path | None) -> _Row:
     question = shown_question(_text(row, task.question_column, "task.question_column"), task.question_pattern, place)
     images = source_images(cell(row, task.image_column, "task.image_column"), folder, place) if task.image_column else ()
     check_tags(question, len(images), place)
-    fields = _Row(question, _text(row, task.answer_column, "task.answer_column"), _difficulty(task, row), images)
+    metadata = other_columns(task, row[1])
+    fields = _Row(question, _text(row, task.answer_column, "task.answer_column"), _difficulty(task, row), images, metadata)
     if not fields.answer:
         raise DataError(
             f"{place}: column {task.answer_column!r} holds nothing after the last {HASH}, expected the answer there; mend or remove the row"

@@ -66,7 +66,7 @@ def _check_together(root: s.RootConfig) -> None:
         not root.evaluate.benchmarks or kind != "reasoning_gym",
         "task.verifier.kind",
         kind,
-        "exact or math, since it judges evaluate.benchmarks too",
+        "exact, math or python, since it judges evaluate.benchmarks too",
     )
     require(
         size is None or size >= batch,

@@ -19,9 +19,11 @@ class PromptConfig:
 class VerifierConfig:
     """Who says whether a response is right."""
 
-    kind: str  # "exact", "math" (math-verify) or "reasoning_gym" (the task's own scorer)
+    kind: str  # "exact", "math" (math-verify), "reasoning_gym" (the task's own scorer) or "python" (`function`)
     extract: str  # where the answer stands in a response: one of EXTRACTORS (npo_pipeline.tasks.extract)
     timeout_seconds: float  # of CPU, that judging one answer may take; an answer that takes longer is wrong
+    function: str | None = None  # python: my_rewards.py:score or pkg.mod:score, a function of (text, reference, metadata)
+    function_sha256: str | None = None  # of its file, filled in when the stages are resolved: a change of it is a change of them
 
 
 @dataclass
