@@ -5,13 +5,14 @@ from typing import Any
 
 from npo_pipeline.configuration.settings import TaskConfig
 from npo_pipeline.tasks.cells import Unreadable, as_text
+from npo_pipeline.tasks.messages import TURNS
 
 
 def other_columns(task: TaskConfig, values: dict[str, Any]) -> dict[str, Any]:
     """All but question, answer and images, as JSON can say them; {} where no function asks for them. Left out: columns of bytes."""
     if task.verifier.kind != "python":
         return {}
-    used = (task.question_column, task.answer_column, task.image_column)
+    used = (task.question_column, task.answer_column, task.image_column, TURNS)
     return {str(key): _plain(value) for key, value in values.items() if key not in used and not isinstance(value, bytes)}
 
 

@@ -21,6 +21,7 @@ from npo_pipeline.tasks.columns import other_columns
 from npo_pipeline.tasks.extract import demonstrate, extract_answer
 from npo_pipeline.tasks.fields import PREVIEW, difficulty_label, shown_question
 from npo_pipeline.tasks.files import Row, read_rows, resolve_path
+from npo_pipeline.tasks.messages import TURNS, Turn, as_question, read_turns
 from npo_pipeline.tasks.pictures import source_images
 from npo_pipeline.tasks.prompts import check_tags
 from npo_pipeline.tasks.raw import RawProblem, SourceImage
@@ -173,16 +174,29 @@ def _read(task: TaskConfig, name: str, split: str, key: str) -> list[_Row]:
 
 def _fields(task: TaskConfig, row: Row, folder: Path | None) -> _Row:
     place, _ = row
-    question = shown_question(_text(row, task.question_column, "task.question_column"), task.question_pattern, place)
+    turns = _turns(task, row)
+    asked = as_question(turns) if turns else _text(row, task.question_column, "task.question_column")
+    question = asked if turns else shown_question(asked, task.question_pattern, place)
     images = source_images(cell(row, task.image_column, "task.image_column"), folder, place) if task.image_column else ()
     check_tags(question, len(images), place)
-    metadata = other_columns(task, row[1])
+    metadata = other_columns(task, row[1]) | ({TURNS: turns} if turns else {})
     fields = _Row(question, _text(row, task.answer_column, "task.answer_column"), _difficulty(task, row), images, metadata)
     if not fields.answer:
         raise DataError(
             f"{place}: column {task.answer_column!r} holds nothing after the last {HASH}, expected the answer there; mend or remove the row"
         )
     return fields
+
+
+def _turns(task: TaskConfig, row: Row) -> list[Turn]:
+    """The conversation that the question is; [] where it is a text."""
+    value = cell(row, task.question_column, "task.question_column")
+    if not isinstance(value, list):
+        return []
+    turns = read_turns(value, row[0], task.question_column)
+    if task.question_pattern is not None:
+        raise DataError(f"{row[0]}: column {task.question_column!r} holds turns, which are asked whole; set task.question_pattern to null")
+    return turns
 
 
 def _text(row: Row, column: str, key: str) -> str:

@@ -43,9 +43,7 @@ def as_question(turns: Sequence[Turn]) -> str:
 
 def _turn(turn: Any, where: str) -> Turn:
     if not isinstance(turn, dict) or not {"role", "content"} <= turn.keys():
-        raise DataError(
-            f"{where} is {short_repr(turn)}, expected {{role, content}}; mend the row, or set task.question_column to another column"
-        )
+        raise DataError(f"{where} is {short_repr(turn)}, expected {{role, content}}; mend it, or name another task.question_column")
     role, content = turn["role"], turn["content"]
     if role not in ROLES:
         raise DataError(f"{where} has the role {short_repr(role)}, expected one of {', '.join(ROLES)}; mend or remove the row")

@@ -66,9 +66,10 @@ def reward(text: str, reference: str, metadata: dict[str, Any]) -> float:
     assert _function is not None
     value = _function(text, reference, copy.deepcopy(metadata))  # responses to one problem share it
     plain = value.item() if not isinstance(value, Real) and callable(getattr(value, "item", None)) else value  # of NumPy or torch
-    if not isinstance(plain, Real) or not math.isfinite(plain) or not 0 <= plain <= 1:
+    number = float(plain) if isinstance(plain, Real) else math.nan
+    if not 0 <= number <= 1:  # NaN is not
         raise ValueError(f"it returned {short_repr(value)}, expected a number from 0 to 1, or a bool")
-    return float(plain)
+    return number
 
 
 def _found(function: str) -> Callable[..., Any]:
@@ -83,7 +84,7 @@ def _found(function: str) -> Callable[..., Any]:
     if not callable(found):
         raise ConfigError(f"{KEY}={function}: {name} is of type {type(found).__name__}, expected a function {EXPECTED}")
     _check_signature(function, found)
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _from_file(file: Path) -> ModuleType:

@@ -109,9 +109,8 @@ def _chat(texts: list[str], prompt: PromptConfig, tokenizer: Any, images: int = 
             "task.prompt.style='chat': the policy's tokenizer has no chat template; "
             "set task.prompt.style=plain or auto, or choose an instruction-tuned policy.path"
         )
-    system = (
-        [] if prompt.system is None or any(turn["role"] == "system" for turn in turns) else [{"role": "system", "content": prompt.system}]
-    )
+    own = prompt.system is None or any(turn["role"] == "system" for turn in turns)
+    system = [] if own else [{"role": "system", "content": prompt.system}]
     last = _last(turns[-1]["content"], images) if turns else _content(texts)
     try:
         return chat_text([*system, *turns[:-1], {"role": "user", "content": last}], tokenizer)

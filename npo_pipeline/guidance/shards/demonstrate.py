@@ -94,15 +94,8 @@ def _source(context: Context[DemonstrateStage]) -> Source:
 def _asked(problem: Problem, context: Context[DemonstrateStage], policy: Policy) -> Problem:
     """The problem as this policy reads it."""
     placeholder = policy.vision.placeholder if policy.vision else ""
-    prompt, ids = render_prompt(
-        problem.question,
-        context.config.prompt,
-        policy.tokenizer,
-        len(problem.images),
-        placeholder,
-        policy.stop_ids,
-        turns=turns_of(problem.metadata),
-    )
+    read_by, turns = (policy.tokenizer, len(problem.images), placeholder, policy.stop_ids), turns_of(problem.metadata)
+    prompt, ids = render_prompt(problem.question, context.config.prompt, *read_by, turns)
     return replace(problem, prompt=prompt, prompt_token_ids=ids)
 
 
