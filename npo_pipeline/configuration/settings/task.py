@@ -39,7 +39,7 @@ class TaskConfig:
     train_split: str  # split to take where the source has several
     eval_split: str  # the same for `eval`
     revision: str | None  # hub revision
-    # dataset: a text, or a conversation's turns (npo_pipeline.tasks.messages); "prompt.0.content" reaches into nested columns, here and below
+    # dataset: a text, or a conversation's turns (npo_pipeline.tasks.messages); "prompt.0.content" reaches into nested ones, also below
     question_column: str
     answer_column: str  # what stands behind its last "####", if it has one, is the reference answer
     image_column: str | None  # dataset: an image, or a list of them: files beside the dataset, or bytes
