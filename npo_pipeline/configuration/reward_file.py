@@ -56,7 +56,7 @@ def find_source(function: str) -> tuple[Path, Path, str]:
         return file, file.parent, file.stem
     file = _module_file(place)
     if file is None:
-        raise ConfigError(f"{KEY}={function}: no module {place} that Python finds from {Path.cwd()}; install it, or name a file")
+        raise ConfigError(f"{KEY}={function}: no module {place} that Python finds from {Path.cwd()}; install it, or name a .py file")
     levels = place.count(".") + (file.name == "__init__.py")
     return file, file.parents[levels], place
 

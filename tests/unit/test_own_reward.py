@@ -19,6 +19,7 @@ from npo_pipeline.tasks.checks import check_function, try_function
 from npo_pipeline.tasks.raw import RawProblem
 from npo_pipeline.tasks.verify import Verdict, Verifier
 
+NUMPY = "__import__('numpy')"
 GOOD = "def score(text, reference, metadata):\n    return text == reference\n"
 
 
@@ -53,8 +54,8 @@ def judged(config: VerifierConfig, *texts: str, **metadata: object) -> list[Verd
         ("False", 0.0),
         ("1", 1.0),
         ("0.25", 0.25),
-        ("__import__('numpy').float32(0.5)", 0.5),
-        ("__import__('numpy').True_", 1.0),
+        (NUMPY + ".float32(0.5)", 0.5),
+        (NUMPY + ".True_", 1.0),
     ],
 )
 def test_a_reward_is_a_number_or_a_bool_and_only_one_is_verified(here: Path, expression: str, reward: float) -> None:
@@ -124,13 +125,14 @@ def test_a_file_that_does_not_load_is_one_line_before_the_run(here: Path, body: 
     [
         ("gone.py:score", "no file gone.py in"),
         ("no_such.module:score", "no module no_such.module"),
+        ("my rewards:score", "a file whose name ends in .py, or a module"),
         ("my_rewards.py", "expected FILE.py:FUNCTION or MODULE:FUNCTION"),
-        ("my_rewards.txt:score", "a file whose name ends in .py, or a module"),
+        ("my_rewards.txt:score", "no module my_rewards.txt .* or name a .py file"),
         ("null", "expected FILE.py:FUNCTION"),
     ],
 )
 def test_a_name_that_leads_nowhere(here: Path, function: str, said: str) -> None:
-    overrides = ["task=gsm8k", "task.verifier.kind=python", f"'task.verifier.function={function}'".strip("'")]
+    overrides = ["task=gsm8k", "task.verifier.kind=python", f"task.verifier.function={function}"]
     with pytest.raises(ConfigError, match=said):
         stage_configs(load_root(overrides=overrides))
 

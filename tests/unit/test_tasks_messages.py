@@ -83,7 +83,7 @@ def test_what_is_no_conversation_names_row_and_turn(tmp_path: Path, turns: Any, 
 
 
 def test_a_pattern_is_not_for_turns(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="set task.question_pattern to null"):
+    with pytest.raises(DataError, match=r"set task.question_pattern to null"):
         problems(replace(task_of(tmp_path, *rows([ASKED], [SYSTEM, ASKED])), question_pattern="(.*)"))
 
 
