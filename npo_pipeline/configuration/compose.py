@@ -6,7 +6,7 @@ Hydra composes once, when the Snakefile is parsed; the dataclasses of `npo_pipel
 
 import shlex
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from npo_pipeline.configuration import stages as c
 from npo_pipeline.configuration.checks import check_root, check_stage, merge_grpo
 from npo_pipeline.configuration.checks.kinds import check_kinds
 from npo_pipeline.configuration.hydra_errors import choices, key_error, no_such_file, override_error
+from npo_pipeline.configuration.reward_file import with_digest
 from npo_pipeline.configuration.timeline import Timeline, check_windows, resolve_measure, resolve_timeline, run_steps
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.shown import one_line
@@ -81,7 +82,8 @@ def load_compared(experiment: str, overrides: Sequence[str], root: s.RootConfig,
 
 
 def stage_configs(root: s.RootConfig) -> dict[str, dict[str, Any]]:
-    """The resolved configuration of every stage, by the name of its file below `config/` (without .yaml)."""
+    """The resolved configuration of every stage, by the name of its file below `config/` (without .yaml). Raises ConfigError."""
+    root = replace(root, task=replace(root.task, verifier=with_digest(root.task.verifier)))
     time = resolve_timeline(root)
     shared: dict[str, Any] = {"sampling": root.sampling, "engine": root.engine, "verifier": root.task.verifier, "dtype": root.policy.dtype}
     run: dict[str, Any] = {"steps": time.steps, "key_every": root.probe.key_every, "grpo": root.grpo, "lora": root.policy.lora, **shared}
@@ -102,7 +104,7 @@ def stage_configs(root: s.RootConfig) -> dict[str, dict[str, Any]]:
                 stages["teacher"] = c.TeacherStage(VERSIONS["teacher"], root.task, root.policy.scratch, root.policy.teacher)
     for number in range(1, root.rounds + 1):
         stages |= _round_stages(root, time, number, shared, run)
-    return {name: asdict(stage) for name, stage in stages.items()}
+    return {name: c.as_values(stage) for name, stage in stages.items()}
 
 
 def later_rounds(root: s.RootConfig) -> list[str]:

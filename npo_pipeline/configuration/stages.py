@@ -172,12 +172,21 @@ class MeasureStage:
     dtype: str
 
 
+# Settings that came later: a stage's file and fingerprint hold them only where they are set, so that older results stay as they are.
+LATER = ("function", "function_sha256")
+
+
+def as_values(stage: Any) -> dict[str, Any]:
+    """A stage's configuration as plain values, as its file holds it."""
+    return asdict(stage, dict_factory=lambda pairs: {key: value for key, value in pairs if key not in LATER or value is not None})
+
+
 def what_counts(stage: Any) -> dict[str, Any]:
     """A stage's settings without those that say how much memory it may take: these change its results by rounding at most.
 
     So a run that went out of memory goes on from its last saved state with smaller batches.
     """
-    values = asdict(stage)
+    values = as_values(stage)
     for grpo in (values.get("grpo", {}), (values.get("method") or {}).get("grpo", {})):
         grpo.pop("micro_batch_tokens", None)
     engine = values.get("engine", {})

@@ -5,11 +5,13 @@ Over many ranks all walk through it; rank 0 alone touches the run's files, and a
 
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 
 from npo_pipeline.configuration.timeline import checkpoint_steps
 from npo_pipeline.errors import Interrupted
+from npo_pipeline.grpo.reporting import Reporter, reporting
 from npo_pipeline.grpo.silence import Silence
 from npo_pipeline.grpo.state import load_state, save_state
 from npo_pipeline.grpo.step import StepOutcome, Trainer, run_step
@@ -42,6 +44,7 @@ class Run:
     trainer: Trainer
     files: RunFiles
     writer: CheckpointWriter | None  # of rank 0
+    reporter: Reporter  # of rank 0; the others' reports nowhere
     length: RunLength
     label: str
     fingerprint: str
@@ -61,7 +64,7 @@ class Run:
         save_state(self.files.folder / STATE, self.trainer.updater.optimizer, step, self.fingerprint, self.trainer.ranks)
 
 
-def train(trainer: Trainer, files: RunFiles, length: RunLength, label: str, fingerprint: str) -> None:
+def train(trainer: Trainer, files: RunFiles, length: RunLength, label: str, fingerprint: str, report_to: Sequence[str] = ()) -> None:
     """Run to the last step, from the last saved state of this very run (`fingerprint`) if there is one.
 
     A run that was killed and started again leaves the same files as one that was not (timings excepted). Raises Interrupted where a
@@ -70,10 +73,11 @@ def train(trainer: Trainer, files: RunFiles, length: RunLength, label: str, fing
     kept = set(checkpoint_steps(length.checkpoint_every, length.steps))
     start = _start(trainer, files, kept, label, fingerprint)
     trainer.mixer.restore(files.folder, start)
-    with noticing() as stop, _writer(trainer, files, length) as writer:
+    sinks = reporting(report_to if trainer.ranks.main else (), files.folder, start)
+    with noticing() as stop, _writer(trainer, files, length) as writer, sinks as reporter:
         if writer:
             writer.resume(start, kept)
-        _steps(Run(trainer, files, writer, length, label, fingerprint), start, kept, stop)
+        _steps(Run(trainer, files, writer, reporter, length, label, fingerprint), start, kept, stop)
 
 
 def _start(trainer: Trainer, files: RunFiles, kept: set[int], label: str, fingerprint: str) -> int:
@@ -108,6 +112,7 @@ def _steps(run: Run, start: int, kept: set[int], stop: Stop) -> None:
         outcome = run_step(run.trainer, step, sha256)
         if ranks.main:
             _write(run.files, step, outcome, waited)
+            run.reporter.write(step, outcome.metrics)
             silence.see(outcome.metrics)
         progress.note(_said(outcome))
         trouble.see(step, outcome.skipped)

@@ -36,7 +36,7 @@ def run_training(context: Context[Run], name: str, make_mixer: MakeMixer = lambd
     with joined(context.options.rank_timeout) as ranks, only_writer(layout.run(name)) if ranks.main else nullcontext():
         with make_trainer(context, ranks) as trainer:
             trainer.mixer = make_mixer(trainer)
-            train(trainer, files, length, name, fingerprint(context, inputs))
+            train(trainer, files, length, name, fingerprint(context, inputs), context.options.report_to)
             if name != "probe" and ranks.main:
                 export_policy(trainer.policy, layout.policy(name))
         if ranks.main:

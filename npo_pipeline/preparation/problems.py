@@ -7,6 +7,7 @@ from npo_pipeline.errors import DataError
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.records import Image, Problem
 from npo_pipeline.storage.images import UnreadableImage, store_image
+from npo_pipeline.tasks.messages import turns_of
 from npo_pipeline.tasks.prompts import check_prompt, render_prompt
 from npo_pipeline.tasks.raw import RawProblem, SourceImage
 
@@ -21,7 +22,9 @@ def _rendered(raw: RawProblem, task: TaskConfig, policy: Policy, folder: Path) -
     images = tuple(_stored(raw, image, folder) for image in raw.images)
     placeholder = policy.vision.placeholder if policy.vision else ""
     try:
-        prompt, ids = render_prompt(raw.question, task.prompt, policy.tokenizer, len(images), placeholder, policy.stop_ids)
+        prompt, ids = render_prompt(
+            raw.question, task.prompt, policy.tokenizer, len(images), placeholder, policy.stop_ids, turns=turns_of(raw.metadata)
+        )
     except DataError as error:
         raise DataError(f"problem {raw.problem_id}: {error}") from None
     problem = Problem(**vars(raw) | {"images": images}, prompt=prompt, prompt_token_ids=ids)

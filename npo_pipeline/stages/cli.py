@@ -14,10 +14,13 @@ from typing import NoReturn
 
 from npo_pipeline.configuration.compose import load_stage
 from npo_pipeline.configuration.options import at_least, device_name
+from npo_pipeline.configuration.reward_file import check_unchanged
+from npo_pipeline.configuration.settings import SINKS
 from npo_pipeline.context import Config, Context
 from npo_pipeline.distributed.group import is_one_of_many
 from npo_pipeline.distributed.launch import launch
 from npo_pipeline.errors import Interrupted, NpoError, StorageError
+from npo_pipeline.grpo.reporting import check_sinks
 from npo_pipeline.rollout.installed import check_installed
 from npo_pipeline.shown import one_line
 from npo_pipeline.storage.layout import Layout
@@ -48,6 +51,8 @@ def add_training(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--rank-timeout", type=at_least(1), default=1800, help=wait)
     less = "compute activations again in the backward instead of keeping them: less memory, a third more time"
     parser.add_argument("--recompute-activations", action="store_true", help=less)
+    sinks = "where the metrics of each step go beside metrics.jsonl"
+    parser.add_argument("--report-to", nargs="+", choices=SINKS, default=[], help=sinks)
     return parser
 
 
@@ -60,6 +65,9 @@ def run_stage(options: argparse.ArgumentParser, schema: type[Config], run: Calla
         config, digest = load_stage(arguments.config, schema)
         if hasattr(config, "engine"):
             check_installed(config.engine)
+        if verifier := getattr(getattr(config, "task", config), "verifier", None):
+            check_unchanged(verifier)
+        check_sinks(getattr(arguments, "report_to", ()))
         if "nproc" in arguments and arguments.nproc * arguments.nodes > 1 and not is_one_of_many():
             module = options.prog.split()[-1]
             sys.exit(launch(module, sys.argv[1:], arguments.nproc, arguments.nodes, arguments.rank_timeout))

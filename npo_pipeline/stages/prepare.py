@@ -5,7 +5,7 @@ from npo_pipeline.context import Context
 from npo_pipeline.stages.cli import parser, run_stage
 from npo_pipeline.storage.lock import only_writer
 from npo_pipeline.storage.manifest import NAME
-from npo_pipeline.tasks.checks import check_source
+from npo_pipeline.tasks.checks import check_source, try_function
 from npo_pipeline.tasks.sources import load_cold_start, load_problems
 
 
@@ -13,6 +13,7 @@ def run(context: Context[PrepareStage]) -> None:
     task, cold_start = context.config.task, context.config.policy.cold_start
     check_source(task)
     train, held_out = load_problems(task)
+    try_function(task.verifier, train[0])
     cold = load_cold_start(task, cold_start.examples) if cold_start.steps else []
     with only_writer(context.layout.root, ".prepare.lock"):
         (context.layout.prepare / NAME).unlink(missing_ok=True)

@@ -13,7 +13,8 @@ from npo_pipeline.storage.manifest import NAME, write_manifest
 from npo_pipeline.storage.parquet import ROLLOUT, write_table
 
 METRICS, TIMINGS, INTERVENTIONS = "metrics.jsonl", "timings.jsonl", "interventions.jsonl"
-OWNED = ("rollouts", "checkpoints", "policy", STATE, METRICS, TIMINGS, INTERVENTIONS, NAME)
+REPORTED = ("tensorboard", "wandb", "trackio")  # what npo_pipeline.grpo.reporting leaves: of no other stage's concern
+OWNED = ("rollouts", "checkpoints", "policy", STATE, METRICS, TIMINGS, INTERVENTIONS, NAME, *REPORTED)
 
 
 class RunFiles:

@@ -10,10 +10,16 @@ import traceback
 from collections.abc import Iterable
 from typing import Any
 
-from npo_pipeline.configuration.settings import BenchmarkConfig, TaskConfig
+from npo_pipeline.configuration.reward_file import KEY, with_digest
+from npo_pipeline.configuration.settings import BenchmarkConfig, TaskConfig, VerifierConfig
 from npo_pipeline.errors import ConfigError
+from npo_pipeline.shown import short_repr
 from npo_pipeline.tasks.easy_vqa import find_package
 from npo_pipeline.tasks.files import looks_like_path, resolve_path
+from npo_pipeline.tasks.own_reward import LOAD_SECONDS, check_loaded
+from npo_pipeline.tasks.raw import RawProblem
+from npo_pipeline.tasks.verify import Verifier
+from npo_pipeline.tasks.workers import Workers
 
 PIPELINE_OWN = {"seed": "task.seed", "size": "task.train_size and task.eval_size"}
 
@@ -21,6 +27,7 @@ PIPELINE_OWN = {"seed": "task.seed", "size": "task.train_size and task.eval_size
 def check_source(task: TaskConfig) -> None:
     """Raises ConfigError naming the key: an unknown dataset or parameter, a value it refuses, a missing file, a bad pattern."""
     _check_pattern(task.question_pattern)
+    check_function(task.verifier)
     if task.source == "reasoning_gym":
         _check_gym(task)
     elif task.source == "easy_vqa":
@@ -28,6 +35,31 @@ def check_source(task: TaskConfig) -> None:
     else:
         for key, name in (("task.train", task.train), ("task.eval", task.eval)):
             _check_file(key, name)
+
+
+def check_function(verifier: VerifierConfig) -> None:
+    """Import a user's own reward function, in a worker process. Raises ConfigError for what is wrong with it."""
+    if verifier.kind == "python":
+        with Workers(verifier.kind, verifier=with_digest(verifier)) as workers:
+            _told(workers.map(check_loaded, [()], 2 * LOAD_SECONDS)[0], verifier)
+
+
+def try_function(verifier: VerifierConfig, problem: RawProblem) -> None:
+    """Judge a problem's reference answer as if it were a response. Raises ConfigError if a user's own function cannot."""
+    if verifier.kind != "python":
+        return
+    with Verifier(verifier) as judge:
+        _, fault = judge.score_once((problem.metadata, problem.answer, problem.answer))
+    if fault:
+        raise ConfigError(
+            f"{KEY}={verifier.function}: tried with the reference answer {short_repr(problem.answer)} of problem {problem.problem_id} "
+            f"as the text, {fault}; mend the function"
+        )
+
+
+def _told(outcome: object, verifier: VerifierConfig) -> None:
+    if isinstance(outcome, Exception):
+        raise ConfigError(f"{KEY}={verifier.function}: importing its file ended the worker process, or never ended; mend it")
 
 
 def check_benchmarks(benchmarks: dict[str, BenchmarkConfig]) -> None:

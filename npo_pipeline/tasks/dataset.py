@@ -17,9 +17,11 @@ from npo_pipeline.errors import DataError
 from npo_pipeline.shown import one_line
 from npo_pipeline.storage.hub import hub_commit
 from npo_pipeline.tasks.cells import as_text, odd_kind
+from npo_pipeline.tasks.columns import other_columns
 from npo_pipeline.tasks.extract import demonstrate, extract_answer
 from npo_pipeline.tasks.fields import PREVIEW, difficulty_label, shown_question
 from npo_pipeline.tasks.files import Row, read_rows, resolve_path
+from npo_pipeline.tasks.messages import TURNS, Turn, as_question, read_turns
 from npo_pipeline.tasks.pictures import source_images
 from npo_pipeline.tasks.prompts import check_tags
 from npo_pipeline.tasks.raw import RawProblem, SourceImage
@@ -39,6 +41,7 @@ class _Row:
     solution: str  # the answer column, whole
     difficulty: str
     images: tuple[SourceImage, ...]
+    metadata: dict[str, Any]
 
     @property
     def asked(self) -> _Asked:
@@ -83,7 +86,7 @@ def load_cold_start(task: TaskConfig, count: int) -> list[RawProblem]:
     train, _ = _split(task)
     rows = [replace(row, solution=_demonstration(row, task.verifier.extract)) for row in train]
     picked = [rows[i % len(rows)] for i in range(count)]
-    return [RawProblem(f"cold-{i:06d}", "cold", r.question, r.solution, r.difficulty, {}, r.images) for i, r in enumerate(picked)]
+    return [RawProblem(f"cold-{i:06d}", "cold", r.question, r.solution, r.difficulty, r.metadata, r.images) for i, r in enumerate(picked)]
 
 
 def _demonstration(row: _Row, extract: str) -> str:
@@ -91,7 +94,7 @@ def _demonstration(row: _Row, extract: str) -> str:
 
 
 def _problems(rows: Sequence[_Row], split: str) -> list[RawProblem]:
-    return [RawProblem(f"{split}-{i:06d}", split, r.question, r.answer, r.difficulty, {}, r.images) for i, r in enumerate(rows)]
+    return [RawProblem(f"{split}-{i:06d}", split, r.question, r.answer, r.difficulty, r.metadata, r.images) for i, r in enumerate(rows)]
 
 
 def _split(task: TaskConfig) -> tuple[list[_Row], list[_Row]]:
@@ -171,15 +174,29 @@ def _read(task: TaskConfig, name: str, split: str, key: str) -> list[_Row]:
 
 def _fields(task: TaskConfig, row: Row, folder: Path | None) -> _Row:
     place, _ = row
-    question = shown_question(_text(row, task.question_column, "task.question_column"), task.question_pattern, place)
+    turns = _turns(task, row)
+    asked = as_question(turns) if turns else _text(row, task.question_column, "task.question_column")
+    question = asked if turns else shown_question(asked, task.question_pattern, place)
     images = source_images(cell(row, task.image_column, "task.image_column"), folder, place) if task.image_column else ()
     check_tags(question, len(images), place)
-    fields = _Row(question, _text(row, task.answer_column, "task.answer_column"), _difficulty(task, row), images)
+    metadata = other_columns(task, row[1]) | ({TURNS: turns} if turns else {})
+    fields = _Row(question, _text(row, task.answer_column, "task.answer_column"), _difficulty(task, row), images, metadata)
     if not fields.answer:
         raise DataError(
             f"{place}: column {task.answer_column!r} holds nothing after the last {HASH}, expected the answer there; mend or remove the row"
         )
     return fields
+
+
+def _turns(task: TaskConfig, row: Row) -> list[Turn]:
+    """The conversation that the question is; [] where it is a text."""
+    value = cell(row, task.question_column, "task.question_column")
+    if not isinstance(value, list):
+        return []
+    turns = read_turns(value, row[0], task.question_column)
+    if task.question_pattern is not None:
+        raise DataError(f"{row[0]}: column {task.question_column!r} holds turns, which are asked whole; set task.question_pattern to null")
+    return turns
 
 
 def _text(row: Row, column: str, key: str) -> str:

@@ -4,29 +4,37 @@ An image stands where a question with a tag for each of its images says <image>,
 text otherwise. The prompt holds one placeholder for it: how many tokens an image becomes is the policy's matter.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from npo_pipeline.configuration.settings import PromptConfig
 from npo_pipeline.errors import ConfigError, DataError
 from npo_pipeline.shown import one_line
+from npo_pipeline.tasks.messages import Turn
 from npo_pipeline.tasks.templates import chat_text
 
 MARK, TAG = "{image}", "<image>"
 
 
 def render_prompt(
-    question: str, prompt: PromptConfig, tokenizer: Any, images: int = 0, placeholder: str = "", stop_ids: Collection[int] = ()
+    question: str,
+    prompt: PromptConfig,
+    tokenizer: Any,
+    images: int = 0,
+    placeholder: str = "",
+    stop_ids: Collection[int] = (),
+    turns: Sequence[Turn] = (),
 ) -> tuple[str, tuple[int, ...]]:
     """The prompt's text and its token ids. Style auto is chat where the tokenizer has a template. Raises ConfigError without one for chat.
 
     `placeholder` stands for each of the `images` in a plain prompt; a chat template has its own. `stop_ids` end a response, so they
     never end a prompt: one that the tokenizer adds by itself is left out, another raises ConfigError, in the question DataError.
+    `turns`, if any, are what a chat template reads in place of the question (npo_pipeline.tasks.messages).
     Example: style plain, template "{question}\\n": "1 + 1 =" -> ("1 + 1 =\\n", (52, 7, 52, 9, 1)).
     """
     texts = split_at_images(question, prompt.template, images)
     if is_chat(prompt, tokenizer):
-        text = _chat(texts, prompt, tokenizer)
+        text = _chat(texts, prompt, tokenizer, images, turns)
         # The template wrote the special tokens already: a second beginning-of-sequence would be one too many.
         ids = _ids(tokenizer, text, special=False)
         _check_end(ids, text, question, "the policy's chat template", tokenizer, stop_ids)
@@ -95,21 +103,28 @@ def split_at_images(question: str, template: str, images: int) -> list[str]:
     return [""] * (images - places) + [*first, last]
 
 
-def _chat(texts: list[str], prompt: PromptConfig, tokenizer: Any) -> str:
+def _chat(texts: list[str], prompt: PromptConfig, tokenizer: Any, images: int = 0, turns: Sequence[Turn] = ()) -> str:
     if not tokenizer.chat_template:
         raise ConfigError(
             "task.prompt.style='chat': the policy's tokenizer has no chat template; "
             "set task.prompt.style=plain or auto, or choose an instruction-tuned policy.path"
         )
-    system = [] if prompt.system is None else [{"role": "system", "content": prompt.system}]
+    own = prompt.system is None or any(turn["role"] == "system" for turn in turns)
+    system = [] if own else [{"role": "system", "content": prompt.system}]
+    last = _last(turns[-1]["content"], images) if turns else _content(texts)
     try:
-        return chat_text([*system, {"role": "user", "content": _content(texts)}], tokenizer)
+        return chat_text([*system, *turns[:-1], {"role": "user", "content": last}], tokenizer)
     except Exception as error:  # a template is a program: it raises whatever it likes
         reason = one_line(f"{type(error).__name__}: {error}" if not str(error) or isinstance(error, KeyError) else str(error))
         raise ConfigError(
             f"task.prompt.style={prompt.style!r}: the policy's chat template refuses the prompt ({reason}); "
             "set task.prompt.system=null or task.prompt.style=plain"
         ) from None
+
+
+def _last(said: str, images: int) -> str | list[dict[str, str]]:
+    """The content of a conversation's last turn: as it is, but for its images."""
+    return _content(split_at_images(said, "{question}", images)) if images else said
 
 
 def _content(texts: list[str]) -> str | list[dict[str, str]]:

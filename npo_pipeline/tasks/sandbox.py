@@ -15,6 +15,8 @@ import sys
 import warnings
 from typing import Any
 
+from npo_pipeline.configuration.settings import VerifierConfig
+
 MEMORY_BYTES = 2**30  # that an answer may claim, beyond what the libraries take
 KEPT_BYTES = MEMORY_BYTES // 4  # that earlier answers may have left behind in caches: sympy keeps what it has worked out
 EVALUATING = (
@@ -44,20 +46,25 @@ _ALLOWED = (
 )
 
 
-def prepare_worker(kind: str) -> None:
-    """Import what judging `kind` ("math" or "reasoning_gym") needs, so that no answer's time pays for it, then close the doors."""
+def prepare_worker(kind: str, verifier: VerifierConfig | None = None) -> None:
+    """Import what judging `kind` ("math", "reasoning_gym", or "python" as `verifier` says) needs, so that no answer's time pays for it,
+    then close the doors."""
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     for number in (signal.SIGINT, signal.SIGUSR1):  # a terminal and SLURM signal the whole group: the run ends its step with its workers
         signal.signal(number, signal.SIG_IGN)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # scorers that print must not write into the parent's output
-    if kind == "math":
+    if kind == "python":
+        own_reward = importlib.import_module("npo_pipeline.tasks.own_reward")
+        own_reward.load(verifier)
+    elif kind == "math":
         importlib.import_module("math_verify")
     else:
         importlib.import_module("reasoning_gym")
         for name in EVALUATING:
             importlib.import_module(f"reasoning_gym.{name}").__dict__["eval"] = ast.literal_eval
-    _guard_sympy()
+    if kind != "python":  # whose code is the user's own: it may do with sympy what it likes
+        _guard_sympy()
     os.dup2(1, 2)  # nor into its log; what went wrong before this can be read there
     _set_bounds()
 

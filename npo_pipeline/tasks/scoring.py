@@ -16,11 +16,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from npo_pipeline.errors import NpoError
+from npo_pipeline.tasks import own_reward
 from npo_pipeline.tasks.entries import score
 from npo_pipeline.tasks.mathematics import same_value
 from npo_pipeline.tasks.sandbox import memory_is_short
 
 Item = tuple[dict[str, Any], str, str]  # the problem's metadata, its reference answer, the answer to judge
+Score = tuple[float, str]  # a reward from 0 to 1, and what went wrong in working it out, "" if nothing
+WAITING = 10  # seconds by the clock, for each of CPU, that a user's function may take: it may wait for something
 
 
 class _TooSlow(BaseException):
@@ -47,6 +50,23 @@ def _judge(kind: str, seconds: float, item: Item) -> bool:
         return False
 
 
+def reward_chunk(seconds: float, items: Sequence[Item]) -> list[Score]:
+    """What a user's own function gives each response, within `seconds` of CPU each. Raises ConfigError if it cannot be loaded."""
+    own_reward.check_loaded()
+    return [_reward(seconds, item) for item in items]
+
+
+def _reward(seconds: float, item: Item) -> Score:
+    metadata, reference, text = item
+    try:
+        with _limit(seconds, WAITING * seconds):
+            return own_reward.reward(text, reference, metadata), ""
+    except _TooSlow:
+        return 0.0, f"it took more than {seconds:g} seconds of CPU, or {WAITING * seconds:g} by the clock (task.verifier.timeout_seconds)"
+    except BaseException as error:  # the function may even exit
+        return 0.0, own_reward.said_of(error)
+
+
 def _empty_caches() -> None:
     """sympy keeps what it has worked out, however large."""
     importlib.import_module("sympy.core.cache").clear_cache()
@@ -54,15 +74,19 @@ def _empty_caches() -> None:
 
 
 @contextmanager
-def _limit(seconds: float) -> Iterator[None]:
+def _limit(seconds: float, waiting: float = 0) -> Iterator[None]:
+    """`seconds` of CPU; `waiting`: seconds by the clock too, 0: no such limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time() + seconds) + 1, hard))  # whole seconds: SIGXCPU
-    signal.signal(signal.SIGPROF, _stop)
+    for number in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(number, _stop)
+    signal.setitimer(signal.ITIMER_REAL, waiting)
     signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 
+from npo_pipeline.configuration.settings import VerifierConfig
 from npo_pipeline.errors import ConfigError, NpoError
 from npo_pipeline.tasks.sandbox import prepare_worker
 
@@ -23,10 +24,12 @@ Call = tuple[Any, ...]  # the arguments of one call
 
 
 class Workers:
-    """A pool of processes prepared for `kind` ("math" or "reasoning_gym"), started by the first call: a context manager."""
+    """A pool of processes prepared for `kind` ("math", "reasoning_gym", or "python" as `verifier` says), started by the first call: a
+    context manager."""
 
-    def __init__(self, kind: str, count: int = 1) -> None:
+    def __init__(self, kind: str, count: int = 1, verifier: VerifierConfig | None = None) -> None:
         self.kind = kind
+        self.verifier = verifier
         self.count = count
         self._pool: Any = None
 
@@ -58,7 +61,8 @@ class Workers:
         if self._pool is None:
             _start_server()
             context = multiprocessing.get_context("forkserver")
-            self._pool = ProcessPool(max_workers=self.count, initializer=prepare_worker, initargs=(self.kind,), context=context)
+            prepared = (self.kind, self.verifier)
+            self._pool = ProcessPool(max_workers=self.count, initializer=prepare_worker, initargs=prepared, context=context)
         return self._pool
 
     def _stop(self) -> None:
@@ -71,7 +75,7 @@ class Workers:
         if isinstance(outcome, NpoError):
             raise outcome from None
         if isinstance(outcome, BrokenProcessPool):
-            package = {"math": "math-verify", "reasoning_gym": "reasoning-gym"}[self.kind]
+            package = {"math": "math-verify", "reasoning_gym": "reasoning-gym"}.get(self.kind, "npo_pipeline")
             raise ConfigError(
                 f"task.verifier.kind={self.kind}: its worker process cannot start; "
                 f"expected an installed {package} and free memory: pip install {package}"

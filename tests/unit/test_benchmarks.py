@@ -40,7 +40,7 @@ def test_settings_reach_the_stages_that_they_concern() -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             load_root(overrides=[wrong])
-    with pytest.raises(ConfigError, match=r"task.verifier.kind='reasoning_gym': expected exact or math"):
+    with pytest.raises(ConfigError, match=r"task.verifier.kind='reasoning_gym': expected exact, math or python"):
         load_root(overrides=[override, "task.verifier.kind=reasoning_gym"])
 
 

@@ -86,7 +86,10 @@ WRONG = [
     ("method=[nope]", "method=nope: no such file in .*; there are autonpo"),
     ("method=[]", "method: missing, expected a value"),
     ("task=dataset", "task.train=None: expected a .jsonl"),
-    ("task=dataset task.train=a.jsonl task.verifier.kind=reasoning_gym", "task.verifier.kind='reasoning_gym': expected exact or math"),
+    (
+        "task=dataset task.train=a.jsonl task.verifier.kind=reasoning_gym",
+        "task.verifier.kind='reasoning_gym': expected exact, math",
+    ),
     ("task.prompt.template=hello", "task.prompt.template='hello': expected a template that holds {question}"),
     ("task.train_size=8", "task.train_size=8: expected at least grpo.prompts_per_step=32"),
     ("task.eval_size=0", "task.eval_size=0: expected at least 1"),

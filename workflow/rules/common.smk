@@ -11,6 +11,7 @@ from npo_pipeline.configuration.compose import later_rounds, load_compared, load
 from npo_pipeline.configuration.settings import GUIDED, SCHEDULED
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.cli.failures import failures
+from npo_pipeline.grpo.reporting import check_sinks
 from npo_pipeline.planning.resources import DEVICES, LIGHT, WARNING, stage_resources
 from npo_pipeline.rollout.installed import check_installed
 from npo_pipeline.tasks.files import resolve_path
@@ -61,6 +62,7 @@ def compose():
         check_benchmarks(root.evaluate.benchmarks)
         if not workflow.output_settings.dryrun:  # a plan needs no engine
             check_installed(root.engine)
+            check_sinks(root.report_to)
     return root, stage_configs(root)
 
 
@@ -94,7 +96,9 @@ TEE = """bash -c 'trap "" INT TERM USR1; exec tee "$0"'"""
 RANKS = {"nproc": ROOT.trainer.nproc, "nodes": ROOT.trainer.nodes}
 if ROOT.trainer.nodes > 1:
     RANKS |= {"mpi": "srun", "tasks": ROOT.trainer.nodes, "tasks_per_gpu": 0}
+# Both in one word of the rules' commands: a rule with another text would be run again.
 RECOMPUTE = " --recompute-activations" if ROOT.trainer.recompute_activations else ""
+RECOMPUTE += f" --report-to {' '.join(ROOT.report_to)}" if ROOT.report_to else ""
 RESULTS = f"results/{ROOT.name}"
 
 

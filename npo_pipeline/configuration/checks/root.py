@@ -5,7 +5,7 @@ from npo_pipeline.configuration.checks.engine import check_coldest, check_engine
 from npo_pipeline.configuration.checks.guidance import check_guidance
 from npo_pipeline.configuration.checks.method import check_method
 from npo_pipeline.configuration.checks.policy import check_policy
-from npo_pipeline.configuration.checks.require import plain_name, require
+from npo_pipeline.configuration.checks.require import one_of, plain_name, require
 from npo_pipeline.configuration.checks.results import check_comparison, check_evaluate, check_measure
 from npo_pipeline.configuration.checks.task import check_task
 from npo_pipeline.configuration.checks.training import check_grpo, check_probe, check_trainer, merge_grpo
@@ -22,6 +22,8 @@ def check_root(root: s.RootConfig) -> None:
     check_coldest(root)
     check_grpo(root.grpo)
     check_trainer(root.trainer)
+    for name in root.report_to:
+        one_of("report_to", name, s.SINKS)
     check_probe(root.probe)
     check_guidance(root.guidance)
     check_comparison(root.comparison)
@@ -66,7 +68,7 @@ def _check_together(root: s.RootConfig) -> None:
         not root.evaluate.benchmarks or kind != "reasoning_gym",
         "task.verifier.kind",
         kind,
-        "exact or math, since it judges evaluate.benchmarks too",
+        "exact, math or python, since it judges evaluate.benchmarks too",
     )
     require(
         size is None or size >= batch,

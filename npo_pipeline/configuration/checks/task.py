@@ -2,6 +2,7 @@
 
 from npo_pipeline.configuration import settings as s
 from npo_pipeline.configuration.checks.require import one_of, require
+from npo_pipeline.configuration.reward_file import is_file_name, split_function
 
 
 def check_task(task: s.TaskConfig) -> None:
@@ -19,11 +20,30 @@ def check_task(task: s.TaskConfig) -> None:
         own = task.source == "easy_vqa"
         require(own or bool(task.train), "task.train", task.train, "a .jsonl or .parquet file, a saved datasets folder, or a hub name")
         require(
-            task.verifier.kind != "reasoning_gym", "task.verifier.kind", task.verifier.kind, "exact or math, since the task is a dataset"
+            task.verifier.kind != "reasoning_gym",
+            "task.verifier.kind",
+            task.verifier.kind,
+            "exact, math or python, since the task is a dataset",
         )
 
 
 def check_verifier(verifier: s.VerifierConfig, key: str = "verifier") -> None:
-    one_of(f"{key}.kind", verifier.kind, ("exact", "math", "reasoning_gym"))
+    one_of(f"{key}.kind", verifier.kind, ("exact", "math", "reasoning_gym", "python"))
+    _check_function(verifier, f"{key}.function")
     one_of(f"{key}.extract", verifier.extract, s.EXTRACTORS)
     require(verifier.timeout_seconds > 0, f"{key}.timeout_seconds", verifier.timeout_seconds, "more than 0")
+
+
+def _check_function(verifier: s.VerifierConfig, key: str) -> None:
+    if verifier.kind != "python":
+        require(
+            verifier.function is None,
+            key,
+            verifier.function,
+            f"null, as its kind is {verifier.kind}, or the kind python",
+        )
+        return
+    place, name = split_function(verifier.function or "")
+    require(bool(place) and name.isidentifier(), key, verifier.function, "FILE.py:FUNCTION or MODULE:FUNCTION, such as my_rewards.py:score")
+    named = is_file_name(place) or all(part.isidentifier() for part in place.split("."))
+    require(named, key, verifier.function, "a file whose name ends in .py, or a module such as pkg.mod, before the colon")

@@ -42,13 +42,14 @@ from npo_pipeline.configuration.settings.results import BenchmarkConfig, Compari
 from npo_pipeline.configuration.settings.root import RootConfig
 from npo_pipeline.configuration.settings.steps import StepLike
 from npo_pipeline.configuration.settings.task import EXTRACTORS, PromptConfig, TaskConfig, VerifierConfig
-from npo_pipeline.configuration.settings.training import GrpoConfig, GuidedConfig, ProbeConfig, TrainerConfig
+from npo_pipeline.configuration.settings.training import SINKS, GrpoConfig, GuidedConfig, ProbeConfig, TrainerConfig
 
 __all__ = [
     "EXTRACTORS",
     "GUIDED",
     "KINDS",
     "SCHEDULED",
+    "SINKS",
     "AutoNpoConfig",
     "BenchmarkConfig",
     "ColdStartConfig",

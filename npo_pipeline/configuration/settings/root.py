@@ -1,6 +1,6 @@
 """All of it together, as Hydra composes it from `conf/config.yaml` and the files that this names."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from npo_pipeline.configuration.settings.engine import EngineConfig, SamplingConfig
 from npo_pipeline.configuration.settings.guidance import GuidanceConfig
@@ -32,3 +32,4 @@ class RootConfig:
     comparison: ComparisonConfig
     measure: MeasureConfig
     report: ReportConfig
+    report_to: list[str] = field(default_factory=list)  # of SINKS: where a run's metrics go too. No part of what is computed, as `trainer`

@@ -38,6 +38,9 @@ class TrainerConfig:
     recompute_activations: bool  # activation checkpointing: less memory, more time
 
 
+SINKS = ("tensorboard", "wandb", "trackio")  # of report_to
+
+
 @dataclass
 class ProbeConfig:
     """Pass one, and the length that fractions of a run refer to."""

@@ -25,6 +25,7 @@ from npo_pipeline.storage.layout import checkpoint
 from npo_pipeline.storage.manifest import read_manifest, write_manifest
 from npo_pipeline.storage.parquet import read_problems, trajectory_row
 from npo_pipeline.tasks.files import read_rows
+from npo_pipeline.tasks.messages import turns_of
 from npo_pipeline.tasks.prompts import render_prompt
 from npo_pipeline.tasks.verify import Verifier
 
@@ -93,9 +94,8 @@ def _source(context: Context[DemonstrateStage]) -> Source:
 def _asked(problem: Problem, context: Context[DemonstrateStage], policy: Policy) -> Problem:
     """The problem as this policy reads it."""
     placeholder = policy.vision.placeholder if policy.vision else ""
-    prompt, ids = render_prompt(
-        problem.question, context.config.prompt, policy.tokenizer, len(problem.images), placeholder, policy.stop_ids
-    )
+    read_by, turns = (policy.tokenizer, len(problem.images), placeholder, policy.stop_ids), turns_of(problem.metadata)
+    prompt, ids = render_prompt(problem.question, context.config.prompt, *read_by, turns)
     return replace(problem, prompt=prompt, prompt_token_ids=ids)
 
 
