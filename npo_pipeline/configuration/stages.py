@@ -173,7 +173,7 @@ class MeasureStage:
 
 
 # Settings that came later: a stage's file and fingerprint hold them only where they are set, so that older results stay as they are.
-LATER = ("function", "function_sha256")
+LATER = ("function", "function_sha256", "rules")
 
 
 def as_values(stage: Any) -> dict[str, Any]:

@@ -41,13 +41,14 @@ from npo_pipeline.configuration.settings.policy import (
 from npo_pipeline.configuration.settings.results import BenchmarkConfig, ComparisonConfig, EvaluateConfig, MeasureConfig, ReportConfig
 from npo_pipeline.configuration.settings.root import RootConfig
 from npo_pipeline.configuration.settings.steps import StepLike
-from npo_pipeline.configuration.settings.task import EXTRACTORS, PromptConfig, TaskConfig, VerifierConfig
+from npo_pipeline.configuration.settings.task import EXTRACTORS, RULES, PromptConfig, TaskConfig, VerifierConfig
 from npo_pipeline.configuration.settings.training import SINKS, GrpoConfig, GuidedConfig, ProbeConfig, TrainerConfig
 
 __all__ = [
     "EXTRACTORS",
     "GUIDED",
     "KINDS",
+    "RULES",
     "SCHEDULED",
     "SINKS",
     "AutoNpoConfig",

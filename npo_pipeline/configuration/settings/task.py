@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 EXTRACTORS = ("auto", "whole", "last_line", "answer_tag", "hash", "boxed", "last_number")
+RULES = 2  # raise it when `math` or an extractor judges otherwise: what was judged by the old ones is then made anew
 
 
 @dataclass
@@ -24,6 +25,7 @@ class VerifierConfig:
     timeout_seconds: float  # of CPU, that judging one answer may take; an answer that takes longer is wrong
     function: str | None = None  # python: my_rewards.py:score or pkg.mod:score, a function of (text, reference, metadata)
     function_sha256: str | None = None  # of its file, filled in when the stages are resolved: a change of it is a change of them
+    rules: int | None = None  # by which `math` and extraction judge (RULES), filled in likewise; other kinds have none
 
 
 @dataclass
