@@ -1,5 +1,4 @@
-"""docs/own-reward.md as it stands: its reward file and its conversations through the whole workflow;
-what a change of the file runs again."""
+"""docs/own-reward.md as it stands: its reward file and its conversations through the workflow; what a change of the file runs again."""
 
 import json
 import shutil

@@ -119,9 +119,9 @@ def test_no_stage_knows_of_it() -> None:
 
 @pytest.mark.parametrize("name", ["wandb", "trackio"])
 def test_others_take_the_same_numbers(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    pytest.importorskip(name, reason=f"{name} is not installed")
     monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "store"))
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "store"))  # read when it is imported
+    pytest.importorskip(name, reason=f"{name} is not installed")
     with caplog.at_level(logging.WARNING, logger="npo_pipeline"):
         reporter = Reporter([name], tmp_path, 0)
         for step in range(3):
