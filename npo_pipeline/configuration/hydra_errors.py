@@ -10,6 +10,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
+from npo_pipeline.configuration.places import choices
+
 
 def key_error(error: OmegaConfBaseException) -> str:
     """One line with the key; of a misspelt one also the nearest that its dataclass has."""
@@ -41,12 +43,7 @@ def override_error(message: str, known: DictConfig, conf: Path) -> str:
 
 
 def no_such_file(group: str, name: str, conf: Path) -> str:
-    return f"{group}={name}: no such file in {conf / group}; there are {', '.join(choices(conf / group))}"
-
-
-def choices(folder: Path) -> list[str]:
-    """The files of a group of conf/: what may be chosen of it."""
-    return sorted(file.stem for file in folder.glob("*.yaml"))
+    return f"{group}={name}: no such file in {conf / group}; there are {', '.join(choices(conf, group))}"
 
 
 def _first_line(message: str) -> str:
