@@ -21,9 +21,8 @@ def shell(word: str) -> str:
 
 
 @pytest.mark.parametrize("sign", SIGNS)
-@pytest.mark.parametrize("place", ["{}", "a{}b.jsonl", "{}x", "x{}", "x{0}{0}y"])
-def test_every_sign_in_a_path_stays(sign: str, place: str) -> None:
-    path = place.format(sign)
+def test_every_sign_in_a_path_stays(sign: str) -> None:
+    path = f"{sign}a{sign}{sign}b{sign}"
     for overrides in ([*OWN, f"task.train={path}"], " ".join([*OWN, f"task.train={shell(path)}"])):
         root = load_root(overrides=overrides)
         assert root.task.train == path
@@ -46,7 +45,7 @@ CASES = [
     ("task.revision=null", None),
     ("task.revision=true", "true"),
     ("name=null", "null"),
-    *[(f"name={word}", word) for word in ("1e3", "1_000", "true", "0x10", "010", "2026-01-01", "yes", ".5", "nan")],
+    *[(f"name={word}", word) for word in ("1e3", "1_000", "true", "0x10", "010", "2026-01-01", "yes", "nan")],
     ("report.title=1,2", "1,2"),
     ("report.title=range(1,9)", "range(1,9)"),
     ("+evaluate.benchmarks.mine.data=1e3", "1e3"),
@@ -102,7 +101,7 @@ def test_a_files_number_where_text_belongs_is_named(tmp_path: Path, monkeypatch:
     (tmp_path / "conf/experiment").mkdir(parents=True)
     own = tmp_path / "conf/experiment/mine.yaml"
     own.write_text(f"# @package _global_\nname: {value}\n")
-    with pytest.raises(ConfigError, match="^name=.*: expected text, but without quotes this reads as .*; write it in quotes"):
+    with pytest.raises(ConfigError, match=r"^name=.*: expected text, but without quotes this reads as .*; write it in quotes"):
         load_root("mine")
     own.write_text(f"# @package _global_\nname: '{value.replace(':', '.')}'\n")
     assert load_root("mine").name == value.replace(":", ".")
