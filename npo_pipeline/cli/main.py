@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from npo_pipeline.configuration.options import at_least, device_name
 from npo_pipeline.errors import ConfigError, NpoError
@@ -28,7 +29,7 @@ STAGES = [
     "comparison",
     "measure",
 ]
-WORDS = "the experiment, a file of conf/experiment (default: default), then values of the configuration: task.train=rows.jsonl seeds=[0,1]"
+WORDS = "the experiment, a file of conf/experiment (default: default), then values: task.train=rows.jsonl seeds=[0,1]"
 EXAMPLES = """examples:
   npo run                                               the main experiment; the report is results/default/report.html
   npo run chain_sum probe.steps=60 'method=[npo_early]' another one, with other values
@@ -37,6 +38,9 @@ EXAMPLES = """examples:
 
 Completion: eval "$(register-python-argcomplete npo)"
 """
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -88,15 +92,13 @@ def parser() -> argparse.ArgumentParser:
     return found
 
 
-def _add(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, what: str, call: Callable[..., None]
-) -> argparse.ArgumentParser:
+def _add(commands: Commands, name: str, what: str, call: Callable[..., None]) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=what, description=what)
     command.set_defaults(call=call)
     return command
 
 
-def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_run(commands: Commands) -> None:
     run = _add(commands, "run", "run an experiment, or go on with it", _run)
     run.usage = "npo run [experiment] [key=value ...] [options] [-- Snakemake's own options]"
     _add_words(run)
@@ -110,13 +112,13 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     run.add_argument("--target", action="append", help="comparison, signal_study, or a file of results/ (default: the report)")
 
 
-def _add_stage(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_stage(commands: Commands) -> None:
     stage = _add(commands, "stage", "one stage by itself: npo stage probe --help", _stage)
     stage.add_argument("stage", choices=STAGES)
     stage.add_argument("arguments", nargs=argparse.REMAINDER, help="--config FILE and its own options")
 
 
-def _add_plan(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_plan(commands: Commands) -> None:
     plan = _add(commands, "plan", "what an experiment asks for: GPU memory, GPUs, disk, sampled tokens", _plan)
     _add_words(plan)
     from npo_pipeline.planning.options import add_options
@@ -128,7 +130,7 @@ def _add_words(command: argparse.ArgumentParser) -> None:
     command.add_argument("words", nargs="*", metavar="experiment key=value", help=WORDS).completer = _complete  # type: ignore[attr-defined]
 
 
-def _add_store(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_store(commands: Commands) -> None:
     command = _add(commands, "verify", "check every file against its manifest, and every checkpoint's weights", _verify)
     command.add_argument("folder", type=Path, help="a run, or an experiment")
     command.add_argument("--files-only", action="store_true", help="do not restore checkpoints")

@@ -41,9 +41,7 @@ def report(folder: Path | None) -> None:
     """Raises ArtifactError where there is no configuration of a report."""
     configured = [folder / "config/report.yaml"] if folder else sorted(Path("results").glob("*/config/report.yaml"), key=_changed)
     if not configured or not configured[-1].is_file():
-        raise ArtifactError(
-            f"{folder or 'results'}: holds no config/report.yaml; expected results/NAME of an experiment that has run (npo run)"
-        )
+        raise ArtifactError(f"{folder or 'results'}: holds no config/report.yaml; expected results/NAME of a finished run")
     print(f"{configured[-1].parent.parent / 'report.html'}: made anew", flush=True)
     os.execv(sys.executable, [sys.executable, "-m", "npo_pipeline.stages.report", "--config", str(configured[-1])])
 
