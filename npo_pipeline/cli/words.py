@@ -1,4 +1,4 @@
-"""Overrides on their way through Snakemake's `--config`, to its own process and to a cluster's jobs: no sign of them means anything there."""
+"""Overrides on their way through Snakemake's `--config`, to its own process and to a cluster's jobs: no sign of them means anything."""
 
 import base64
 import json
