@@ -249,21 +249,27 @@ def _read_mapping(path: Path) -> tuple[str, DictConfig]:
 def _compose(experiment: str, overrides: list[str], conf: Path) -> DictConfig:
     if experiment not in choices(conf, "experiment"):
         raise ConfigError(no_such_file("experiment", experiment, conf))
-    own = [QuotedString(folder.as_uri(), Quote.single).with_quotes() for folder in own_conf(conf)]
+    own = [QuotedString(f"file://{folder}", Quote.single).with_quotes() for folder in own_conf(conf)]
     given = [f"hydra.searchpath=[{','.join(own)}]", f"experiment={QuotedString(experiment, Quote.single).with_quotes()}"]
     try:
         with initialize_config_dir(str(conf), version_base="1.3"):
             return hydra_compose("config", [*given, *overrides])
     except (HydraException, OmegaConfBaseException, RecognitionException) as error:
-        with initialize_config_dir(str(conf), version_base="1.3"):
-            plain = hydra_compose("config", given)
-        raise ConfigError(
-            override_error(str(error) or f"overrides={' '.join(overrides)!r}: not readable as key=value", plain, conf)
-        ) from None
+        found = str(error) or f"overrides={' '.join(overrides)!r}: not readable as key=value"
+        raise ConfigError(one_line(override_error(found, _without_overrides(given, conf), conf))) from None
     except ValueError as error:  # of Hydra, where a group is given a number: task=1
         raise ConfigError(
             f"overrides={' '.join(overrides)!r}: {error}; expected the name of a file in conf/, as in task=chain_sum"
         ) from None
+
+
+def _without_overrides(given: list[str], conf: Path) -> DictConfig:
+    """The experiment alone, whose keys a misspelt one may be near; empty if it is what does not compose."""
+    try:
+        with initialize_config_dir(str(conf), version_base="1.3"):
+            return hydra_compose("config", given)
+    except (HydraException, OmegaConfBaseException):
+        return OmegaConf.create({})
 
 
 def _drop_methods_not_chosen(composed: DictConfig, known: Collection[str]) -> None:

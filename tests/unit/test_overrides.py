@@ -121,6 +121,15 @@ def test_own_files_are_found_beside_the_shipped_ones(tmp_path: Path, monkeypatch
     assert (root.name, root.task.name, list(root.method)) == ("mine", "chain_sum", ["soon"])
     with pytest.raises(ConfigError, match=r"experiment=nope: .*; there are chain_sum, default, .*, mine, "):
         load_root("nope")
+    (folder / "conf/experiment/wrong.yaml").write_text("# @package _global_\ndefaults:\n  - override /task: nope\n")
+    with pytest.raises(ConfigError, match=r"^task=nope: no such file in .*; there are chain_sum, .*, own, "):
+        load_root("wrong")
+    for text in ("a: [1\n", "\tx", "[1]", "7"):
+        (folder / "conf/experiment/wrong.yaml").write_text(text)
+        with pytest.raises(ConfigError, match=r"^(?s:.*)wrong") as caught:
+            load_root("wrong")
+        assert "\n" not in str(caught.value)
+    (folder / "conf/experiment/wrong.yaml").unlink()
     (folder / "conf/task/gsm8k.yaml").write_text("name: other\n")
     with pytest.raises(ConfigError, match=r"conf/task/gsm8k.yaml: a shipped file has this name too"):
         load_root("mine")
