@@ -192,11 +192,9 @@ class _Dumper(yaml.SafeDumper):
     """Quotes text that OmegaConf would read as a number where PyYAML would not: 1e3."""
 
 
-_Dumper.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    next(pattern for tag, pattern in get_yaml_loader().yaml_implicit_resolvers["1"] if tag == "tag:yaml.org,2002:float"),
-    list("-+0123456789."),
-)
+for _tag, _pattern in get_yaml_loader().yaml_implicit_resolvers["1"]:
+    if _tag == "tag:yaml.org,2002:float":
+        _Dumper.add_implicit_resolver(_tag, _pattern, list("-+0123456789."))
 
 
 def to_yaml(values: dict[str, Any]) -> str:
@@ -249,6 +247,7 @@ def _read_mapping(path: Path) -> tuple[str, DictConfig]:
 def _compose(experiment: str, overrides: list[str], conf: Path) -> DictConfig:
     if experiment not in choices(conf, "experiment"):
         raise ConfigError(no_such_file("experiment", experiment, conf))
+    _check_readable(own_conf(conf), conf)
     own = [QuotedString(f"file://{folder}", Quote.single).with_quotes() for folder in own_conf(conf)]
     given = [f"hydra.searchpath=[{','.join(own)}]", f"experiment={QuotedString(experiment, Quote.single).with_quotes()}"]
     try:
@@ -258,9 +257,19 @@ def _compose(experiment: str, overrides: list[str], conf: Path) -> DictConfig:
         found = str(error) or f"overrides={' '.join(overrides)!r}: not readable as key=value"
         raise ConfigError(one_line(override_error(found, _without_overrides(given, conf), conf))) from None
     except ValueError as error:  # of Hydra, where a group is given a number: task=1
-        raise ConfigError(
-            f"overrides={' '.join(overrides)!r}: {error}; expected the name of a file in conf/, as in task=chain_sum"
-        ) from None
+        place = f"overrides={' '.join(overrides)!r}" if overrides else f"experiment={experiment}"
+        raise ConfigError(f"{place}: {error}; expected the name of a file in conf/, as in task=chain_sum") from None
+
+
+def _check_readable(folders: Sequence[Path], conf: Path) -> None:
+    """Raises ConfigError for a file of one's own, in a group that there is, that holds no mapping: Hydra's words name neither."""
+    for file in (file for folder in folders for file in sorted(folder.glob("*/*.yaml")) if (conf / file.parent.name).is_dir()):
+        try:
+            read = OmegaConf.load(file)
+        except Exception as error:  # as in _read_mapping
+            raise ConfigError(f"{file}: not readable as YAML: {one_line(str(error)) or type(error).__name__}") from None
+        if not isinstance(read, DictConfig):
+            raise ConfigError(f"{file}: expected a mapping of keys to values")
 
 
 def _without_overrides(given: list[str], conf: Path) -> DictConfig:

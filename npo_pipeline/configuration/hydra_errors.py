@@ -19,7 +19,7 @@ def key_error(error: OmegaConfBaseException) -> str:
     if isinstance(error, MissingMandatoryValue):
         return f"{key}: missing, expected a value"
     if not isinstance(error, ConfigKeyError) or not is_dataclass(error.object_type):
-        return f"{key}: {line}"
+        return f"{key}: {line}" if key else line
     place, dot, name = key.rpartition(".")
     known = [field.name for field in fields(error.object_type)]
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)

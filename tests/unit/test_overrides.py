@@ -69,7 +69,7 @@ def test_a_number_like_name_survives_the_stages_file(tmp_path: Path) -> None:
 
 def test_what_is_no_text_stays_hydras() -> None:
     words = ["seeds=[0,1]", "policy.lora={rank:32,alpha:64}", "method=[npo]", "task=gsm8k", "++probe.steps=60", "~report.title=x"][:-1]
-    root = load_root(overrides=[*words, "+task.config.min_x=0x10", "+task.config.odd=ü(1"])
+    root = load_root(overrides=[*words, "+task.config.min_x=16", "+task.config.odd=ü(1"])
     assert (root.seeds, root.policy.lora and root.policy.lora.alpha, list(root.method)) == ([0, 1], 64, ["npo"])
     assert (root.task.name, root.probe.steps, root.task.config) == ("gsm8k", 60, {"min_x": 16, "odd": "ü(1"})
 
