@@ -24,7 +24,7 @@ from npo_pipeline.configuration import settings as s
 from npo_pipeline.configuration import stages as c
 from npo_pipeline.configuration.checks import check_root, check_stage, merge_grpo
 from npo_pipeline.configuration.checks.kinds import check_kinds
-from npo_pipeline.configuration.hydra_errors import key_error, no_such_file, override_error
+from npo_pipeline.configuration.hydra_errors import check_readable, key_error, no_such_file, override_error
 from npo_pipeline.configuration.overrides import check_texts, for_hydra
 from npo_pipeline.configuration.places import CONF, PROJECT, choices, own_conf
 from npo_pipeline.configuration.timeline import Timeline, check_windows, resolve_measure, resolve_timeline, run_steps
@@ -247,7 +247,7 @@ def _read_mapping(path: Path) -> tuple[str, DictConfig]:
 def _compose(experiment: str, overrides: list[str], conf: Path) -> DictConfig:
     if experiment not in choices(conf, "experiment"):
         raise ConfigError(no_such_file("experiment", experiment, conf))
-    _check_readable(own_conf(conf), conf)
+    check_readable(own_conf(conf), conf)
     own = [QuotedString(f"file://{folder}", Quote.single).with_quotes() for folder in own_conf(conf)]
     given = [f"hydra.searchpath=[{','.join(own)}]", f"experiment={QuotedString(experiment, Quote.single).with_quotes()}"]
     try:
@@ -259,17 +259,6 @@ def _compose(experiment: str, overrides: list[str], conf: Path) -> DictConfig:
     except ValueError as error:  # of Hydra, where a group is given a number: task=1
         place = f"overrides={' '.join(overrides)!r}" if overrides else f"experiment={experiment}"
         raise ConfigError(f"{place}: {error}; expected the name of a file in conf/, as in task=chain_sum") from None
-
-
-def _check_readable(folders: Sequence[Path], conf: Path) -> None:
-    """Raises ConfigError for a file of one's own, in a group that there is, that holds no mapping: Hydra's words name neither."""
-    for file in (file for folder in folders for file in sorted(folder.glob("*/*.yaml")) if (conf / file.parent.name).is_dir()):
-        try:
-            read = OmegaConf.load(file)
-        except Exception as error:  # as in _read_mapping
-            raise ConfigError(f"{file}: not readable as YAML: {one_line(str(error)) or type(error).__name__}") from None
-        if not isinstance(read, DictConfig):
-            raise ConfigError(f"{file}: expected a mapping of keys to values")
 
 
 def _without_overrides(given: list[str], conf: Path) -> DictConfig:

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from npo_pipeline.configuration.places import choices
+from npo_pipeline.errors import ConfigError
+from npo_pipeline.shown import one_line
 
 
 def key_error(error: OmegaConfBaseException) -> str:
@@ -44,6 +46,17 @@ def override_error(message: str, known: DictConfig, conf: Path) -> str:
 
 def no_such_file(group: str, name: str, conf: Path) -> str:
     return f"{group}={name}: no such file in {conf / group}; there are {', '.join(choices(conf, group))}"
+
+
+def check_readable(folders: Sequence[Path], conf: Path) -> None:
+    """Raises ConfigError for a file of one's own, in a group that there is, that holds no mapping: Hydra's words name neither."""
+    for file in (file for folder in folders for file in sorted(folder.glob("*/*.yaml")) if (conf / file.parent.name).is_dir()):
+        try:
+            read = OmegaConf.load(file)
+        except Exception as error:  # PyYAML lets many kinds through
+            raise ConfigError(f"{file}: not readable as YAML: {one_line(str(error)) or type(error).__name__}") from None
+        if not isinstance(read, DictConfig):
+            raise ConfigError(f"{file}: expected a mapping of keys to values")
 
 
 def _first_line(message: str) -> str:

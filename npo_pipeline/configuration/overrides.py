@@ -4,6 +4,7 @@ Hydra reads `task.train=ünï.jsonl` as an error and `name=1e3` as 1000.0, YAML 
 """
 
 import re
+from collections.abc import Hashable
 from dataclasses import is_dataclass
 from functools import cache
 from types import NoneType, UnionType
@@ -79,7 +80,7 @@ def _parsed(word: str) -> Any:
 
 def _inside(hint: Any, name: str) -> Any:
     hint = _present(hint)
-    if is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint):
         return _hints(hint).get(name, Any)
     return (get_args(hint) or (Any,))[-1] if get_origin(hint) in (dict, list) else Any
 
@@ -91,5 +92,5 @@ def _present(hint: Any) -> Any:
 
 
 @cache
-def _hints(schema: Any) -> dict[str, Any]:
+def _hints(schema: Hashable) -> dict[str, Any]:
     return get_type_hints(schema)

@@ -60,7 +60,7 @@ def test_options_stand_anywhere_and_what_follows_dashes_is_snakemakes() -> None:
     assert line[line.index("--cores") + 1] == "3"
     assert line[-6:] == ["--keep-going", "--config", "experiment=chain_sum", f"words={encode(words)}", "--", "comparison"]
     assert "--dry-run" in line
-    with pytest.raises(ConfigError, match="^mini_sudoku: found a second word"):
+    with pytest.raises(ConfigError, match=r"^mini_sudoku: found a second word"):
         split_words(["chain_sum", "mini_sudoku"])
 
 
@@ -70,14 +70,15 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
     assert done.returncode == 0
     assert all(name in done.stdout for name in ("run", "stage", "verify", "mend", "du", "export", "plan", "report", "init"))
     assert time.monotonic() - started < 2  # 0.1 s on an idle machine
-    code = "import sys; from npo_pipeline.cli.main import parser; parser(); print(sorted({'torch', 'hydra', 'snakemake', 'yaml'} & set(sys.modules)))"
+    code = "import sys; from npo_pipeline.cli.main import parser; parser(); "
+    code += "print(sorted({'torch', 'hydra', 'snakemake', 'yaml'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True).stdout == "[]\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "line"),
     [
-        (["run", "-n", "grpo.group_size=1"], 78, "error: grpo.group_size=1: expected at least 2\n"),
+        (["run", "-n", "grpo.group_size=1"], 78, "error: grpo.group_size=1: expected at least 2"),
         (["plan", "nope"], 78, "error: experiment=nope: no such file"),
         (["report", "nothing"], 66, "error: nothing: holds no config/report.yaml"),
         (["verify", "nothing"], 66, "error: "),
