@@ -137,6 +137,14 @@ def needs(stage):
     return {key: one(key) for key in asdict(LIGHT)}
 
 
+def as_inputs(files):
+    """Their names, each once. Raises WorkflowError for one that Snakemake would take for a pattern."""
+    names = sorted({str(file) for file in files})
+    if wrong := next((name for name in names if "{" in name), None):
+        raise WorkflowError(f"{wrong!r}: Snakemake reads a brace in a file's name as a wildcard; rename the file or its folder")
+    return names
+
+
 def artifacts(wildcards):
     """Every declared file of the experiment, so that whichever is deleted is made again."""
     return [
