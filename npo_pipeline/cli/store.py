@@ -1,18 +1,8 @@
-"""What is in a results folder, from the command line.
+"""What is in a results folder: `npo export`, `npo verify`, `npo mend` and `npo du`."""
 
-    python -m npo_pipeline.storage export results/default/seed-0/probe 40 my-policy    any checkpoint as a Hugging Face directory
-    python -m npo_pipeline.storage verify results/default        every manifest, record and checkpoint, or of one run: what is damaged
-    python -m npo_pipeline.storage mend results/default          make ready what is damaged to be made anew by snakemake, and only that
-    python -m npo_pipeline.storage du results/default            the room that each stage takes
-
-Exit codes: 0, or as a stage's (npo_pipeline.errors): 66 damaged or missing, 74 the disk refused, 78 a wrong argument.
-"""
-
-import argparse
-import sys
 from pathlib import Path
 
-from npo_pipeline.errors import ArtifactError, ConfigError, NpoError
+from npo_pipeline.errors import ArtifactError, ConfigError
 from npo_pipeline.shown import one_line
 from npo_pipeline.storage.checkpoints import read_records
 from npo_pipeline.storage.inspection import damages, human, stages_below, unfinished, usage
@@ -74,39 +64,3 @@ def du(folder: Path) -> None:
     width = max(len(row.name) for row in rows)
     for row in rows:
         print(f"{row.name:{width}}  {human(row.size):>9}  {row.files:>6} files  {row.note}".rstrip())
-
-
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m npo_pipeline.storage", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    commands = parser.add_subparsers(required=True)
-    command = commands.add_parser("export", help="write a checkpoint as an ordinary Hugging Face directory; an adapter is merged")
-    command.add_argument("run", type=Path)
-    command.add_argument("step", type=int)
-    command.add_argument("out", type=Path)
-    command.set_defaults(call=lambda options: export(options.run, options.step, options.out))
-    command = commands.add_parser("verify", help="check every file against its manifest, and every checkpoint's weights")
-    command.add_argument("folder", type=Path, help="a run, or an experiment")
-    command.add_argument("--files-only", action="store_true", help="do not restore checkpoints")
-    command.set_defaults(call=lambda options: verify(options.folder, options.files_only))
-    command = commands.add_parser("mend", help="remove the manifests of what is damaged, so that snakemake makes it anew")
-    command.add_argument("folder", type=Path, help="an experiment, or a run")
-    command.set_defaults(call=lambda options: mend(options.folder))
-    command = commands.add_parser("du", help="what each stage occupies")
-    command.add_argument("folder", type=Path, help="a run, or an experiment")
-    command.set_defaults(call=lambda options: du(options.folder))
-    return parser
-
-
-def main() -> None:
-    options = parser().parse_args()
-    try:
-        options.call(options)
-    except NpoError as error:
-        print(f"{error.label}: {one_line(str(error))}", file=sys.stderr)
-        sys.exit(error.exit_code)
-
-
-if __name__ == "__main__":
-    main()

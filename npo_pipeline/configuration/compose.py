@@ -14,23 +14,26 @@ import yaml
 from antlr4.error.Errors import RecognitionException
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf._utils import get_yaml_loader
 from omegaconf.errors import OmegaConfBaseException
 
 from npo_pipeline.configuration import settings as s
 from npo_pipeline.configuration import stages as c
 from npo_pipeline.configuration.checks import check_root, check_stage, merge_grpo
 from npo_pipeline.configuration.checks.kinds import check_kinds
-from npo_pipeline.configuration.hydra_errors import choices, key_error, no_such_file, override_error
+from npo_pipeline.configuration.hydra_errors import check_readable, key_error, no_such_file, override_error
+from npo_pipeline.configuration.overrides import check_texts, for_hydra
+from npo_pipeline.configuration.places import CONF, PROJECT, choices, own_conf
 from npo_pipeline.configuration.reward_file import with_digest
 from npo_pipeline.configuration.timeline import Timeline, check_windows, resolve_measure, resolve_timeline, run_steps
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.shown import one_line
 from npo_pipeline.storage.manifest import sha256_text
 
-PROJECT = Path(__file__).resolve().parent.parent.parent
-CONF = PROJECT / "conf"
+__all__ = ["CONF", "PROJECT", "VERSIONS", "later_rounds", "load_compared", "load_root", "load_stage", "stage_configs", "to_yaml"]
 
 # Raise a stage's version when its code changes what it writes: Snakemake then makes it again.
 VERSIONS = {
@@ -57,9 +60,10 @@ Stage = TypeVar("Stage")
 def load_root(experiment: str = "default", overrides: str | Sequence[str] = (), conf: Path = CONF) -> s.RootConfig:
     """Compose, type-check and validate. `overrides` is a list, or one string as a shell would split it. Raises ConfigError."""
     words = _words(overrides) if isinstance(overrides, str) else list(overrides)
-    composed = _compose(experiment, [_open(word) for word in words], conf)
+    composed = _compose(experiment, [_open(for_hydra(word)) for word in words], conf)
     tuned = {word.lstrip("+~").split(".")[1] for word in words if word.lstrip("+~").startswith("method.")}
-    _drop_methods_not_chosen(composed, set(choices(conf / "method")) - tuned)
+    _drop_methods_not_chosen(composed, set(choices(conf, "method")) - tuned)
+    check_texts(OmegaConf.to_container(composed), s.RootConfig)
     try:
         OmegaConf.resolve(composed)  # or what an interpolation stands for would escape the check of its type
         root = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(s.RootConfig), composed))
@@ -75,7 +79,7 @@ def load_root(experiment: str = "default", overrides: str | Sequence[str] = (), 
 def load_compared(experiment: str, overrides: Sequence[str], root: s.RootConfig, conf: Path = CONF) -> s.RootConfig:
     """`root` with the methods of the comparison beside its own. Raises ConfigError, as a method may not fit the experiment."""
     names = list(dict.fromkeys([*root.method, *root.comparison.methods]))
-    if unknown := [name for name in names if name not in choices(conf / "method")]:
+    if unknown := [name for name in names if name not in choices(conf, "method")]:
         raise ConfigError(f"comparison.methods: {no_such_file('method', unknown[0], conf)}")
     words = [word for word in overrides if not word.startswith("method=")]
     return load_root(experiment, [*words, f"method=[{','.join(names)}]"], conf)
@@ -191,8 +195,17 @@ def _measure_stage(root: s.RootConfig, time: Timeline, shared: dict[str, Any]) -
     )
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that OmegaConf would read as a number where PyYAML would not: 1e3."""
+
+
+for _tag, _pattern in get_yaml_loader().yaml_implicit_resolvers["1"]:
+    if _tag == "tag:yaml.org,2002:float":
+        _Dumper.add_implicit_resolver(_tag, _pattern, list("-+0123456789."))
+
+
 def to_yaml(values: dict[str, Any]) -> str:
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def load_stage(path: Path, schema: type[Stage]) -> tuple[Stage, str]:
@@ -200,6 +213,7 @@ def load_stage(path: Path, schema: type[Stage]) -> tuple[Stage, str]:
     text, values = _read_mapping(path)
     _check_version(path, values.get("version"), schema)
     try:
+        check_texts(OmegaConf.to_container(values), schema)
         stage = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
         check_kinds(stage)
         check_stage(stage)
@@ -249,20 +263,29 @@ def _read_mapping(path: Path) -> tuple[str, DictConfig]:
 
 
 def _compose(experiment: str, overrides: list[str], conf: Path) -> DictConfig:
-    if experiment not in choices(conf / "experiment"):
+    if experiment not in choices(conf, "experiment"):
         raise ConfigError(no_such_file("experiment", experiment, conf))
+    check_readable(own_conf(conf), conf)
+    own = [QuotedString(f"file://{folder}", Quote.single).with_quotes() for folder in own_conf(conf)]
+    given = [f"hydra.searchpath=[{','.join(own)}]", f"experiment={QuotedString(experiment, Quote.single).with_quotes()}"]
     try:
         with initialize_config_dir(str(conf), version_base="1.3"):
-            return hydra_compose("config", [f"experiment={experiment}", *overrides])
+            return hydra_compose("config", [*given, *overrides])
     except (HydraException, OmegaConfBaseException, RecognitionException) as error:
-        with initialize_config_dir(str(conf), version_base="1.3"):
-            plain = hydra_compose("config", [f"experiment={experiment}"])
-        raise ConfigError(
-            override_error(str(error) or f"overrides={' '.join(overrides)!r}: not readable as key=value", plain, conf)
-        ) from None
+        found = str(error) or f"overrides={' '.join(overrides)!r}: not readable as key=value"
+        raise ConfigError(one_line(override_error(found, _without_overrides(given, conf), conf))) from None
     except ValueError as error:  # of Hydra, where a group is given a number: task=1
-        given = " ".join(overrides)
-        raise ConfigError(f"overrides={given!r}: {error}; expected the name of a file in conf/, as in task=chain_sum") from None
+        place = f"overrides={' '.join(overrides)!r}" if overrides else f"experiment={experiment}"
+        raise ConfigError(f"{place}: {error}; expected the name of a file in conf/, as in task=chain_sum") from None
+
+
+def _without_overrides(given: list[str], conf: Path) -> DictConfig:
+    """The experiment alone, whose keys a misspelt one may be near; empty if it is what does not compose."""
+    try:
+        with initialize_config_dir(str(conf), version_base="1.3"):
+            return hydra_compose("config", given)
+    except (HydraException, OmegaConfBaseException):
+        return OmegaConf.create({})
 
 
 def _drop_methods_not_chosen(composed: DictConfig, known: Collection[str]) -> None:

@@ -2,13 +2,17 @@
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+from npo_pipeline.configuration.places import choices
+from npo_pipeline.errors import ConfigError
+from npo_pipeline.shown import one_line
 
 
 def key_error(error: OmegaConfBaseException) -> str:
@@ -17,7 +21,7 @@ def key_error(error: OmegaConfBaseException) -> str:
     if isinstance(error, MissingMandatoryValue):
         return f"{key}: missing, expected a value"
     if not isinstance(error, ConfigKeyError) or not is_dataclass(error.object_type):
-        return f"{key}: {line}"
+        return f"{key}: {line}" if key else line
     place, dot, name = key.rpartition(".")
     known = [field.name for field in fields(error.object_type)]
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
@@ -41,12 +45,18 @@ def override_error(message: str, known: DictConfig, conf: Path) -> str:
 
 
 def no_such_file(group: str, name: str, conf: Path) -> str:
-    return f"{group}={name}: no such file in {conf / group}; there are {', '.join(choices(conf / group))}"
+    return f"{group}={name}: no such file in {conf / group}; there are {', '.join(choices(conf, group))}"
 
 
-def choices(folder: Path) -> list[str]:
-    """The files of a group of conf/: what may be chosen of it."""
-    return sorted(file.stem for file in folder.glob("*.yaml"))
+def check_readable(folders: Sequence[Path], conf: Path) -> None:
+    """Raises ConfigError for a file of one's own, in a group that there is, that holds no mapping: Hydra's words name neither."""
+    for file in (file for folder in folders for file in sorted(folder.glob("*/*.yaml")) if (conf / file.parent.name).is_dir()):
+        try:
+            read = OmegaConf.load(file)
+        except Exception as error:  # PyYAML lets many kinds through
+            raise ConfigError(f"{file}: not readable as YAML: {one_line(str(error)) or type(error).__name__}") from None
+        if not isinstance(read, DictConfig):
+            raise ConfigError(f"{file}: expected a mapping of keys to values")
 
 
 def _first_line(message: str) -> str:

@@ -12,11 +12,11 @@ from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 
+from npo_pipeline.configuration.places import PROJECT
 from npo_pipeline.configuration.settings import VerifierConfig
 from npo_pipeline.errors import ConfigError
 
 KEY = "task.verifier.function"
-PROJECT = Path(__file__).resolve().parent.parent.parent
 
 
 def with_digest(verifier: VerifierConfig) -> VerifierConfig:

@@ -8,13 +8,13 @@ All of it is arithmetic on the configuration and on the model's config.json (or 
 
 import argparse
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
 from npo_pipeline.configuration.compose import load_root
-from npo_pipeline.configuration.options import at_least, share
 from npo_pipeline.configuration.settings import RootConfig
 from npo_pipeline.errors import NpoError
 from npo_pipeline.planning.architecture import Architecture, architecture_of
+from npo_pipeline.planning.options import add_options
 from npo_pipeline.planning.page import page
 from npo_pipeline.planning.work import Assumptions
 
@@ -26,26 +26,23 @@ def parser() -> argparse.ArgumentParser:
     found.formatter_class = argparse.RawDescriptionHelpFormatter
     found.add_argument("--experiment", default="default", help="of conf/experiment")
     found.add_argument("--overrides", default="", help='as for snakemake: "key=value ..."')
-    found.add_argument("--model", type=Path, help="a config.json or its folder, in place of the policy's")
-    found.add_argument("--gpu-memory", type=at_least(1), default=80, help="of one GPU, in GB (default 80)")
-    found.add_argument("--prompt-tokens", type=at_least(1), help="longest prompt (default: as long as a response may be)")
-    found.add_argument("--image-tokens", type=at_least(0), help="of them an image's (default: as policy.vision.max_pixels allows)")
-    found.add_argument("--response-tokens", type=at_least(1), help="mean length (default: half of sampling.max_new_tokens)")
-    found.add_argument("--failed", type=share, default=0.5, help="share of prompts at or below the gate (default 0.5)")
-    found.add_argument("--tries", type=share, default=0.5, help="share of the allowed tries that a prompt takes (default 0.5)")
-    found.add_argument("--delta", type=share, default=0.05, help="size of a checkpoint's delta, as a share of the whole (default 0.05)")
+    add_options(found)
     return found
 
 
 def main() -> None:
     options = parser().parse_args()
     try:
-        root = load_root(options.experiment, options.overrides)
-        model = architecture_of(root.policy, options.model)
+        show(options.experiment, options.overrides, options)
     except NpoError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    print(plan(root, model, options), end="")
+
+
+def show(experiment: str, overrides: str | Sequence[str], options: argparse.Namespace) -> None:
+    """Print the plan of an experiment. Raises ConfigError."""
+    root = load_root(experiment, overrides)
+    print(plan(root, architecture_of(root.policy, options.model), options), end="")
 
 
 def plan(root: RootConfig, model: Architecture, options: argparse.Namespace) -> str:

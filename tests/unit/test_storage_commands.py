@@ -1,4 +1,4 @@
-"""`python -m npo_pipeline.storage`: export, verify and du on a run with deltas, whole and damaged."""
+"""`npo export`, `verify`, `mend` and `du`: export, verify and du on a run with deltas, whole and damaged."""
 
 import shutil
 import subprocess
@@ -107,7 +107,7 @@ def test_du_counts_every_byte_once(experiment: Path) -> None:
 
 
 def test_exit_codes(experiment: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "npo_pipeline.storage"]
+    command = [sys.executable, "-m", "npo_pipeline"]
     assert subprocess.run([*command, "du", experiment], capture_output=True, check=False).returncode == 0
     missing = subprocess.run([*command, "verify", tmp_path / "nothing"], capture_output=True, text=True, check=False)
     assert missing.returncode == 66

@@ -11,6 +11,7 @@ from npo_pipeline.configuration.compose import later_rounds, load_compared, load
 from npo_pipeline.configuration.settings import GUIDED, SCHEDULED
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.cli.failures import failures
+from npo_pipeline.cli.words import decode
 from npo_pipeline.grpo.reporting import check_sinks
 from npo_pipeline.planning.resources import DEVICES, LIGHT, WARNING, stage_resources
 from npo_pipeline.rollout.installed import check_installed
@@ -18,8 +19,10 @@ from npo_pipeline.tasks.files import resolve_path
 from npo_pipeline.tasks.local import dataset_files, files_in
 from snakemake.exceptions import WorkflowError
 
-OPTIONS = {"experiment": "default", "overrides": "", "guide_jobs": 1, "device": "auto"}
-BACKSLASH = r"Snakemake drops quotes and reads YAML: write a space within a value as '\ ', as in overrides='report.title=My\ title'"
+OPTIONS = {"experiment": "default", "overrides": "", "words": "", "guide_jobs": 1, "device": "auto"}
+BACKSLASH = (
+    r"Snakemake drops quotes and reads YAML: write a space within a value as '\ ', as in overrides='report.title=My\ title'; or use npo run"
+)
 
 
 def option(key):
@@ -31,8 +34,15 @@ def option(key):
 
 
 def override_words():
-    """The overrides, split as a shell would. Refused: quotes at either end, which Snakemake drops here or on the way to a cluster's jobs."""
+    """The overrides: those of `npo run`, else the text, split as a shell would.
+
+    Refused: quotes at either end, which Snakemake drops here or on the way to a cluster's jobs, and what it reads as a comment of YAML.
+    """
+    if option("words"):
+        return decode(option("words"))
     text = option("overrides")
+    if " #" in text or any(f"overrides={text} #" in str(given) for given in workflow.config_settings.config_args or []):
+        raise ConfigError(f"--config overrides={text!r}: what follows ' #' is a comment to Snakemake. {BACKSLASH}")
     if not workflow.is_main_process:
         text = text.replace(r"\\", "\\")  # Snakemake doubles them on the way to a cluster's jobs
     try:
@@ -131,6 +141,14 @@ def needs(stage):
         return lambda wildcards: asdict(planned()[stage or f"{wildcards.round}{wildcards.method}"])[key]
 
     return {key: one(key) for key in asdict(LIGHT)}
+
+
+def as_inputs(files):
+    """Their names, each once. Raises WorkflowError for one that Snakemake would take for a pattern."""
+    names = sorted({str(file) for file in files})
+    if wrong := next((name for name in names if "{" in name), None):
+        raise WorkflowError(f"{wrong!r}: Snakemake reads a brace in a file's name as a wildcard; rename the file or its folder")
+    return names
 
 
 def artifacts(wildcards):

@@ -14,7 +14,7 @@ def demonstrator(wildcards):
     if policy in ("probe", "teacher"):
         return f"{RESULTS}/seed-{wildcards.seed}/probe/manifest.json" if policy == "probe" else f"{RESULTS}/teacher/manifest.json"
     found = resolve_path(policy)
-    return sorted(map(str, files_in(found))) if found else []
+    return as_inputs(files_in(found)) if found else []
 
 
 rule plan:

@@ -5,7 +5,7 @@ def local_sources(wildcards):
     found = [*dataset_files(task.train, task.image_column), *dataset_files(task.eval, task.image_column)]
     if policy.source == "pretrained":
         found += files_in(Path(policy.path).expanduser())
-    return sorted({str(file) for file in found})
+    return as_inputs(found)
 
 
 rule prepare:
@@ -46,7 +46,7 @@ rule teacher:
 # Held-out benchmarks beside the task, where there are any: only evaluations depend on them.
 def benchmark_sources(wildcards):
     benchmarks = ROOT.evaluate.benchmarks.values()
-    return sorted({str(file) for benchmark in benchmarks for file in dataset_files(benchmark.data, benchmark.image_column)})
+    return as_inputs(file for benchmark in benchmarks for file in dataset_files(benchmark.data, benchmark.image_column))
 
 
 rule benchmarks:

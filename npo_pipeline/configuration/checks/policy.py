@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from npo_pipeline.configuration import settings as s
-from npo_pipeline.configuration.checks.require import one_of, require
+from npo_pipeline.configuration.checks.require import check_seed, one_of, require
 from npo_pipeline.storage.checkpoints import is_checkpoint
 
 TOKENIZER_FILES = ("tokenizer.json", "*.model", "vocab.json", "vocab.txt", "*.tiktoken", "tekken.json")
@@ -13,6 +13,9 @@ TOKENIZER_FILES = ("tokenizer.json", "*.model", "vocab.json", "vocab.txt", "*.ti
 def check_policy(policy: s.PolicyConfig) -> None:
     one_of("policy.source", policy.source, ("scratch", "pretrained", "gguf"))
     one_of("policy.dtype", policy.dtype, ("float32", "bfloat16"))
+    check_seed("policy.seed", policy.seed)
+    if policy.teacher:
+        check_seed("policy.teacher.seed", policy.teacher.seed)
     if policy.vision:
         check_vision(policy.vision, policy.source)
     if policy.source != "scratch":

@@ -16,6 +16,11 @@ def require(condition: bool, key: str, found: Any, expected: str) -> None:
         raise ConfigError(f"{key}={short_repr(found)}: expected {expected}")
 
 
+def check_seed(key: str, found: int, shown: Any = None) -> None:
+    """A seed is given to torch and numpy, and stands in file names: 63 bits, so that all of them take it. `shown`: the list it is of."""
+    require(0 <= found < 2**63, key, found if shown is None else shown, f"numbers from 0 up, below 2**63={2**63}")
+
+
 def plain_name(key: str, found: str, not_one_of: Collection[str] = ()) -> None:
     """A name becomes a folder, a wildcard of the workflow, a word in a shell, a label: nothing in it may mean something there."""
     expected = "a plain name: letters, digits and _ . -, at most 100 of them, the first not a dot or dash"

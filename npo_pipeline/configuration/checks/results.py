@@ -1,7 +1,7 @@
 """Value checks of what is made of finished runs: evaluation, comparison, measurement."""
 
 from npo_pipeline.configuration import settings as s
-from npo_pipeline.configuration.checks.require import plain_name, require
+from npo_pipeline.configuration.checks.require import check_seed, plain_name, require
 
 
 def check_evaluate(evaluate: s.EvaluateConfig) -> None:
@@ -12,6 +12,7 @@ def check_evaluate(evaluate: s.EvaluateConfig) -> None:
         evaluate.ks,
         f"numbers from 1 to evaluate.samples={evaluate.samples}",
     )
+    check_seed("evaluate.seed", evaluate.seed)
     require(evaluate.temperature > 0, "evaluate.temperature", evaluate.temperature, "more than 0")
     require(evaluate.bootstrap >= 100, "evaluate.bootstrap", evaluate.bootstrap, "at least 100")
     require(0 < evaluate.confidence < 1, "evaluate.confidence", evaluate.confidence, "in (0, 1)")
@@ -33,6 +34,9 @@ def check_measure(measure: s.MeasureConfig) -> None:
 def check_comparison(compared: s.ComparisonConfig) -> None:
     different = len(set(compared.seeds)) == len(compared.seeds) > 0
     require(different, "comparison.seeds", compared.seeds, "a list of different whole numbers")
+    check_seed("comparison.seeds", min(compared.seeds), compared.seeds)
+    check_seed("comparison.seeds", max(compared.seeds), compared.seeds)
+    check_seed("comparison.seed", compared.seed)
     require(bool(compared.methods), "comparison.methods", [], "at least one method")
     require(compared.resamples >= 100, "comparison.resamples", compared.resamples, "at least 100")
     require(0 < compared.confidence < 1, "comparison.confidence", compared.confidence, "in (0, 1)")

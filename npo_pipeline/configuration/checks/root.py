@@ -5,7 +5,7 @@ from npo_pipeline.configuration.checks.engine import check_coldest, check_engine
 from npo_pipeline.configuration.checks.guidance import check_guidance
 from npo_pipeline.configuration.checks.method import check_method
 from npo_pipeline.configuration.checks.policy import check_policy
-from npo_pipeline.configuration.checks.require import one_of, plain_name, require
+from npo_pipeline.configuration.checks.require import check_seed, one_of, plain_name, require
 from npo_pipeline.configuration.checks.results import check_comparison, check_evaluate, check_measure
 from npo_pipeline.configuration.checks.task import check_task
 from npo_pipeline.configuration.checks.training import check_grpo, check_probe, check_trainer, merge_grpo
@@ -37,7 +37,8 @@ def _check_names(root: s.RootConfig) -> None:
     plain_name("name", root.name)
     require(bool(root.seeds) and len(set(root.seeds)) == len(root.seeds), "seeds", root.seeds, "a list of different whole numbers")
     require(root.rounds >= 1, "rounds", root.rounds, "at least 1")
-    require(min(root.seeds) >= 0, "seeds", root.seeds, "numbers from 0 up")
+    check_seed("seeds", min(root.seeds), root.seeds)
+    check_seed("seeds", max(root.seeds), root.seeds)
 
 
 def _check_methods(root: s.RootConfig) -> None:

@@ -1,0 +1,50 @@
+"""`npo run` hands an experiment to Snakemake, `npo report` makes a report anew. Both become the process that does the work."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from npo_pipeline.cli.words import encode
+from npo_pipeline.configuration.compose import load_root
+from npo_pipeline.configuration.places import PROJECT
+from npo_pipeline.errors import ArtifactError
+
+
+def run(experiment: str, overrides: Sequence[str], options: argparse.Namespace) -> None:
+    """Compose first, so that a wrong value is one line before Snakemake starts. Raises ConfigError."""
+    load_root(experiment, overrides)
+    sys.stdout.flush()
+    os.execv(sys.executable, command(experiment, overrides, options))
+
+
+def command(experiment: str, overrides: Sequence[str], options: argparse.Namespace) -> list[str]:
+    config = {"experiment": experiment, "words": encode(overrides), "device": options.device, "guide_jobs": options.guide_jobs}
+    return [
+        *[sys.executable, "-m", "snakemake", "--snakefile", str(PROJECT / "Snakefile"), "--profile", profile(options.profile)],
+        *(["--cores", options.cores] if options.cores else []),
+        *(["--dry-run"] if options.dry_run else []),
+        *options.raw,
+        *["--config", *(f"{key}={value}" for key, value in config.items() if value is not None)],
+        *["--", *(options.target or [])],
+    ]
+
+
+def profile(name: str) -> str:
+    """The folder of a profile that comes with the project; any other is Snakemake's to find."""
+    shipped = PROJECT / "workflow/profiles" / name
+    return str(shipped) if (shipped / "config.yaml").is_file() else name
+
+
+def report(folder: Path | None) -> None:
+    """Raises ArtifactError where there is no configuration of a report."""
+    configured = [folder / "config/report.yaml"] if folder else sorted(Path("results").glob("*/config/report.yaml"), key=_changed)
+    if not configured or not configured[-1].is_file():
+        raise ArtifactError(f"{folder or 'results'}: holds no config/report.yaml; expected results/NAME of a finished run")
+    print(f"{configured[-1].parent.parent / 'report.html'}: made anew", flush=True)
+    os.execv(sys.executable, [sys.executable, "-m", "npo_pipeline.stages.report", "--config", str(configured[-1])])
+
+
+def _changed(path: Path) -> float:
+    return path.stat().st_mtime
