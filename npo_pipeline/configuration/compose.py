@@ -46,7 +46,7 @@ VERSIONS = {
     "guided": 5,
     "benchmarks": 1,
     "evaluate": 3,
-    "report": 2,
+    "report": 3,
     "comparison": 1,
     "measure": 1,
 }

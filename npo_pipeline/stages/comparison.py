@@ -1,7 +1,7 @@
 """comparison: the table, figures and findings over all methods and training seeds, from runs and evaluations that are finished."""
 
-from npo_pipeline.analysis.comparison.methods import INITIAL
 from npo_pipeline.analysis.inputs import verify_reported
+from npo_pipeline.analysis.methods import INITIAL
 from npo_pipeline.analysis.results import GRPO
 from npo_pipeline.configuration.stages import ComparisonStage
 from npo_pipeline.context import Context

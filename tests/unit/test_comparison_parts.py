@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from npo_pipeline.analysis.comparison.budget import BudgetCurve, ahead_from
 from npo_pipeline.analysis.comparison.compute_figure import GAP, side_by_side
-from npo_pipeline.analysis.comparison.costs import Spend, guide_seconds, run_spend, step_tokens
 from npo_pipeline.analysis.comparison.groups import difficulty_groups
 from npo_pipeline.analysis.comparison.load import load_method
-from npo_pipeline.analysis.comparison.methods import needs, ordered
+from npo_pipeline.analysis.costs import Spend, guide_seconds, run_spend, step_tokens
+from npo_pipeline.analysis.methods import needs, ordered
 from npo_pipeline.analysis.results import Run
 from npo_pipeline.errors import ArtifactError
 

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from npo_pipeline.analysis.comparison.bootstrap import Floats
-from npo_pipeline.analysis.comparison.costs import step_tokens
 from npo_pipeline.analysis.comparison.load import Comparison
-from npo_pipeline.analysis.results import Run
+from npo_pipeline.analysis.costs import cumulative_tokens
 from npo_pipeline.analysis.series import ema, values
 
 POINTS = 200  # of the common grid of tokens
@@ -19,12 +18,6 @@ class BudgetCurve:
 
     tokens: Floats
     reward_SN: Floats
-
-
-def cumulative_tokens(run: Run) -> Floats | None:
-    """Tokens that the run had sampled when each step's reward was known; None where they were not logged."""
-    found = [step_tokens(row) for row in run.metrics]
-    return None if None in found else np.cumsum(np.array(found, dtype=np.float64))
 
 
 def budget_curve(comparison: Comparison, policy: str, counted: bool) -> BudgetCurve | None:

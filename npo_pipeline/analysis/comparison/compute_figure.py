@@ -11,8 +11,8 @@ from npo_pipeline.analysis import style
 from npo_pipeline.analysis.comparison import look
 from npo_pipeline.analysis.comparison.budget import BudgetCurve, average, budget_curve
 from npo_pipeline.analysis.comparison.load import Comparison
-from npo_pipeline.analysis.comparison.methods import INITIAL, LONG
 from npo_pipeline.analysis.comparison.summary import Row
+from npo_pipeline.analysis.methods import INITIAL, LONG
 from npo_pipeline.analysis.results import GRPO
 from npo_pipeline.analysis.series import over_seeds
 from npo_pipeline.analysis.summary import headline

@@ -10,9 +10,9 @@ from typing import Any
 from npo_pipeline.analysis import numbers
 from npo_pipeline.analysis.comparison.budget import ahead_from, budget_curve
 from npo_pipeline.analysis.comparison.load import Comparison
-from npo_pipeline.analysis.comparison.methods import AUTO, LONG, MANUAL
 from npo_pipeline.analysis.comparison.speedup_figure import GOAL
 from npo_pipeline.analysis.comparison.summary import Difference, Row, difference
+from npo_pipeline.analysis.methods import AUTO, LONG, MANUAL
 from npo_pipeline.analysis.summary import headline
 
 GAIN = 0.03  # that AutoNPO is to have over GRPO (the paper's has 2.9 points)

@@ -3,20 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 
 from npo_pipeline.analysis.comparison.bootstrap import Draws, Floats, draw
-from npo_pipeline.analysis.comparison.costs import Cost, seed_costs
-from npo_pipeline.analysis.comparison.methods import INITIAL, ordered
+from npo_pipeline.analysis.costs import Cost, load_method, seed_costs
 from npo_pipeline.analysis.load import existing, load_counts, load_steps
+from npo_pipeline.analysis.methods import INITIAL, ordered
 from npo_pipeline.analysis.results import GRPO, Results, SeedResults
 from npo_pipeline.analysis.summary import check_settings
 from npo_pipeline.configuration.stages import ComparisonStage
-from npo_pipeline.errors import ArtifactError
 from npo_pipeline.storage.layout import Layout
 from npo_pipeline.storage.parquet import read_problems
 
@@ -72,17 +68,3 @@ def _load_seed(layout: Layout, methods: tuple[str, ...]) -> SeedResults:
     runs = {name: load_steps(layout, name) for name in (GRPO, *methods)}
     evaluations = {name: load_counts(layout, name) for name in (INITIAL, GRPO, *methods)}
     return SeedResults(layout.seed, runs, evaluations, ())
-
-
-def load_method(path: Path) -> Mapping[str, Any]:
-    """The part `method` of a guided run's resolved configuration; empty where there is none. Raises ArtifactError."""
-    if not path.is_file():
-        return {}
-    try:
-        method = yaml.safe_load(path.read_text(encoding="utf-8"))["method"]
-    except KeyError:
-        return {}
-    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
-        message = " ".join(str(error).split())
-        raise ArtifactError(f"{path}: not a stage's configuration ({message}). Run snakemake again: it writes it anew.") from None
-    return method if isinstance(method, dict) else {}

@@ -5,7 +5,7 @@ from typing import Any
 
 from npo_pipeline.analysis import style
 from npo_pipeline.analysis.comparison.load import Comparison
-from npo_pipeline.analysis.comparison.methods import AUTO, COMPARATORS, LONG, MANUAL, label
+from npo_pipeline.analysis.methods import AUTO, COMPARATORS, LONG, MANUAL, label
 from npo_pipeline.analysis.statistics import Interval
 
 MOST_LINES = 4  # beside GRPO's, in one panel

@@ -1,8 +1,8 @@
 """What a reader of the comparison must know: how its figures were made, and how far they carry."""
 
 from npo_pipeline.analysis.comparison.load import Comparison
-from npo_pipeline.analysis.comparison.methods import DESCRIPTIONS, label
 from npo_pipeline.analysis.comparison.summary import group_problems
+from npo_pipeline.analysis.methods import DESCRIPTIONS, label
 from npo_pipeline.analysis.series import EMA_WEIGHT
 from npo_pipeline.analysis.summary import headline
 

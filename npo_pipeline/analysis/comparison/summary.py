@@ -11,7 +11,7 @@ from npo_pipeline.analysis.benchmarks import BenchmarkRow, benchmark_scores, sum
 from npo_pipeline.analysis.comparison.bootstrap import draw, ratio_interval, seed_interval, sign_flip_p
 from npo_pipeline.analysis.comparison.groups import difficulty_groups
 from npo_pipeline.analysis.comparison.load import Comparison
-from npo_pipeline.analysis.comparison.methods import INITIAL, label
+from npo_pipeline.analysis.methods import INITIAL, label
 from npo_pipeline.analysis.results import GRPO
 from npo_pipeline.analysis.statistics import Interval
 from npo_pipeline.analysis.summary import steps_to_grpo

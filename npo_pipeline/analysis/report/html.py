@@ -25,7 +25,12 @@ MOST_DECISIONS = 200  # rows of a decision table; a schedule.yaml that is longer
 
 
 def render_report(
-    stage: ReportStage, results: Results, summaries: Sequence[PolicySummary], drawings: Mapping[str, Drawing], config_sha256: str
+    stage: ReportStage,
+    results: Results,
+    summaries: Sequence[PolicySummary],
+    drawings: Mapping[str, Drawing],
+    answer: Sequence[str],
+    config_sha256: str,
 ) -> str:
     """The page. Holds no time of day: equal results give equal bytes."""
     return (
@@ -37,6 +42,7 @@ def render_report(
             summaries=summaries,
             drawings=drawings,
             metric=headline(results),
+            answer=answer,
             outcome=outcome(results, summaries),
             schedules=schedules(results),
             comparison=comparison_rows(results, summaries),

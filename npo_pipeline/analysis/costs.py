@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import yaml
 
-from npo_pipeline.analysis.comparison.methods import INITIAL, Need, needs
+from npo_pipeline.analysis.methods import INITIAL, Need, needs
 from npo_pipeline.analysis.results import GRPO, Run
+from npo_pipeline.analysis.series import Floats
 from npo_pipeline.analysis.summary import total
 from npo_pipeline.errors import ArtifactError
 from npo_pipeline.storage.guides import verify_guide
@@ -72,6 +75,12 @@ def step_tokens(row: Mapping[str, Any]) -> float | None:
     return None if rollouts is None else rollouts + (row.get("guide/tokens") or 0)
 
 
+def cumulative_tokens(run: Run) -> Floats | None:
+    """Tokens that the run had sampled when each step's reward was known; None where they were not logged."""
+    found = [step_tokens(row) for row in run.metrics]
+    return None if None in found else np.cumsum(np.array(found, dtype=np.float64))
+
+
 def run_spend(run: Run) -> Spend:
     tokens = total([{"tokens": step_tokens(row)} for row in run.metrics], "tokens")
     return Spend(tokens, total(run.timings, "seconds"))
@@ -125,3 +134,17 @@ def benchmark_seconds(path: Path) -> float:
         raise ArtifactError(
             f"{path}: not a benchmark of Snakemake, expected a column s with a number. Delete it: seconds stay blank."
         ) from None
+
+
+def load_method(path: Path) -> Mapping[str, Any]:
+    """The part `method` of a guided run's resolved configuration; empty where there is none. Raises ArtifactError."""
+    if not path.is_file():
+        return {}
+    try:
+        method = yaml.safe_load(path.read_text(encoding="utf-8"))["method"]
+    except KeyError:
+        return {}
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+        message = " ".join(str(error).split())
+        raise ArtifactError(f"{path}: not a stage's configuration ({message}). Run snakemake again: it writes it anew.") from None
+    return method if isinstance(method, dict) else {}
