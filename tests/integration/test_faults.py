@@ -106,7 +106,7 @@ def test_verify_names_every_damaged_file_at_once(copy: Workflow) -> None:
     files = [name for name, _ in TARGETS if not name.endswith(("manifest.json", "npo.parquet"))]
     for name in files:
         flip(copy.results / name)
-    done = call([sys.executable, "-m", "npo_pipeline.storage", "verify", str(copy.results)])
+    done = call([sys.executable, "-m", "npo_pipeline", "verify", str(copy.results)])
     assert done.returncode == ARTIFACT, done.stdout
     for name in files:
         assert f"\n{copy.results / name}: " in f"\n{done.stdout}"
@@ -132,7 +132,7 @@ def test_mend_and_snakemake_make_anew_what_is_damaged_and_what_follows(copy: Wor
 
 
 def mend(workflow: Workflow) -> list[str]:
-    return [sys.executable, "-m", "npo_pipeline.storage", "mend", str(workflow.results)]
+    return [sys.executable, "-m", "npo_pipeline", "mend", str(workflow.results)]
 
 
 @pytest.mark.parametrize("seed", range(int(os.environ.get("NPO_FAULT_HALVES", "1"))))

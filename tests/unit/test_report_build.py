@@ -19,7 +19,7 @@ from npo_pipeline.errors import ArtifactError
 from npo_pipeline.storage.layout import Layout
 
 SHAPE = Shape(steps=18, problems=12, samples=4, difficulties=("$x_{", "4", "10"))
-FIGURES = {"curves.svg", "signal.svg", "injection.svg", "evaluation.svg", "difficulty.svg"}
+FIGURES = {"answer.svg", "curves.svg", "signal.svg", "injection.svg", "evaluation.svg", "difficulty.svg"}
 
 
 class Tags(HTMLParser):
