@@ -1,6 +1,7 @@
 """Reads what a report needs from `results/<experiment>`. Everything that is missing or damaged is an ArtifactError that names the fix."""
 
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,11 +19,13 @@ from npo_pipeline.storage.evaluations import SCHEMA
 from npo_pipeline.storage.layout import Layout
 from npo_pipeline.storage.manifest import NAME
 from npo_pipeline.storage.parquet import GUIDE_SHARD, SIGNAL, read_problems, read_table
-from npo_pipeline.storage.run_files import INTERVENTIONS, METRICS, TIMINGS, read_jsonl
+from npo_pipeline.storage.run_files import INTERVENTIONS, METRICS, TIMINGS, damaged_timings, read_jsonl
 
 METRIC_KEYS = ("step", "reward/mean", "accuracy", "entropy", "groups/all_wrong", "guide/injected", "guide/step")
 EVALUATION_KEYS = ("samples", "ks", "temperature", "bootstrap", "correct")
 SAMPLE_COLUMNS = ("problem_id", "sample_index", "response_text", "verified", "finish_reason")
+
+log = logging.getLogger(__name__)
 
 
 def load_results(stage: ReportStage, layout: Layout) -> Results:
@@ -77,11 +80,13 @@ def _load_guidance(layout: Layout, name: str) -> Schedule | None:
 
 
 def load_steps(layout: Layout, name: str) -> Run:
-    """Metrics and timings (where kept) of a run, whatever guided it. Raises ArtifactError."""
+    """Metrics and timings (where kept and whole) of a run, whatever guided it. Raises ArtifactError."""
     folder = layout.run(name)
     metrics = _read_steps(existing(folder / METRICS, "probe" if name == "probe" else "guided"), METRIC_KEYS)
-    timings = _read_steps(folder / TIMINGS, ("step",)) if (folder / TIMINGS).is_file() else ()
-    return Run(metrics, timings)
+    if reason := damaged_timings(folder):
+        log.warning("%s", reason)
+        return Run(metrics)
+    return Run(metrics, _read_steps(folder / TIMINGS, ("step",)) if (folder / TIMINGS).is_file() else ())
 
 
 def _read_steps(path: Path, required: Sequence[str]) -> tuple[dict[str, Any], ...]:

@@ -9,7 +9,8 @@
 
 In the steps [from_step, to_step) a group whose own accuracy is <= gate gets the trajectory of `guide_step` in its last slot.
 `decisions` is AutoNPO's account of what it saw; only `windows` is acted on. A file that names another method or seed than the run
-that is to follow it was mislaid, and is refused; one without a seed belongs to any.
+that is to follow it was mislaid, and is refused; `seed: null` belongs to any. The seed comes last and says that the file is whole: a
+run follows none with windows or decisions and without that key, as it may have been cut short.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -61,6 +62,7 @@ def read_schedule(path: Path, steps: int, guides: list[int], lookback: int) -> S
 
     Raises ArtifactError if there is no such file.
     """
+    _check_whole(path, _mapping(path))
     schedule = parse_schedule(path)
     windows = [WindowConfig(w.from_step, w.to_step, w.guide_step) for w in schedule.windows]
     try:
@@ -104,6 +106,13 @@ def _mapping(path: Path) -> dict[str, Any]:
     if not isinstance(decisions, list) or not all(isinstance(decision, dict) for decision in decisions):
         raise DataError(f"{path}: decisions: expected a list of mappings, [] for none. {FIX}")
     return values
+
+
+def _check_whole(path: Path, values: dict[str, Any]) -> None:
+    if (values["windows"] or values.get("decisions")) and "seed" not in values:
+        reason = "so the file is cut short: more windows may have followed" if "decisions" not in values else "so the file may be cut short"
+        whole = "If it is whole, end it with the line `seed: 0`, or with its own seed, or `seed: null` for any."
+        raise DataError(f"{path}: seed: missing, {reason}. {whole} {FIX}")
 
 
 def _yaml(path: Path) -> Any:

@@ -9,7 +9,7 @@ from npo_pipeline.errors import ArtifactError
 from npo_pipeline.storage.checkpoints import RECORD, check_file, read_record, read_records
 from npo_pipeline.storage.evaluations import evaluations_below, verify_evaluation
 from npo_pipeline.storage.manifest import NAME, check_entry, read_manifest
-from npo_pipeline.storage.run_files import METRICS
+from npo_pipeline.storage.run_files import METRICS, damaged_timings
 
 
 def stages_below(folder: Path) -> list[Path]:
@@ -50,6 +50,8 @@ def _damages(folder: Path) -> Iterator[str]:
             yield from _damages_listed(manifest.parent)
         for record in sorted((stage / "checkpoints").glob(f"step-*/{RECORD}")):
             yield from _damages_recorded(record.parent)
+        if (stage / NAME).is_file() and (reason := damaged_timings(stage)):
+            yield reason
         if (stage / "checkpoints").is_dir():
             yield from _reasons(partial(read_records, stage))
     for layout, policy in evaluations_below(folder):

@@ -1,7 +1,7 @@
 """Makes a results folder with damaged or lost files ready to be mended: what vouches for them goes, and snakemake makes those stages anew.
 
 A stage without its manifest has not happened; whatever is whole keeps what vouches for it. A run that is not finished is left alone:
-it resumes by itself from what is whole of it.
+it resumes by itself from what is whole of it. Damaged timings, on which nothing hangs, go alone.
 """
 
 import json
@@ -15,6 +15,7 @@ from npo_pipeline.storage.inspection import damages, stages_below
 from npo_pipeline.storage.layout import STATE, step_name
 from npo_pipeline.storage.lock import only_writer
 from npo_pipeline.storage.manifest import NAME, verify
+from npo_pipeline.storage.run_files import TIMINGS, damaged_timings
 
 GUIDE = "guide"
 
@@ -33,7 +34,10 @@ def remove_vouchers(folder: Path) -> list[Path]:
 
 def _of_stage(stage: Path) -> Iterator[Path]:
     with only_writer(stage):
-        if damages(stage):
+        timings = damaged_timings(stage)
+        if timings:
+            yield stage / TIMINGS
+        if any(reason != timings for reason in damages(stage)):
             yield from (path for path in (stage / NAME, stage / STATE) if path.exists())
 
 

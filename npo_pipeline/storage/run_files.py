@@ -1,6 +1,7 @@
 """The files of a training run: metrics, timings and roll-outs, one entry per step; kept or cut back when a run resumes."""
 
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,8 +38,9 @@ class RunFiles:
                 f"{self.folder / METRICS}: {found} lines, expected the {step} of the saved state. "
                 f"Delete {self.folder / STATE} and run again: the run starts anew."
             )
-        for name in (METRICS, TIMINGS, INTERVENTIONS):
+        for name in (METRICS, INTERVENTIONS):
             _keep_steps(self.folder / name, step)
+        _keep_timings(self.folder / TIMINGS, step)
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def whole_steps(self) -> int:
@@ -89,6 +91,27 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return _parse(path, path.read_text(encoding="utf-8", errors="replace"))
 
 
+def damaged_timings(folder: Path) -> str | None:
+    """What is wrong with the timings of a run, if anything: no result hangs on them, so nothing is made again for their sake."""
+    path = folder / TIMINGS
+    if not path.is_file():
+        return None
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        if _timing(line) is None:
+            return f"{path}: line {number} is damaged. Timings are no results: delete the file, and all goes on without them"
+    return None
+
+
+def _timing(line: str) -> dict[str, Any] | None:
+    """One step's timings, each a finite number; None of a line that holds something else."""
+    try:
+        row = json.loads(line)
+        numbers = isinstance(row, dict) and all(type(value) in (int, float) and math.isfinite(value) for value in row.values())
+        return row if numbers and type(row.get("step")) is int else None
+    except (ValueError, RecursionError, OverflowError):
+        return None
+
+
 def _parse(path: Path, text: str) -> list[dict[str, Any]]:
     rows = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -109,6 +132,13 @@ def _keep_steps(path: Path, end: int) -> None:
     if path.is_file():
         whole = "".join(line for line in _lines(path) if line.endswith("\n"))
         write_text(path, "".join(json.dumps(row) + "\n" for row in _parse(path, whole) if row["step"] < end))
+
+
+def _keep_timings(path: Path, end: int) -> None:
+    """As `_keep_steps`; a damaged line goes too, as no result hangs on it."""
+    if path.is_file():
+        rows = filter(None, map(_timing, path.read_text(encoding="utf-8", errors="replace").splitlines()))
+        write_text(path, "".join(json.dumps(row) + "\n" for row in rows if row["step"] < end))
 
 
 def _remove(path: Path) -> None:
