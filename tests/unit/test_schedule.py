@@ -161,3 +161,17 @@ def read_or_refuse(path: Path) -> Schedule | DataError:
         return read(path)
     except DataError as error:
         return error
+
+
+@pytest.mark.parametrize("kept", range(1, 20))
+def test_a_schedule_that_was_cut_short_is_not_followed(tmp_path, kept):
+    """Whatever number of its lines is left: the first window alone would be another schedule."""
+    path = tmp_path / "schedule.yaml"
+    windows = [Window(0, 10, 20, 0.6, False, "early"), Window(30, 40, 40, 0.6, False, "late")]
+    write_schedule(path, Schedule("npo", windows, seed=0))
+    lines = path.read_text().splitlines(keepends=True)
+    assert read_schedule(path, 40, [20, 40], 40).windows == windows
+    if kept < len(lines):
+        path.write_text("".join(lines[:kept]))
+        with pytest.raises(DataError, match=r"schedule\.yaml"):
+            read_schedule(path, 40, [20, 40], 40)

@@ -112,3 +112,16 @@ def test_exit_codes(experiment: Path, tmp_path: Path) -> None:
     missing = subprocess.run([*command, "verify", tmp_path / "nothing"], capture_output=True, text=True, check=False)
     assert missing.returncode == 66
     assert missing.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize("damage", ['{"step": 1, "sec', "[1]", '{"step": 1, "seconds": NaN}', "\x00\x00"])
+def test_damaged_timings_are_named_and_go_alone(experiment: Path, capsys: pytest.CaptureFixture[str], damage: str) -> None:
+    """No result hangs on them: mend takes the file, and no manifest."""
+    timings = experiment / "seed-0/probe/timings.jsonl"
+    timings.write_text(f'{{"step": 0, "seconds": 1.5}}\n{damage}\n')
+    before = {file for file in experiment.rglob("*") if file.is_file()}
+    with pytest.raises(ArtifactError):
+        verify(experiment, files_only=True)
+    assert f"{timings}: line 2 is damaged. Timings are no results" in capsys.readouterr().out
+    mend(experiment)
+    assert before - {file for file in experiment.rglob("*") if file.is_file()} == {timings}
