@@ -22,12 +22,12 @@ def run(experiment: str, overrides: Sequence[str], options: argparse.Namespace) 
 def command(experiment: str, overrides: Sequence[str], options: argparse.Namespace) -> list[str]:
     config = {"experiment": experiment, "words": encode(overrides), "device": options.device, "guide_jobs": options.guide_jobs}
     return [
-        *[sys.executable, "-m", "snakemake", "--snakefile", str(PROJECT / "Snakefile"), "--profile", profile(options.profile)],
+        *[sys.executable, "-m", "snakemake", "--config", *(f"{key}={value}" for key, value in config.items() if value is not None)],
+        *["--snakefile", str(PROJECT / "Snakefile"), "--profile", profile(options.profile)],
         *(["--cores", options.cores] if options.cores else []),
         *(["--dry-run"] if options.dry_run else []),
         *options.raw,
-        *["--config", *(f"{key}={value}" for key, value in config.items() if value is not None)],
-        *["--", *(options.target or [])],
+        *(["--", *options.target] if options.target else []),
     ]
 
 

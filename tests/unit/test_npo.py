@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -58,18 +57,17 @@ def test_options_stand_anywhere_and_what_follows_dashes_is_snakemakes() -> None:
     line = command(experiment, words, options)
     assert line[line.index("--profile") + 1] == str(PROJECT / "workflow/profiles/slurm")
     assert line[line.index("--cores") + 1] == "3"
-    assert line[-6:] == ["--keep-going", "--config", "experiment=chain_sum", f"words={encode(words)}", "--", "comparison"]
+    assert line[line.index("--config") + 1 :][:2] == ["experiment=chain_sum", f"words={encode(words)}"]
+    assert line[-3:] == ["--keep-going", "--", "comparison"]
     assert "--dry-run" in line
     with pytest.raises(ConfigError, match=r"^mini_sudoku: found a second word"):
         split_words(["chain_sum", "mini_sudoku"])
 
 
-def test_help_is_quick_and_imports_nothing_heavy() -> None:
-    started = time.monotonic()
+def test_help_imports_nothing_heavy() -> None:
     done = npo("--help")
     assert done.returncode == 0
     assert all(name in done.stdout for name in ("run", "stage", "verify", "mend", "du", "export", "plan", "report", "init"))
-    assert time.monotonic() - started < 2  # 0.1 s on an idle machine
     code = "import sys; from npo_pipeline.cli.main import parser; parser(); "
     code += "print(sorted({'torch', 'hydra', 'snakemake', 'yaml'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True).stdout == "[]\n"
