@@ -30,7 +30,7 @@ from npo_pipeline.policy.lora import add_lora
 from npo_pipeline.policy.policy import Policy, save_policy
 from npo_pipeline.records import Problem, Slot, Trajectory
 from npo_pipeline.rollout.hf import TransformersEngine
-from npo_pipeline.tasks.verify import Verdict, Verifier
+from npo_pipeline.tasks.judging.verify import Verdict, Verifier
 
 ADVANTAGES = [1.3, -0.4, -0.4, -0.5, 0.9, 0.0, -0.9, 0.7, 0.0, 1.1, -0.2]
 Tensors = dict[str, Tensor]

@@ -23,7 +23,7 @@ from npo_pipeline.rollout.sample import sample
 from npo_pipeline.storage.evaluations import write_evaluation
 from npo_pipeline.storage.lock import only_writer
 from npo_pipeline.storage.parquet import GUIDE_SHARD, read_problems, trajectory_row, write_table
-from npo_pipeline.tasks.verify import Verifier
+from npo_pipeline.tasks.judging.verify import Verifier
 
 
 def evaluate(context: Context[EvaluateStage], name: str) -> None:

@@ -23,7 +23,7 @@ from npo_pipeline.storage.lock import only_writer
 from npo_pipeline.storage.manifest import read_manifest, sha256_text
 from npo_pipeline.storage.parquet import read_problems
 from npo_pipeline.storage.run_files import RunFiles
-from npo_pipeline.tasks.verify import Verifier
+from npo_pipeline.tasks.judging.verify import Verifier
 
 Run = TypeVar("Run", bound=RunStage)
 

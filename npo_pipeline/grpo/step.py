@@ -23,7 +23,7 @@ from npo_pipeline.rollout.engine import Engine
 from npo_pipeline.rollout.order import problem_batch
 from npo_pipeline.rollout.sample import sample
 from npo_pipeline.storage.parquet import rollout_row
-from npo_pipeline.tasks.verify import Verifier
+from npo_pipeline.tasks.judging.verify import Verifier
 
 
 @dataclass

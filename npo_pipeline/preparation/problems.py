@@ -7,9 +7,9 @@ from npo_pipeline.errors import DataError
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.records import Image, Problem
 from npo_pipeline.storage.images import UnreadableImage, store_image
-from npo_pipeline.tasks.messages import turns_of
 from npo_pipeline.tasks.prompts import check_prompt, render_prompt
 from npo_pipeline.tasks.raw import RawProblem, SourceImage
+from npo_pipeline.tasks.rows.messages import turns_of
 
 
 def render(raws: list[RawProblem], task: TaskConfig, policy: Policy, folder: Path) -> list[Problem]:

@@ -8,7 +8,7 @@ from npo_pipeline.policy.policy import Policy
 from npo_pipeline.records import Draw, Trajectory
 from npo_pipeline.rollout.engine import Completion, Engine, Request
 from npo_pipeline.rollout.order import sample_seed
-from npo_pipeline.tasks.verify import Verifier
+from npo_pipeline.tasks.judging.verify import Verifier
 
 
 def sample(

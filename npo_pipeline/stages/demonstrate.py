@@ -9,7 +9,7 @@ from npo_pipeline.configuration.stages import DemonstrateStage
 from npo_pipeline.context import Context
 from npo_pipeline.stages.cli import parser, run_stage
 from npo_pipeline.storage.manifest import NAME, verify
-from npo_pipeline.tasks.files import SUFFIXES
+from npo_pipeline.tasks.rows.files import SUFFIXES
 
 
 def run(context: Context[DemonstrateStage]) -> None:

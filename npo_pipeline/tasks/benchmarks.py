@@ -6,8 +6,8 @@ from typing import Any
 
 from npo_pipeline.configuration.settings import BenchmarkConfig, TaskConfig
 from npo_pipeline.records import Problem
-from npo_pipeline.tasks.dataset import describe_source, load_held_out
 from npo_pipeline.tasks.raw import RawProblem
+from npo_pipeline.tasks.rows.dataset import describe_source, load_held_out
 
 
 def load_benchmark(name: str, settings: BenchmarkConfig, task: TaskConfig) -> list[RawProblem]:

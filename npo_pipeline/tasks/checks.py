@@ -15,11 +15,11 @@ from npo_pipeline.configuration.settings import BenchmarkConfig, TaskConfig, Ver
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.shown import short_repr
 from npo_pipeline.tasks.easy_vqa import find_package
-from npo_pipeline.tasks.files import looks_like_path, resolve_path
-from npo_pipeline.tasks.own_reward import LOAD_SECONDS, check_loaded
+from npo_pipeline.tasks.judging.own_reward import LOAD_SECONDS, check_loaded
+from npo_pipeline.tasks.judging.verify import Verifier
+from npo_pipeline.tasks.judging.workers import Workers
 from npo_pipeline.tasks.raw import RawProblem
-from npo_pipeline.tasks.verify import Verifier
-from npo_pipeline.tasks.workers import Workers
+from npo_pipeline.tasks.rows.files import looks_like_path, resolve_path
 
 PIPELINE_OWN = {"seed": "task.seed", "size": "task.train_size and task.eval_size"}
 

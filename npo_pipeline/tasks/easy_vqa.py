@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from npo_pipeline.configuration.settings import TaskConfig
 from npo_pipeline.errors import ConfigError
-from npo_pipeline.tasks.extract import demonstrate
+from npo_pipeline.tasks.judging.extract import demonstrate
 from npo_pipeline.tasks.raw import RawProblem, SourceImage
 
 PACKAGE = "easy_vqa"

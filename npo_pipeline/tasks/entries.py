@@ -1,7 +1,7 @@
 """Reasoning-gym entries, made and made again: in the worker processes only, so that nothing else waits for its import.
 
 An entry's metadata does not survive JSON, so a problem stores how to make its entry again: its recipe. That works because
-worker processes hash strings alike (npo_pipeline.tasks.workers), and because the global random generators, which a few
+worker processes hash strings alike (npo_pipeline.tasks.judging.workers), and because the global random generators, which a few
 datasets draw from, are seeded for each entry.
 """
 

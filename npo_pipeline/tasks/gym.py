@@ -12,10 +12,10 @@ from typing import Any
 from npo_pipeline.configuration.settings import TaskConfig
 from npo_pipeline.errors import DataError
 from npo_pipeline.tasks.entries import make_block
-from npo_pipeline.tasks.extract import demonstrate
 from npo_pipeline.tasks.fields import shown_question
+from npo_pipeline.tasks.judging.extract import demonstrate
+from npo_pipeline.tasks.judging.workers import Workers
 from npo_pipeline.tasks.raw import RawProblem
-from npo_pipeline.tasks.workers import Workers
 
 BLOCK = 64  # entries generated per call: a slow generator makes few too many
 BLOCK_SECONDS = 600.0

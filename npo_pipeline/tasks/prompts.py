@@ -10,7 +10,7 @@ from typing import Any
 from npo_pipeline.configuration.settings import PromptConfig
 from npo_pipeline.errors import ConfigError, DataError
 from npo_pipeline.shown import one_line
-from npo_pipeline.tasks.messages import Turn
+from npo_pipeline.tasks.rows.messages import Turn
 from npo_pipeline.tasks.templates import chat_text
 
 MARK, TAG = "{image}", "<image>"
@@ -29,7 +29,7 @@ def render_prompt(
 
     `placeholder` stands for each of the `images` in a plain prompt; a chat template has its own. `stop_ids` end a response, so they
     never end a prompt: one that the tokenizer adds by itself is left out, another raises ConfigError, in the question DataError.
-    `turns`, if any, are what a chat template reads in place of the question (npo_pipeline.tasks.messages).
+    `turns`, if any, are what a chat template reads in place of the question (npo_pipeline.tasks.rows.messages).
     Example: style plain, template "{question}\\n": "1 + 1 =" -> ("1 + 1 =\\n", (52, 7, 52, 9, 1)).
     """
     texts = split_at_images(question, prompt.template, images)

@@ -6,8 +6,9 @@ All are a pure function of the task's configuration (and of the file it names): 
 from typing import Any
 
 from npo_pipeline.configuration.settings import TaskConfig
-from npo_pipeline.tasks import dataset, easy_vqa, gym
+from npo_pipeline.tasks import easy_vqa, gym
 from npo_pipeline.tasks.raw import RawProblem
+from npo_pipeline.tasks.rows import dataset
 
 SOURCES = {"reasoning_gym": gym, "dataset": dataset, "easy_vqa": easy_vqa}
 

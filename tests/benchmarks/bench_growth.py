@@ -86,7 +86,7 @@ def guide_work(made: Experiment, key: str, size: int, out: Path) -> Callable[[],
     from npo_pipeline.policy.policy import load_policy
     from npo_pipeline.rollout.hf import TransformersEngine
     from npo_pipeline.rollout.sample import sample
-    from npo_pipeline.tasks.verify import Verifier
+    from npo_pipeline.tasks.judging.verify import Verifier
 
     policy = load_policy(made.folder / "prepare/policy", made.root.policy.dtype)
     engine = TransformersEngine(policy, made.root.sampling, made.root.engine.max_batch)

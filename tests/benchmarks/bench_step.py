@@ -56,7 +56,7 @@ def make_case(name: str, steps: int, arguments: argparse.Namespace) -> Any:
     from steps import Case, SomeCharacters
 
     from npo_pipeline.storage.parquet import read_problems
-    from npo_pipeline.tasks.verify import Verifier
+    from npo_pipeline.tasks.judging.verify import Verifier
 
     made = experiment(arguments.out, "smollm2_gsm8k" if name.startswith("smollm2") else "default", smallest=arguments.smallest)
     prepare, root = made.folder / "prepare", made.root

@@ -20,10 +20,10 @@ from harness import PROJECT, in_turn, medians, parser, write
 from npo_pipeline.configuration.compose import load_root
 from npo_pipeline.configuration.settings import VerifierConfig
 from npo_pipeline.records import Problem
-from npo_pipeline.tasks.extract import extract_answer
 from npo_pipeline.tasks.gym import load_problems
-from npo_pipeline.tasks.scoring import judge_chunk
-from npo_pipeline.tasks.verify import Verifier
+from npo_pipeline.tasks.judging.extract import extract_answer
+from npo_pipeline.tasks.judging.scoring import judge_chunk
+from npo_pipeline.tasks.judging.verify import Verifier
 
 GYM = ("chain_sum", "number_sorting", "countdown")  # whose entries come out the same whatever the string hash of this process
 STEP = 1000 * 24 / 12_200  # seconds

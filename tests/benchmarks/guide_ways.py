@@ -25,7 +25,7 @@ from npo_pipeline.rollout.sample import sample
 from npo_pipeline.storage.guides import read_outcomes, read_shards
 from npo_pipeline.storage.layout import Layout
 from npo_pipeline.storage.parquet import read_problems
-from npo_pipeline.tasks.verify import Verifier
+from npo_pipeline.tasks.judging.verify import Verifier
 
 
 class Way:

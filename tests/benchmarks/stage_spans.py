@@ -20,7 +20,7 @@ from typing import Any
 
 SPANS = {
     "sampling": ["rollout.hf:TransformersEngine.generate"],
-    "verification": ["tasks.verify:Verifier.judge"],
+    "verification": ["tasks.judging.verify:Verifier.judge"],
     "forward/backward": [
         "grpo.update:Updater._backward",
         "grpo.update:Updater._measure",

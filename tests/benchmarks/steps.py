@@ -20,7 +20,7 @@ from npo_pipeline.records import Problem
 from npo_pipeline.rollout.hf import TransformersEngine
 from npo_pipeline.rollout.order import problem_batch
 from npo_pipeline.storage.run_files import RunFiles
-from npo_pipeline.tasks.verify import Verdict
+from npo_pipeline.tasks.judging.verify import Verdict
 
 
 class Judge(Protocol):

@@ -14,7 +14,7 @@ from npo_pipeline.configuration.compose import load_root
 from npo_pipeline.configuration.settings import EXTRACTORS, VerifierConfig
 from npo_pipeline.records import Problem
 from npo_pipeline.tasks.gym import load_problems
-from npo_pipeline.tasks.verify import Verifier
+from npo_pipeline.tasks.judging.verify import Verifier
 
 GYM = ("countdown", "polynomial_multiplication", "n_queens", "simple_integration")
 PROOF = "/tmp/npo-fuzz-proof-" + str(os.getpid())

@@ -13,7 +13,7 @@ import pytest
 from npo_pipeline.configuration.compose import load_root
 from npo_pipeline.errors import DataError
 from npo_pipeline.storage.images import FORMATS, UnreadableImage, decode_image
-from npo_pipeline.tasks.dataset import load_problems
+from npo_pipeline.tasks.rows.dataset import load_problems
 
 DATA = Path(__file__).parents[1] / "data"
 MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "I", "F")

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from npo_pipeline.configuration.compose import load_root
 from npo_pipeline.configuration.settings import TaskConfig
 from npo_pipeline.errors import DataError
-from npo_pipeline.tasks.cells import as_text
-from npo_pipeline.tasks.dataset import load_problems
 from npo_pipeline.tasks.raw import RawProblem
+from npo_pipeline.tasks.rows.cells import as_text
+from npo_pipeline.tasks.rows.dataset import load_problems
 
 DATA = Path(__file__).parents[1] / "data"
 GSM8K = Path(__file__).parents[2] / "data/gsm8k/train.jsonl"

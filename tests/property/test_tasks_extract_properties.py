@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npo_pipeline.configuration.settings import EXTRACTORS
-from npo_pipeline.tasks.extract import demonstrate, extract_answer
+from npo_pipeline.tasks.judging.extract import demonstrate, extract_answer
 
 MARKS = st.sampled_from(["\\boxed{", "{", "}", "\\", "<answer>", "</answer>", "####", "\n", " ", "1,234", "-5.5", "x", "$"])
 RESPONSES = st.one_of(st.text(), st.lists(MARKS).map("".join))

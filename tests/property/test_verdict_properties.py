@@ -5,7 +5,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npo_pipeline.tasks.mathematics import same_value
+from npo_pipeline.tasks.maths.mathematics import same_value
 
 WHOLE = st.integers(-(10**9), 10**9)
 MARKS = [

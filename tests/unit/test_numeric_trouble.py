@@ -30,7 +30,7 @@ from npo_pipeline.records import Group, GuideTrajectory, Problem, Slot, Trajecto
 from npo_pipeline.rollout.hf import TransformersEngine
 from npo_pipeline.rollout.order import problem_batch
 from npo_pipeline.storage.run_files import RunFiles
-from npo_pipeline.tasks.verify import Verifier
+from npo_pipeline.tasks.judging.verify import Verifier
 
 ADVANTAGES = [1.3, -0.4, -0.4, -0.5, 0.9, 0.0, -0.9, 0.7]
 UNLIKELY = -1000.0  # a recorded log-prob that the trainer's own exceeds by so much that the ratio overflows

@@ -16,8 +16,8 @@ from npo_pipeline.configuration.stages import ProbeStage
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.records import Problem
 from npo_pipeline.tasks.checks import check_function, try_function
+from npo_pipeline.tasks.judging.verify import Verdict, Verifier
 from npo_pipeline.tasks.raw import RawProblem
-from npo_pipeline.tasks.verify import Verdict, Verifier
 
 NUMPY = "__import__('numpy')"
 GOOD = "def score(text, reference, metadata):\n    return text == reference\n"

@@ -11,10 +11,10 @@ import pytest
 from test_tasks_verify import gym_problems, math_problem, verified, worker_pids
 
 from npo_pipeline.configuration.settings import VerifierConfig
-from npo_pipeline.tasks.sandbox import KEPT_BYTES, MEMORY_BYTES, memory_is_short
-from npo_pipeline.tasks.scoring import judge_chunk
-from npo_pipeline.tasks.verify import Verifier
-from npo_pipeline.tasks.workers import Workers
+from npo_pipeline.tasks.judging.sandbox import KEPT_BYTES, MEMORY_BYTES, memory_is_short
+from npo_pipeline.tasks.judging.scoring import judge_chunk
+from npo_pipeline.tasks.judging.verify import Verifier
+from npo_pipeline.tasks.judging.workers import Workers
 
 KINDS = ("math", "reasoning_gym")
 

@@ -16,9 +16,9 @@ from npo_pipeline.configuration.settings import TaskConfig
 from npo_pipeline.errors import ConfigError, DataError
 from npo_pipeline.records import Problem
 from npo_pipeline.tasks.checks import check_source
-from npo_pipeline.tasks.files import resolve_path
+from npo_pipeline.tasks.judging.verify import Verifier
+from npo_pipeline.tasks.rows.files import resolve_path
 from npo_pipeline.tasks.sources import load_cold_start, load_problems
-from npo_pipeline.tasks.verify import Verifier
 
 ROWS = [{"question": f"What is {i} + {i}?", "answer": str(2 * i), "level": ["a"] * (1 + i % 3)} for i in range(20)]
 

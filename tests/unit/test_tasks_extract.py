@@ -5,7 +5,7 @@ import time
 import pytest
 
 from npo_pipeline.configuration.settings import EXTRACTORS
-from npo_pipeline.tasks.extract import demonstrate, extract_answer
+from npo_pipeline.tasks.judging.extract import demonstrate, extract_answer
 
 CASES = [
     ("whole", "  72 \n", "72"),

@@ -16,7 +16,7 @@ from npo_pipeline.configuration.compose import PROJECT, load_root
 from npo_pipeline.configuration.settings import TaskConfig
 from npo_pipeline.errors import DataError
 from npo_pipeline.storage.hub import hub_commit
-from npo_pipeline.tasks.files import read_rows, resolve_path
+from npo_pipeline.tasks.rows.files import read_rows, resolve_path
 from npo_pipeline.tasks.sources import describe_sources, load_problems
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -19,10 +19,10 @@ from npo_pipeline.configuration.settings import PromptConfig, TaskConfig
 from npo_pipeline.errors import ConfigError, DataError
 from npo_pipeline.preparation.problems import render
 from npo_pipeline.tasks import easy_vqa
-from npo_pipeline.tasks.dataset import load_cold_start, load_problems
-from npo_pipeline.tasks.local import dataset_files
 from npo_pipeline.tasks.prompts import render_prompt, split_at_images
 from npo_pipeline.tasks.raw import RawProblem
+from npo_pipeline.tasks.rows.dataset import load_cold_start, load_problems
+from npo_pipeline.tasks.rows.local import dataset_files
 
 CHAT = (
     "{% for m in messages %}<{{ m.role }}>{% if m.content is string %}{{ m.content }}{% else %}{% for part in m.content %}"

@@ -11,9 +11,9 @@ from test_tasks_prompts import CHAT, tokenizer
 from npo_pipeline.configuration.compose import load_root
 from npo_pipeline.configuration.settings import PromptConfig, TaskConfig
 from npo_pipeline.errors import DataError
-from npo_pipeline.tasks.messages import as_question, turns_of
 from npo_pipeline.tasks.prompts import render_prompt
 from npo_pipeline.tasks.raw import RawProblem
+from npo_pipeline.tasks.rows.messages import as_question, turns_of
 from npo_pipeline.tasks.sources import load_cold_start, load_problems
 
 SYSTEM, ASKED = {"role": "system", "content": "Be brief."}, {"role": "user", "content": "1 + 1 ="}

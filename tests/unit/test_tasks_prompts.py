@@ -11,8 +11,8 @@ from transformers import PreTrainedTokenizerFast
 from npo_pipeline.configuration.compose import load_root
 from npo_pipeline.configuration.settings import PromptConfig
 from npo_pipeline.errors import ConfigError, DataError
-from npo_pipeline.tasks.dataset import load_problems
 from npo_pipeline.tasks.prompts import check_prompt, render_prompt
+from npo_pipeline.tasks.rows.dataset import load_problems
 
 CHAT = "<s>{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
 PLAIN = PromptConfig("plain", "Q: {question}\n", None)

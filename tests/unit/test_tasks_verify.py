@@ -16,9 +16,9 @@ from npo_pipeline.configuration.compose import load_root
 from npo_pipeline.configuration.settings import VerifierConfig
 from npo_pipeline.errors import DataError
 from npo_pipeline.records import Problem
-from npo_pipeline.tasks.sandbox import check_expression
+from npo_pipeline.tasks.judging.sandbox import check_expression
+from npo_pipeline.tasks.judging.verify import Verdict, Verifier
 from npo_pipeline.tasks.sources import load_problems
-from npo_pipeline.tasks.verify import Verdict, Verifier
 
 HANGS = "9**9**9**9"  # countdown's scorer evaluates arithmetic
 

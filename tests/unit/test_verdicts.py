@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from npo_pipeline.tasks.extract import extract_answer
-from npo_pipeline.tasks.mathematics import same_value
+from npo_pipeline.tasks.judging.extract import extract_answer
+from npo_pipeline.tasks.maths.mathematics import same_value
 
 DATA = Path(__file__).parent / "data"
 

@@ -15,8 +15,8 @@ from npo_pipeline.cli.words import decode
 from npo_pipeline.grpo.reporting import check_sinks
 from npo_pipeline.planning.resources import DEVICES, LIGHT, WARNING, stage_resources
 from npo_pipeline.rollout.installed import check_installed
-from npo_pipeline.tasks.files import resolve_path
-from npo_pipeline.tasks.local import dataset_files, files_in
+from npo_pipeline.tasks.rows.files import resolve_path
+from npo_pipeline.tasks.rows.local import dataset_files, files_in
 from snakemake.exceptions import WorkflowError
 
 OPTIONS = {"experiment": "default", "overrides": "", "words": "", "guide_jobs": 1, "device": "auto"}

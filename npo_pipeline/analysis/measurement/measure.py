@@ -27,7 +27,7 @@ from npo_pipeline.storage.atomic import write_file, write_text
 from npo_pipeline.storage.guides import read_outcomes
 from npo_pipeline.storage.manifest import read_manifest, write_manifest
 from npo_pipeline.storage.parquet import MEASURED, read_problems, write_table
-from npo_pipeline.tasks.verify import Verifier
+from npo_pipeline.tasks.judging.verify import Verifier
 
 MOST_STEPS = 4  # how many times a checkpoint's own steps are searched for its failures, where there are few
 POLICY, GUIDE = "measure policy", "measure guide"  # purposes of sampling seeds: the policy's tries of distance 0 are no group of its own

@@ -21,7 +21,7 @@ class VerifierConfig:
     """Who says whether a response is right."""
 
     kind: str  # "exact", "math" (math-verify), "reasoning_gym" (the task's own scorer) or "python" (`function`)
-    extract: str  # where the answer stands in a response: one of EXTRACTORS (npo_pipeline.tasks.extract)
+    extract: str  # where the answer stands in a response: one of EXTRACTORS (npo_pipeline.tasks.judging.extract)
     timeout_seconds: float  # of CPU, that judging one answer may take; an answer that takes longer is wrong
     function: str | None = None  # python: my_rewards.py:score or pkg.mod:score, a function of (text, reference, metadata)
     function_sha256: str | None = None  # of its file, filled in when the stages are resolved: a change of it is a change of them
@@ -41,7 +41,7 @@ class TaskConfig:
     train_split: str  # split to take where the source has several
     eval_split: str  # the same for `eval`
     revision: str | None  # hub revision
-    # dataset: a text, or a conversation's turns (npo_pipeline.tasks.messages); "prompt.0.content" reaches into nested ones, also below
+    # dataset: a text, or a conversation's turns (npo_pipeline.tasks.rows.messages); "prompt.0.content" reaches into nested ones, also below
     question_column: str
     answer_column: str  # what stands behind its last "####", if it has one, is the reference answer
     image_column: str | None  # dataset: an image, or a list of them: files beside the dataset, or bytes

@@ -24,10 +24,10 @@ from npo_pipeline.storage.guides import write_shards
 from npo_pipeline.storage.layout import checkpoint
 from npo_pipeline.storage.manifest import read_manifest, write_manifest
 from npo_pipeline.storage.parquet import read_problems, trajectory_row
-from npo_pipeline.tasks.files import read_rows
-from npo_pipeline.tasks.messages import turns_of
+from npo_pipeline.tasks.judging.verify import Verifier
 from npo_pipeline.tasks.prompts import render_prompt
-from npo_pipeline.tasks.verify import Verifier
+from npo_pipeline.tasks.rows.files import read_rows
+from npo_pipeline.tasks.rows.messages import turns_of
 
 SHARD_ROWS, BLOCK = 10_000, 256  # rows of a file; problems sampled between two signs of life
 

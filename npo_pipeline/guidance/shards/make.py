@@ -26,7 +26,7 @@ from npo_pipeline.storage.lock import only_writer
 from npo_pipeline.storage.manifest import read_manifest, write_manifest
 from npo_pipeline.storage.parquet import read_problems, trajectory_row
 from npo_pipeline.storage.parts import Parts
-from npo_pipeline.tasks.verify import Verifier
+from npo_pipeline.tasks.judging.verify import Verifier
 
 PART_BATCHES = 4  # batches of the engine between two files of what was sampled
 SCORE_TOKENS = 8192  # padded tokens per forward when re-scoring

@@ -55,7 +55,7 @@ def prepare_worker(kind: str, verifier: VerifierConfig | None = None) -> None:
         signal.signal(number, signal.SIG_IGN)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # scorers that print must not write into the parent's output
     if kind == "python":
-        own_reward = importlib.import_module("npo_pipeline.tasks.own_reward")
+        own_reward = importlib.import_module("npo_pipeline.tasks.judging.own_reward")
         own_reward.load(verifier)
     elif kind == "math":
         importlib.import_module("math_verify")

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from npo_pipeline.tasks.notation import MONEY, THIN
+from npo_pipeline.tasks.maths.notation import MONEY, THIN
 
 APPROXIMATE = Fraction(1, 10**6)  # relative: how near a decimal must be to a value that no decimal is, such as 1/3 or pi
 _FLOATING = Fraction(1, 10**12)  # relative: what a number printed from floating point (15 digits or more) may be off

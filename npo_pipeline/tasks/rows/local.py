@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from npo_pipeline.tasks.dataset import cell
-from npo_pipeline.tasks.files import read_rows, resolve_path
-from npo_pipeline.tasks.pictures import named_files
+from npo_pipeline.tasks.rows.dataset import cell
+from npo_pipeline.tasks.rows.files import read_rows, resolve_path
+from npo_pipeline.tasks.rows.pictures import named_files
 
 
 @cache

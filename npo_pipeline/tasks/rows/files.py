@@ -17,7 +17,7 @@ from typing import Any
 from npo_pipeline.errors import DataError
 from npo_pipeline.shown import one_line
 from npo_pipeline.storage.hub import hub_commit
-from npo_pipeline.tasks.cells import table_rows
+from npo_pipeline.tasks.rows.cells import table_rows
 
 Row = tuple[str, dict[str, Any]]  # "train.jsonl, line 7" or "train.parquet, row 7", counted from 1; column -> value
 

@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from npo_pipeline.configuration.settings import TaskConfig
-from npo_pipeline.tasks.cells import Unreadable, as_text
-from npo_pipeline.tasks.messages import TURNS
+from npo_pipeline.tasks.rows.cells import Unreadable, as_text
+from npo_pipeline.tasks.rows.messages import TURNS
 
 
 def other_columns(task: TaskConfig, values: dict[str, Any]) -> dict[str, Any]:

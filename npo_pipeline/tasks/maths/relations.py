@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from npo_pipeline.tasks.notation import split
-from npo_pipeline.tasks.symbolic import same_equation
+from npo_pipeline.tasks.maths.notation import split
+from npo_pipeline.tasks.maths.symbolic import same_equation
 
 _OPERATOR = re.compile(r"\\(?:le|ge|ne|approx|equiv|in)(?![A-Za-z])|(?<![<>!:])[:<>]?=|<|>")
 _EQUAL = {

@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from npo_pipeline.errors import NpoError
-from npo_pipeline.tasks import own_reward
 from npo_pipeline.tasks.entries import score
-from npo_pipeline.tasks.mathematics import same_value
-from npo_pipeline.tasks.sandbox import memory_is_short
+from npo_pipeline.tasks.judging import own_reward
+from npo_pipeline.tasks.judging.sandbox import memory_is_short
+from npo_pipeline.tasks.maths.mathematics import same_value
 
 Item = tuple[dict[str, Any], str, str]  # the problem's metadata, its reference answer, the answer to judge
 Score = tuple[float, str]  # a reward from 0 to 1, and what went wrong in working it out, "" if nothing

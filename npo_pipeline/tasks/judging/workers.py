@@ -18,7 +18,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from npo_pipeline.configuration.settings import VerifierConfig
 from npo_pipeline.errors import ConfigError, NpoError
-from npo_pipeline.tasks.sandbox import prepare_worker
+from npo_pipeline.tasks.judging.sandbox import prepare_worker
 
 Call = tuple[Any, ...]  # the arguments of one call
 

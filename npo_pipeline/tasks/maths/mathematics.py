@@ -2,8 +2,8 @@
 
 An answer is one expression, read strictly and as a whole. Nothing is searched for in it: an answer that holds the right value among
 others is wrong, or a policy would learn to hedge. Lists, tuples, intervals and equations are taken apart here, plain numbers are
-compared as fractions, and what is left is parsed by math-verify (npo_pipeline.tasks.symbolic). Runs in a worker process
-(npo_pipeline.tasks.workers), which bounds its time and memory.
+compared as fractions, and what is left is parsed by math-verify (npo_pipeline.tasks.maths.symbolic). Runs in a worker process
+(npo_pipeline.tasks.judging.workers), which bounds its time and memory.
 """
 
 import re
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from npo_pipeline.tasks.notation import RANGE, canonical, closes_at, split, unwrap
-from npo_pipeline.tasks.quantities import GROUPED, SPACED, Number, equal_numbers, number, split_unit
-from npo_pipeline.tasks.relations import as_interval, relation, same_relation
-from npo_pipeline.tasks.symbolic import same_expression
+from npo_pipeline.tasks.maths.notation import RANGE, canonical, closes_at, split, unwrap
+from npo_pipeline.tasks.maths.quantities import GROUPED, SPACED, Number, equal_numbers, number, split_unit
+from npo_pipeline.tasks.maths.relations import as_interval, relation, same_relation
+from npo_pipeline.tasks.maths.symbolic import same_expression
 
 _LONGEST = 2000  # characters: no answer is longer, and reading one takes time that grows with its square
 _SIMPLE = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,12})?")

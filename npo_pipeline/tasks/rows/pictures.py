@@ -11,8 +11,8 @@ from typing import Any
 from npo_pipeline.errors import DataError
 from npo_pipeline.shown import one_line
 from npo_pipeline.storage.images import UnreadableImage, decode_image
-from npo_pipeline.tasks.cells import Unreadable
 from npo_pipeline.tasks.raw import SourceImage
+from npo_pipeline.tasks.rows.cells import Unreadable
 
 
 def source_images(value: Any, folder: Path | None, place: str) -> tuple[SourceImage, ...]:

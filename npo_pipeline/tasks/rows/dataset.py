@@ -16,15 +16,15 @@ from npo_pipeline.configuration.settings import TaskConfig
 from npo_pipeline.errors import DataError
 from npo_pipeline.shown import one_line
 from npo_pipeline.storage.hub import hub_commit
-from npo_pipeline.tasks.cells import as_text, odd_kind
-from npo_pipeline.tasks.columns import other_columns
-from npo_pipeline.tasks.extract import demonstrate, extract_answer
 from npo_pipeline.tasks.fields import PREVIEW, difficulty_label, shown_question
-from npo_pipeline.tasks.files import Row, read_rows, resolve_path
-from npo_pipeline.tasks.messages import TURNS, Turn, as_question, read_turns
-from npo_pipeline.tasks.pictures import source_images
+from npo_pipeline.tasks.judging.extract import demonstrate, extract_answer
 from npo_pipeline.tasks.prompts import check_tags
 from npo_pipeline.tasks.raw import RawProblem, SourceImage
+from npo_pipeline.tasks.rows.cells import as_text, odd_kind
+from npo_pipeline.tasks.rows.columns import other_columns
+from npo_pipeline.tasks.rows.files import Row, read_rows, resolve_path
+from npo_pipeline.tasks.rows.messages import TURNS, Turn, as_question, read_turns
+from npo_pipeline.tasks.rows.pictures import source_images
 
 EVAL_SHARE = 5  # at most one row in five is split off for evaluation
 HASH = "####"

@@ -17,10 +17,10 @@ from npo_pipeline.configuration.settings import VerifierConfig
 from npo_pipeline.errors import DataError
 from npo_pipeline.records import Problem
 from npo_pipeline.tasks.entries import RECIPE_KEYS
-from npo_pipeline.tasks.extract import extract_answer
-from npo_pipeline.tasks.own_reward import LOAD_SECONDS
-from npo_pipeline.tasks.scoring import Item, Score, judge_chunk, reward_chunk
-from npo_pipeline.tasks.workers import Workers
+from npo_pipeline.tasks.judging.extract import extract_answer
+from npo_pipeline.tasks.judging.own_reward import LOAD_SECONDS
+from npo_pipeline.tasks.judging.scoring import Item, Score, judge_chunk, reward_chunk
+from npo_pipeline.tasks.judging.workers import Workers
 
 CHUNK = 64  # answers per message to a worker
 PATIENCE = 10  # seconds by the clock, for each second of CPU that a last answer may take, until a worker counts as stuck

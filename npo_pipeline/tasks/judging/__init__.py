@@ -1,0 +1,1 @@
+"""Who says whether a response is right: extraction, scorers, and the worker processes that bound them."""

@@ -1,0 +1,1 @@
+"""Rows that somebody brings: files, cells, columns, conversations, pictures."""
