@@ -28,6 +28,7 @@ from npo_pipeline.configuration.hydra_errors import check_readable, key_error, n
 from npo_pipeline.configuration.overrides import check_texts, for_hydra
 from npo_pipeline.configuration.places import CONF, PROJECT, choices, own_conf
 from npo_pipeline.configuration.reward_file import with_digest
+from npo_pipeline.configuration.rules import by_rules, check_rules
 from npo_pipeline.configuration.timeline import Timeline, check_windows, resolve_measure, resolve_timeline, run_steps
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.shown import one_line
@@ -87,7 +88,7 @@ def load_compared(experiment: str, overrides: Sequence[str], root: s.RootConfig,
 
 def stage_configs(root: s.RootConfig) -> dict[str, dict[str, Any]]:
     """The resolved configuration of every stage, by the name of its file below `config/` (without .yaml). Raises ConfigError."""
-    root = replace(root, task=replace(root.task, verifier=_by_rules(with_digest(root.task.verifier))))
+    root = replace(root, task=replace(root.task, verifier=by_rules(with_digest(root.task.verifier))))
     time = resolve_timeline(root)
     shared: dict[str, Any] = {"sampling": root.sampling, "engine": root.engine, "verifier": root.task.verifier, "dtype": root.policy.dtype}
     run: dict[str, Any] = {"steps": time.steps, "key_every": root.probe.key_every, "grpo": root.grpo, "lora": root.policy.lora, **shared}
@@ -109,11 +110,6 @@ def stage_configs(root: s.RootConfig) -> dict[str, dict[str, Any]]:
     for number in range(1, root.rounds + 1):
         stages |= _round_stages(root, time, number, shared, run)
     return {name: c.as_values(stage) for name, stage in stages.items()}
-
-
-def _by_rules(verifier: s.VerifierConfig) -> s.VerifierConfig:
-    """With the number of the rules that decide what is right, where they do: a whole response that is compared exactly has none."""
-    return replace(verifier, rules=s.RULES if verifier.kind == "math" or verifier.extract != "whole" else None)
 
 
 def later_rounds(root: s.RootConfig) -> list[str]:
@@ -217,7 +213,7 @@ def load_stage(path: Path, schema: type[Stage]) -> tuple[Stage, str]:
         stage = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
         check_kinds(stage)
         check_stage(stage)
-        _check_rules(stage)
+        check_rules(stage)
         if isinstance(stage, c.PlanStage):
             check_windows("method.windows", stage.method.windows, stage.steps, stage.guide_steps, stage.lookback)
     except OmegaConfBaseException as error:
@@ -235,16 +231,6 @@ def _check_version(path: Path, found: Any, schema: type) -> None:
         raise ConfigError(
             f"{path}: version {found} of the stage {stage}, this code is version {VERSIONS[stage]}. Run snakemake again: it writes the "
             "file anew, and makes what depends on it anew too; or take the code that wrote it"
-        )
-
-
-def _check_rules(stage: Any) -> None:
-    """Raises ConfigError for a file whose answers would be judged by other rules than when it was written."""
-    verifier = getattr(stage, "verifier", None)
-    if verifier and verifier.rules != (expected := _by_rules(verifier).rules):
-        raise ConfigError(
-            f"verifier.rules={verifier.rules}: this code judges by the rules {expected}. Run snakemake again: it writes the file anew, and "
-            "judges anew; or take the code that wrote it"
         )
 
 
