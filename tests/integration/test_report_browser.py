@@ -67,8 +67,8 @@ def test_the_report_is_whole_and_quiet(opened):
         assert image.is_visible()
         assert image.evaluate("one => one.naturalWidth") > 0
         assert image.bounding_box()["width"] > 300
-    assert page.locator("img").count() == 5
-    assert page.locator("figcaption").count() == 5
+    assert page.locator("img").count() == 6
+    assert page.locator("figcaption").count() == 6
     assert heard == []
 
 
