@@ -41,7 +41,7 @@ def report(tmp_path_factory):
     return layout.report
 
 
-@pytest.fixture(params=[(1280, "light"), (1280, "dark"), (400, "light")], ids=lambda param: f"{param[0]}-{param[1]}")
+@pytest.fixture(params=[(1280, "light"), (1280, "dark"), (390, "light")], ids=lambda param: f"{param[0]}-{param[1]}")
 def opened(browser, report, request):
     """The page, with everything it said or asked for on the way."""
     width, scheme = request.param
