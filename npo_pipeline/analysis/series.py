@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from npo_pipeline.analysis.results import Run
 
 EMA_WEIGHT = 0.2  # weight of the newest step: a memory of about five steps
+SLOW_WEIGHT = 0.05  # of about twenty: what hangs on the smoothing shows beside it
 
 Floats = NDArray[np.float64]
 
@@ -70,7 +71,7 @@ def last(smooth: Floats) -> float:
     return float(known[-1]) if len(known) else float("nan")
 
 
-def first_reaching(run: Run, key: str, target: float) -> int | None:
+def first_reaching(run: Run, key: str, target: float, weight: float = EMA_WEIGHT) -> int | None:
     """Updates done when the smoothed metric first reaches `target`; None if it never does."""
-    hits = np.flatnonzero(ema(values(run, key)) >= target)
+    hits = np.flatnonzero(ema(values(run, key), weight) >= target)
     return steps(run)[int(hits[0])] if len(hits) else None

@@ -124,10 +124,10 @@ def _training(seeds: Sequence[SeedResults], policy: str) -> Training:
     )
 
 
-def steps_to_grpo(seed: SeedResults, policy: str) -> int | None:
+def steps_to_grpo(seed: SeedResults, policy: str, weight: float = series.EMA_WEIGHT) -> int | None:
     """The first step at which the run's smoothed reward reaches what GRPO of the same seed ends at; None if it never does."""
-    target = series.last(series.ema(series.values(seed.runs[GRPO], "reward/mean")))
-    return series.first_reaching(seed.runs[policy], "reward/mean", target)
+    target = series.last(series.ema(series.values(seed.runs[GRPO], "reward/mean"), weight))
+    return series.first_reaching(seed.runs[policy], "reward/mean", target, weight)
 
 
 def total(rows: Sequence[Mapping[str, float | None]], key: str) -> float | None:

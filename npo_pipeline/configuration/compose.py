@@ -48,7 +48,7 @@ VERSIONS = {
     "benchmarks": 1,
     "evaluate": 3,
     "report": 3,
-    "comparison": 1,
+    "comparison": 2,
     "measure": 1,
 }
 

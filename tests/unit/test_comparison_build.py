@@ -205,13 +205,19 @@ def test_speed_is_found_and_half_of_the_steps_is_the_mark(copy):
     set_reward(copy, "probe", lambda step: step / 23)
     set_reward(copy, "npo", lambda step: 4 * step / 23)
     set_reward(copy, "autonpo", lambda step: 0.5 * step / 23)
+    assert answers(copy, ["npo", "autonpo"])["speed"]["answer"] == "open"  # held-out scores do not carry it
+    set_correct(copy, "probe", 0)
     found = answers(copy, ["npo", "autonpo"])["speed"]
     assert (found["answer"], found["method"], found["grpo_steps"]) == ("yes", "npo", 23)
+    assert found["speed_up_smoothed_further"] > 2.0
     assert found["speed_up"] == pytest.approx(23 / found["steps"])
     assert found["reached"] == {"npo": "3/3", "autonpo": "0/3"}
     assert found["interval"]["low"] == found["interval"]["high"] == pytest.approx(found["speed_up"])
     set_reward(copy, "npo", lambda step: 1.2 * step / 23)
     assert answers(copy, ["npo", "autonpo"])["speed"]["answer"] == "no"
+    set_reward(copy, "npo", lambda step: 1.2 if step >= 7 else 0.0)
+    hangs = answers(copy, ["npo"])["speed"]
+    assert (hangs["answer"], hangs["speed_up"] > 2.0, hangs["speed_up_smoothed_further"] < 2.0) == ("open", True, True)
     never = answers(copy, ["autonpo"])["speed"]
     assert never["answer"] == "no"
     assert "none of autonpo" in never["sentence"]

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from npo_pipeline.analysis.comparison.bootstrap import Floats
 from npo_pipeline.analysis.comparison.load import Comparison
+from npo_pipeline.analysis.comparison.uncertainty import Floats
 from npo_pipeline.analysis.costs import cumulative_tokens
 from npo_pipeline.analysis.series import ema, values
 

@@ -48,24 +48,43 @@ def _not_run(question: str, *methods: str) -> Finding:
 
 
 def _speed(rows: Mapping[str, Row]) -> Finding:
-    """The best method is chosen in hindsight among those that came there in every seed."""
+    """The best method is chosen in hindsight among those that came there in every seed, by the lower of its two speed-ups.
+
+    "open" where a speed-up hangs on the smoothing, or where held-out scores do not carry what the training reward says.
+    """
     question = "Does the best NPO or AutoNPO reach GRPO's final reward in at most half of GRPO's steps?"
-    tried = {name: row.speed for name in (*MANUAL, *AUTO) if (row := rows.get(name)) and row.speed}
+    tried = {name: row for name in (*MANUAL, *AUTO) if (row := rows.get(name)) and row.speed}
     if not tried:
         return _not_run(question, "npo", "autonpo")
-    everywhere = {name: speed for name, speed in tried.items() if speed.everywhere and speed.ratio is not None}
+    everywhere = {name: ratios for name, row in tried.items() if (ratios := _speed_ups(row))}
     if not everywhere:
         return {"question": question, "answer": "no", "sentence": f"{question} No: none of {', '.join(tried)} reached it in every seed."}
-    best = max(everywhere, key=lambda name: everywhere[name].ratio or 0.0)
-    speed = everywhere[best]
-    answer = _yes(speed.ratio is not None and speed.ratio >= GOAL)
-    facts = {"method": best, "steps": speed.steps, "grpo_steps": speed.grpo_steps, "speed_up": speed.ratio}
+    best = max(everywhere, key=lambda name: min(everywhere[name]))
+    row, ratios = tried[best], everywhere[best]
+    speed, carried = row.speed, bool(row.to_grpo and row.to_grpo.crossed.low > 0.0)
+    assert speed is not None
+    answer = "no" if max(ratios) < GOAL else "yes" if min(ratios) >= GOAL and carried else "open"
+    facts = {
+        "method": best,
+        "steps": speed.steps,
+        "grpo_steps": speed.grpo_steps,
+        "speed_up": ratios[0],
+        "speed_up_smoothed_further": ratios[1],
+    }
     interval = asdict(speed.interval) if speed.interval else None
     certain = f" [{speed.interval.low:.2f}, {speed.interval.high:.2f}]" if speed.interval else ", from one seed"
     steps = f"{numbers.count(_short(speed.steps))} steps against {numbers.count(_short(speed.grpo_steps))}"
-    sentence = f"{question} {answer.capitalize()}: {best} took {steps}, a speed-up of {speed.ratio:.2f}{certain}."
-    reached = {name: f"{speed.reached}/{len(speed.steps_S)}" for name, speed in tried.items()}
+    held_out = f"held-out {numbers.difference(row.to_grpo.crossed if row.to_grpo else None)}"
+    sentence = f"{question} {answer.capitalize()}: {best} took {steps}, a speed-up of {ratios[0]:.2f}{certain}"
+    sentence += f", {ratios[1]:.2f} with the reward smoothed further; {held_out}."
+    reached = {name: f"{row.speed.reached}/{len(row.speed.steps_S)}" for name, row in tried.items() if row.speed}
     return {"question": question, "answer": answer, **facts, "interval": interval, "reached": reached, "sentence": sentence}
+
+
+def _speed_ups(row: Row) -> tuple[float, float] | None:
+    """At both smoothings; None where a seed never came there."""
+    speeds = [speed for speed in (row.speed, row.slow_speed) if speed and speed.everywhere and speed.ratio is not None]
+    return (speeds[0].ratio or 0.0, speeds[1].ratio or 0.0) if len(speeds) == 2 else None
 
 
 def _quality(comparison: Comparison, rows: Mapping[str, Row]) -> Finding:

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from npo_pipeline.analysis.comparison.bootstrap import Draws, Floats, draw
+from npo_pipeline.analysis.comparison.uncertainty import Floats
 from npo_pipeline.analysis.costs import Cost, load_method, seed_costs
 from npo_pipeline.analysis.load import existing, load_counts, load_steps
 from npo_pipeline.analysis.methods import INITIAL, ordered
@@ -42,11 +42,6 @@ class Comparison:
     def _shares(self, seed: SeedResults, policy: str) -> list[float]:
         evaluation = seed.evaluations[policy]
         return [evaluation.correct[problem_id] / evaluation.samples for problem_id in self.problem_ids]
-
-    @cached_property
-    def draws(self) -> Draws:
-        """Resamples over seeds and problems, shared by all policies."""
-        return draw(self.scores, self.stage.resamples, self.stage.confidence, self.stage.seed)
 
 
 def load_comparison(stage: ComparisonStage, layout: Layout) -> Comparison:

@@ -3,7 +3,7 @@
 from npo_pipeline.analysis.comparison.load import Comparison
 from npo_pipeline.analysis.comparison.summary import group_problems
 from npo_pipeline.analysis.methods import DESCRIPTIONS, label
-from npo_pipeline.analysis.series import EMA_WEIGHT
+from npo_pipeline.analysis.series import EMA_WEIGHT, SLOW_WEIGHT
 from npo_pipeline.analysis.summary import headline
 
 
@@ -26,15 +26,15 @@ def _seeds(comparison: Comparison) -> str:
 
 def _intervals(comparison: Comparison) -> str:
     stage, seeds = comparison.stage, len(comparison.results.seeds)
-    made = f"{stage.confidence:.0%} percentile bootstrap, {stage.resamples} resamples"
     if seeds == 1:
         return (
-            f"Brackets: {made} of the problems alone, paired by problem. With one training seed they say nothing about how much another "
-            "seed would change; no interval over seeds and no p-value can be given."
+            f"Brackets: {stage.confidence:.0%} intervals over the problems alone, paired by problem. With one training seed they say "
+            "nothing about how much another seed would change; no interval over seeds and no p-value can be given."
         )
     return (
-        f"Brackets of scores: {made} of training seeds and of problems, the same for all methods, so that differences are paired by seed "
-        "and by problem. Brackets of speed-ups: seeds alone. table.csv also has the differences' intervals over seeds alone and their "
+        f"Brackets of scores: {stage.confidence:.0%} intervals over training seeds and problems, by Student's t with as many degrees of "
+        "freedom as so few seeds give; differences are paired by seed and by problem. Brackets of speed-ups: seeds alone, those that came "
+        "there. table.csv also has the differences' intervals over seeds alone and their "
         f"exact sign-flip p-values, which with {seeds} seeds cannot be smaller than {2 / 2**seeds:.2g}. Nothing is corrected for the "
         "number of methods."
     )
@@ -51,7 +51,8 @@ def _speed() -> str:
     return (
         "Steps to GRPO's final reward: the first step at which the moving average of the training reward (weight "
         f"{EMA_WEIGHT:g} on the newest step) reaches the value that GRPO of the same seed ends at; the mean over the seeds that came "
-        "there. Speed-up: GRPO's own such step over the method's, for these seeds. Rewards count the policy's own samples only."
+        "there. Speed-up: GRPO's own such step over the method's, for these seeds; smoothed further: with the weight "
+        f"{SLOW_WEIGHT:g}. Where the two differ, it is the smoothing that speaks. Rewards count the policy's own samples only."
     )
 
 

@@ -16,6 +16,7 @@ TRAINING = (
     "method",
     "steps to GRPO's final reward",
     "speed-up",
+    "speed-up, smoothed further",
     "final entropy",
     "injected slots",
     "own sampled tokens",
@@ -83,6 +84,7 @@ def _training_cells(row: Row, speed: Speed) -> list[str]:
         row.label,
         _steps(speed),
         _ratio(row, speed),
+        _ratio(row, row.slow_speed or speed, count=True),
         numbers.NOTHING if row.entropy is None else numbers.score(row.entropy),
         numbers.count(_rounded(row.injected)),
         numbers.count(_rounded(row.own_tokens)),
@@ -104,8 +106,10 @@ def _steps(speed: Speed) -> str:
     return numbers.count(round(speed.steps, 1)) + ("" if speed.everywhere else f" ({speed.reached} of {len(speed.steps_S)} seeds)")
 
 
-def _ratio(row: Row, speed: Speed) -> str:
-    """Example: 1.78 [1.60, 1.95]; without brackets where one seed reached it."""
+def _ratio(row: Row, speed: Speed, count: bool = False) -> str:
+    """Example: 1.78 [1.60, 1.95]; without brackets where one seed reached it. `count`: of how many seeds, where not of all."""
     if speed.ratio is None or row.policy == GRPO:
         return numbers.NOTHING
-    return f"{speed.ratio:.2f}" + (f" [{speed.interval.low:.2f}, {speed.interval.high:.2f}]" if speed.interval else "")
+    interval = f" [{speed.interval.low:.2f}, {speed.interval.high:.2f}]" if speed.interval else ""
+    few = f" ({speed.reached} of {len(speed.steps_S)} seeds)" if count and not speed.everywhere else ""
+    return f"{speed.ratio:.2f}{interval}{few}"

@@ -8,9 +8,9 @@ import numpy as np
 
 from npo_pipeline.analysis import series
 from npo_pipeline.analysis.benchmarks import BenchmarkRow, benchmark_scores, summarise_benchmarks
-from npo_pipeline.analysis.comparison.bootstrap import draw, ratio_interval, seed_interval, sign_flip_p
 from npo_pipeline.analysis.comparison.groups import difficulty_groups
 from npo_pipeline.analysis.comparison.load import Comparison
+from npo_pipeline.analysis.comparison.uncertainty import Floats, crossed_interval, ratio_interval, sign_flip_p, t_interval
 from npo_pipeline.analysis.methods import INITIAL, label
 from npo_pipeline.analysis.results import GRPO
 from npo_pipeline.analysis.statistics import Interval
@@ -21,8 +21,8 @@ from npo_pipeline.analysis.summary import steps_to_grpo
 class Difference:
     """A paired difference of the average. The last two need several seeds."""
 
-    crossed: Interval  # seeds and problems resampled
-    seeds: Interval | None  # seeds resampled
+    crossed: Interval  # over seeds and problems
+    seeds: Interval | None  # over seeds alone
     p: float | None  # sign-flip over seeds, two-sided
 
 
@@ -59,6 +59,7 @@ class Row:
     seed_means: tuple[float, ...]
     to_grpo: Difference | None  # None for GRPO itself
     speed: Speed | None  # None for the initial policy, as all that follows down to `injected`
+    slow_speed: Speed | None  # the same with the reward smoothed four times as far
     steps: int | None
     reward: float | None  # smoothed, at the end
     entropy: float | None  # nats per token, smoothed, at the end
@@ -97,34 +98,37 @@ def group_problems(comparison: Comparison) -> dict[str, list[str]]:
 
 
 def group_intervals(comparison: Comparison) -> dict[str, dict[str, Interval]]:
-    """The score of each policy in each column. Every column resamples its own problems."""
+    """The score of each policy in each column. Every column is of its own problems."""
     place = {problem_id: i for i, problem_id in enumerate(comparison.problem_ids)}
-    stage, found = comparison.stage, {}
-    for name, ids in group_problems(comparison).items():
-        columns = [place[problem_id] for problem_id in ids]
-        scores = {policy: values_SP[:, columns] for policy, values_SP in comparison.scores.items()}
-        draws = draw(scores, stage.resamples, stage.confidence, stage.seed)
-        found[name] = {policy: draws.mean(policy) for policy in scores}
-    return found
+    columns = {name: [place[problem_id] for problem_id in ids] for name, ids in group_problems(comparison).items()}
+    return {
+        name: {policy: score(comparison, values_SP[:, own]) for policy, values_SP in comparison.scores.items()}
+        for name, own in columns.items()
+    }
+
+
+def score(comparison: Comparison, values_SP: Floats) -> Interval:
+    """The mean of shares, whose interval ends where shares do."""
+    found = crossed_interval(values_SP, comparison.stage.confidence)
+    return Interval(found.value, max(found.low, 0.0), min(found.high, 1.0))
 
 
 def difference(comparison: Comparison, policy: str, other: str) -> Difference:
     """`policy` minus `other`, paired by seed and problem."""
-    stage, scores = comparison.stage, comparison.scores
-    per_seed = (scores[policy] - scores[other]).mean(axis=1).tolist()
-    over_seeds = seed_interval(per_seed, stage.resamples, stage.confidence, stage.seed)
-    return Difference(comparison.draws.difference(policy, other), over_seeds, sign_flip_p(per_seed))
+    difference_SP, confidence = comparison.scores[policy] - comparison.scores[other], comparison.stage.confidence
+    per_seed = difference_SP.mean(axis=1).tolist()
+    return Difference(crossed_interval(difference_SP, confidence), t_interval(per_seed, confidence), sign_flip_p(per_seed))
 
 
-def speed(comparison: Comparison, policy: str) -> Speed:
+def speed(comparison: Comparison, policy: str, weight: float) -> Speed:
     """Step 0 counts as one step in ratios, or a run that starts at GRPO's level would be infinitely fast."""
-    seeds, stage = comparison.results.seeds, comparison.stage
-    steps_S, grpo_S = (tuple(steps_to_grpo(seed, name) for seed in seeds) for name in (policy, GRPO))
+    seeds = comparison.results.seeds
+    steps_S, grpo_S = (tuple(steps_to_grpo(seed, name, weight) for seed in seeds) for name in (policy, GRPO))
     pairs = [(max(1, grpo), max(1, own)) for grpo, own in zip(grpo_S, steps_S, strict=True) if grpo is not None and own is not None]
     if not pairs:
         return Speed(steps_S, None, None, None)
     theirs, mine = [grpo for grpo, _ in pairs], [own for _, own in pairs]
-    interval = ratio_interval(theirs, mine, stage.resamples, stage.confidence, stage.seed)
+    interval = ratio_interval(theirs, mine, comparison.stage.confidence)
     return Speed(steps_S, fmean(theirs), sum(theirs) / sum(mine), interval)
 
 
@@ -136,10 +140,11 @@ def _row(comparison: Comparison, policy: str, groups: Mapping[str, Interval], be
         policy=policy,
         label=label(policy),
         groups=groups,
-        average=comparison.draws.mean(policy),
+        average=score(comparison, comparison.scores[policy]),
         seed_means=tuple(comparison.scores[policy].mean(axis=1).tolist()),
         to_grpo=None if policy == GRPO else difference(comparison, policy, GRPO),
-        speed=speed(comparison, policy) if trained else None,
+        speed=speed(comparison, policy, series.EMA_WEIGHT) if trained else None,
+        slow_speed=speed(comparison, policy, series.SLOW_WEIGHT) if trained else None,
         steps=max((len(run.metrics) for run in runs), default=None),
         reward=mean([series.last(series.ema(series.values(run, "reward/mean"))) for run in runs]),
         entropy=mean([series.last(series.ema(series.values(run, "entropy"))) for run in runs]),
