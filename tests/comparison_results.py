@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 from report_results import SHA, Shape, write_results
 
+from npo_pipeline.configuration.compose import VERSIONS
 from npo_pipeline.configuration.stages import ComparisonStage
 from npo_pipeline.records import Trajectory
 from npo_pipeline.storage.atomic import write_text
@@ -31,7 +32,7 @@ DEMONSTRATION_TOKENS = 4
 
 
 def comparison_of(shape: Shape, resamples: int = 400) -> ComparisonStage:
-    return ComparisonStage(list(shape.seeds), list(shape.methods), resamples, 0.95, 7, 1, "fixture")
+    return ComparisonStage(list(shape.seeds), list(shape.methods), resamples, 0.95, 7, VERSIONS["comparison"], "fixture")
 
 
 def write_comparison(root: Path, shape: Shape) -> Layout:
