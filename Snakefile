@@ -13,6 +13,8 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/current.smk"
+include: "workflow/rules/retries.smk"
 
 
 rule all:
@@ -32,10 +34,14 @@ include: "workflow/rules/measure.smk"
 
 
 onsuccess:
-    print(f"Report: {RESULTS}/report.html" if Path(f"{RESULTS}/report.html").exists() else f"Finished, as far as was asked for: {RESULTS}")
+    record_outputs()
+    print(
+        f"Report: {RESULTS}/report.html" if Path(f"{RESULTS}/report.html").exists() else f"Finished, as far as was asked for: {RESULTS}"
+    )
 
 
 onerror:
+    record_outputs()
     for found in failures("".join(Path(file).read_text() for file in log), Path.cwd()):
         print(f"\n{found}")
     print(f"\nA stage failed: the cause is above, its log in {RESULTS}/logs. The same command goes on from what is finished.")

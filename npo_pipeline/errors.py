@@ -61,3 +61,6 @@ class NumericalError(NpoError):
     """A loss, gradient or log-probability is no longer finite, or the engine's log-probs are not the policy's."""
 
     exit_code = 76
+
+
+CANNOT_HEAL = frozenset(error.exit_code for error in (ConfigError, DataError, ArtifactError, NumericalError))  # another try ends alike

@@ -14,6 +14,7 @@ from typing import TypeAlias
 from npo_pipeline.configuration.options import at_least, device_name
 from npo_pipeline.errors import ConfigError, NpoError
 from npo_pipeline.shown import one_line
+from npo_pipeline.storage.home import usable_caches
 
 STAGES = [
     "prepare",
@@ -45,6 +46,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Exits with the error's own code where a NpoError says what is wrong, in one line."""
+    usable_caches()  # Snakemake, too, ends in a traceback without any
     given = list(sys.argv[1:] if arguments is None else arguments)
     found = parser()
     if "_ARGCOMPLETE" in os.environ:

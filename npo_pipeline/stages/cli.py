@@ -23,6 +23,7 @@ from npo_pipeline.errors import Interrupted, NpoError, StorageError
 from npo_pipeline.grpo.reporting import check_sinks
 from npo_pipeline.rollout.installed import check_installed
 from npo_pipeline.shown import one_line
+from npo_pipeline.storage.home import usable_caches
 from npo_pipeline.storage.layout import Layout
 
 # What a disk that is full, read-only, failing or somebody else's says, wherever a file is touched.
@@ -58,6 +59,7 @@ def add_training(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 def run_stage(options: argparse.ArgumentParser, schema: type[Config], run: Callable[[Context[Config]], None]) -> None:
     """Parse, load the configuration, run; exit with the error's own code where the input was wrong."""
+    usable_caches()  # before a library looks for its own
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     arguments = options.parse_args()
     root = arguments.root or experiment_folder(arguments.config.resolve())

@@ -113,7 +113,7 @@ def amid_npo(workflow: Workflow) -> tuple[Path, subprocess.Popen[str]]:
 
 def goes_on(workflow: Workflow, before: dict[str, str], table: Table, fault: str) -> str:
     """The same command again comes to the undisturbed run's bytes; what it said."""
-    again = workflow.call("--rerun-incomplete", overrides=OVERRIDES)
+    again = workflow.call(overrides=OVERRIDES)
     lost = changed(before, workflow.digests())
     table.add("workflow", fault, again.returncode == 0 and lost == 0, lost)
     assert again.returncode == 0, again.stdout
@@ -122,7 +122,7 @@ def goes_on(workflow: Workflow, before: dict[str, str], table: Table, fault: str
 
 
 def test_sigterm_with_ten_seconds_of_grace_to_the_whole_workflow(copy: Workflow, table: Table) -> None:
-    """As SLURM, systemd and a container's stop do it: to every process, and kill -9 to what is left. README's commands go on."""
+    """As SLURM, systemd and a container's stop do it: to every process, and kill -9 to what is left. The same command goes on."""
     before = copy.digests()
     run, process = amid_npo(copy)
     os.killpg(process.pid, signal.SIGTERM)
@@ -132,23 +132,22 @@ def test_sigterm_with_ten_seconds_of_grace_to_the_whole_workflow(copy: Workflow,
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     (state,) = (run / "state").iterdir()
-    copy.call("--unlock", overrides=OVERRIDES)  # where it did not get so far by itself
     assert f"npo: resuming from step {int(state.name[5:])}" in goes_on(copy, before, table, "SIGTERM, 10 s of grace")
 
 
 def test_the_parent_alone_is_killed(copy: Workflow, table: Table) -> None:
-    """Its stage lives on, held up here, so that it is still at work when the user comes back. README's commands: unlock, and again."""
+    """Its stage lives on, held up here, so that it is still at work when the user comes back."""
     before = copy.digests()
     run, process = amid_npo(copy)
     os.killpg(process.pid, signal.SIGSTOP)
     process.kill()
     process.wait()
     try:
-        assert "the --unlock argument" in copy.call("--rerun-incomplete", overrides=OVERRIDES).stdout
-        assert copy.call("--unlock", overrides=OVERRIDES).returncode == 0
-        early = copy.call("--rerun-incomplete", overrides=OVERRIDES).stdout
+        early = copy.call(overrides=OVERRIDES).stdout
         assert f"{run.relative_to(copy.folder)}: process " in early
         assert "is writing to it. Wait until it has finished, or stop it, then run the same command again." in early
+        assert "--unlock" not in early
+        assert "--rerun-incomplete" not in early
     finally:
         os.killpg(process.pid, signal.SIGKILL)
     goes_on(copy, before, table, "kill -9 of snakemake alone, mid-run")

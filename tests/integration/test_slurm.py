@@ -248,6 +248,17 @@ def test_walltime_lost_node_and_scancel(cluster: Cluster, experiments: tuple[Wor
     )
 
 
+def test_what_cannot_heal_is_submitted_once(cluster: Cluster, experiments: tuple[Workflow, Workflow], table: Table, tmp_path: Path) -> None:
+    """The profile asks for three more tries; a damaged problem file (exit code 66) is the same after each of them."""
+    workflow = prepared(experiments, tmp_path / "hopeless")
+    problems = workflow.results / "prepare/problems.parquet"
+    problems.write_bytes(problems.read_bytes()[:-1] + b"x")
+    said = start(workflow, PROFILE, probe_file(5), overrides=f"{LONG} seeds=[5]").end(code=1)
+    assert "problems.parquet: damaged" in said
+    assert len(list((workflow.folder / ".snakemake/slurm_logs").rglob("rule_probe/**/*.log"))) == 1, said
+    table.add("a stage refuses its input", "submitted once, in spite of `--retries 3`")
+
+
 def test_a_killed_controller(cluster: Cluster, experiments: tuple[Workflow, Workflow], table: Table, tmp_path: Path) -> None:
     """Its jobs go on. A second controller submits the same job: it refuses to write where the first one's is writing."""
     workflow = prepared(experiments, tmp_path / "killed")
@@ -257,7 +268,6 @@ def test_a_killed_controller(cluster: Cluster, experiments: tuple[Workflow, Work
     held = freeze(first, 3)
     first.kill()
     orphan = probe_of(cluster, 3)
-    start(workflow, PROFILE, *ask, "--unlock", overrides=overrides).end()
     said = start(workflow, PROFILE, *ask, overrides=overrides).end(code=1)
     assert re.search(r"logs/seed-3/probe.log: .*/seed-3/probe: process \d+ on .* is writing to it", said), said
     assert probe_of(cluster, 3) == orphan, "still at work"

@@ -99,14 +99,18 @@ GUIDED_SEEDS = ROOT.seeds if any(method.kind in GUIDED for method in ROOT.method
 PYTHON = sys.executable
 DEVICE = option("device")
 LIGHT_NEEDS = asdict(LIGHT)
-# SLURM and a terminal send a signal to every process of a job: shell and tee outlive it, so that the stage can save its state and say so.
-shell.prefix("set -euo pipefail; trap : TERM USR1; ")
-TEE = """bash -c 'trap "" INT TERM USR1; exec tee "$0"'"""
+EXIT = ".exit"  # behind a log's name: the exit code of its stage
+# `stage LOG NAME OPTION...` runs a stage, on the terminal and in its log. SLURM and a terminal send a signal to every process of a job:
+# shell and tee outlive it, so that the stage can save its state and say so.
+shell.prefix(
+    'set -euo pipefail; trap : TERM USR1; stage() {{ local log=$1 name=$2 code=0; shift 2; rm -f "$log"%(exit)s; '
+    '%(python)s -m npo_pipeline.stages.$name "$@" 2>&1 | bash -c \'trap "" INT TERM USR1; exec tee "$0"\' "$log" || code=$?; '
+    'echo $code > "$log"%(exit)s || true; return $code; }}; ' % {"exit": EXIT, "python": shlex.quote(PYTHON)}
+)
 # Over which processes a run trains, for the scheduler too; on several nodes the stage calls srun itself.
 RANKS = {"nproc": ROOT.trainer.nproc, "nodes": ROOT.trainer.nodes}
 if ROOT.trainer.nodes > 1:
     RANKS |= {"mpi": "srun", "tasks": ROOT.trainer.nodes, "tasks_per_gpu": 0}
-# Both in one word of the rules' commands: a rule with another text would be run again.
 RECOMPUTE = " --recompute-activations" if ROOT.trainer.recompute_activations else ""
 RECOMPUTE += f" --report-to {' '.join(ROOT.report_to)}" if ROOT.report_to else ""
 RESULTS = f"results/{ROOT.name}"
@@ -153,6 +157,7 @@ def as_inputs(files):
 
 def artifacts(wildcards):
     """Every declared file of the experiment, so that whichever is deleted is made again."""
+    settle()
     return [
         f"{RESULTS}/report.html",
         f"{RESULTS}/prepare/manifest.json",

@@ -8,7 +8,7 @@ def compared_evaluations(wildcards):
 rule comparison:
     input:
         compared_evaluations,
-        config=f"{RESULTS}/config/comparison.yaml",
+        config=configured("comparison"),
     output:
         f"{RESULTS}/comparison/manifest.json",
         report(f"{RESULTS}/comparison/table.csv", caption="../report/comparison.rst", category="Comparison"),
@@ -19,4 +19,4 @@ rule comparison:
     resources:
         **LIGHT_NEEDS,
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.comparison --config {input.config:q} 2>&1 | {TEE} {log:q}"
+        "stage {log:q} comparison --config {input.config:q}"

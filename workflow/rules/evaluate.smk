@@ -14,7 +14,7 @@ rule evaluate:
         "<results>/prepare/manifest.json",
         policy_manifest,
         benchmark_manifest,
-        config="<results>/config/evaluate.yaml",
+        config=configured("evaluate"),
     output:
         "<results>/seed-{seed}/evaluation/{policy}.json",
     log:
@@ -25,14 +25,13 @@ rule evaluate:
     resources:
         **needs("evaluate"),
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.evaluate --config {input.config:q} --device {DEVICE} --seed {wildcards.seed}"
-        " --policy {wildcards.policy:q} 2>&1 | {TEE} {log:q}"
+        "stage {log:q} evaluate --config {input.config:q} --device {DEVICE} --seed {wildcards.seed}" " --policy {wildcards.policy:q}"
 
 
 rule report:
     input:
         evaluations,
-        config="<results>/config/report.yaml",
+        config=configured("report"),
     output:
         report("<results>/report.html", caption="../report/report.rst", category="Results"),
     log:
@@ -43,4 +42,4 @@ rule report:
     resources:
         **LIGHT_NEEDS,
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.report --config {input.config:q} 2>&1 | {TEE} {log:q}"
+        "stage {log:q} report --config {input.config:q}"

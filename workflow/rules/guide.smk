@@ -1,9 +1,11 @@
 # Trajectories of the probe's checkpoints for the prompts that it failed before them: scattered over jobs, then gathered.
 def guide_job_files(wildcards):
     """One file per job, for as many jobs as were asked for. A finished guide keeps the jobs that made it: guide_jobs=N redoes nothing."""
-    folder = Path(f"{RESULTS}/seed-{wildcards.seed}/{wildcards.round}guide")
+    changed, folder = settle(), Path(f"{RESULTS}/seed-{wildcards.seed}/{wildcards.round}guide")
     asked = job_files(folder, option("guide_jobs"))
-    if all(map(Path.exists, asked)) or (workflow.is_main_process and not is_finished(folder, wildcards.round)):
+    if all(map(Path.exists, asked)) or (
+        workflow.is_main_process and not is_finished(folder, changed & {"prepare", "probe", f"{wildcards.round}guide"})
+    ):
         return [str(file) for file in asked]
     return [str(file) for file in newest_jobs(folder) or asked]
 
@@ -12,10 +14,9 @@ def job_files(folder, jobs):
     return [folder / f"jobs/{job}-of-{jobs}.json" for job in range(jobs)]
 
 
-def is_finished(folder, place):
+def is_finished(folder, changed):
     """There is a guide, and no configuration that it depends on has changed since."""
-    stages = [(Path(f"{RESULTS}/config/{stage}.yaml"), to_yaml(STAGES[stage])) for stage in ("prepare", "probe", f"{place}guide")]
-    return (folder / "manifest.json").exists() and all(file.is_file() and file.read_text() == text for file, text in stages)
+    return (folder / "manifest.json").exists() and not changed
 
 
 def newest_jobs(folder):
@@ -28,7 +29,7 @@ def newest_jobs(folder):
 rule guide_job:
     input:
         probe_manifest,
-        config="<results>/config/{round}guide.yaml",
+        config=configured("{round}guide"),
     output:
         "<results>/seed-{seed}/{round}guide/jobs/{job}-of-{jobs}.json",
     log:
@@ -39,14 +40,14 @@ rule guide_job:
     resources:
         **needs("guide_job"),
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.guide --config {input.config:q} --device {DEVICE} --seed {wildcards.seed}"
-        " --job {wildcards.job} --jobs {wildcards.jobs} 2>&1 | {TEE} {log:q}"
+        "stage {log:q} guide --config {input.config:q} --device {DEVICE} --seed {wildcards.seed}"
+        " --job {wildcards.job} --jobs {wildcards.jobs}"
 
 
 rule guide:
     input:
         guide_job_files,
-        config="<results>/config/{round}guide.yaml",
+        config=configured("{round}guide"),
     output:
         "<results>/seed-{seed}/{round}guide/signal.parquet",
         "<results>/seed-{seed}/{round}guide/manifest.json",
@@ -58,4 +59,4 @@ rule guide:
     resources:
         **LIGHT_NEEDS,
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.guide --config {input.config:q} --seed {wildcards.seed} --gather 2>&1 | {TEE} {log:q}"
+        "stage {log:q} guide --config {input.config:q} --seed {wildcards.seed} --gather"

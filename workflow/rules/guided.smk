@@ -22,7 +22,7 @@ rule plan:
         probe_manifest,
         "<results>/seed-{seed}/{round}guide/manifest.json",
         "<results>/seed-{seed}/{round}guide/signal.parquet",
-        config="<results>/config/{round}plan-{method}.yaml",
+        config=configured("{round}plan-{method}"),
     output:
         "<results>/seed-{seed}/{round}{method}/schedule.yaml",
     log:
@@ -31,14 +31,14 @@ rule plan:
     resources:
         **LIGHT_NEEDS,
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.plan --config {input.config:q} --seed {wildcards.seed} 2>&1 | {TEE} {log:q}"
+        "stage {log:q} plan --config {input.config:q} --seed {wildcards.seed}"
 
 
 rule demonstrate:
     input:
         "<results>/prepare/manifest.json",
         demonstrator,
-        config="<results>/config/demonstrate-{method}.yaml",
+        config=configured("demonstrate-{method}"),
     output:
         "<results>/seed-{seed}/{method}/demonstrations/manifest.json",
     log:
@@ -49,14 +49,14 @@ rule demonstrate:
     resources:
         **needs("demonstrate"),
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.demonstrate --config {input.config:q} --device {DEVICE} --seed {wildcards.seed} 2>&1 | {TEE} {log:q}"
+        "stage {log:q} demonstrate --config {input.config:q} --device {DEVICE} --seed {wildcards.seed}"
 
 
 rule guided:
     input:
         "<results>/prepare/manifest.json",
         guide_inputs,
-        config="<results>/config/{round}guided-{method}.yaml",
+        config=configured("{round}guided-{method}"),
     output:
         "<results>/seed-{seed}/{round}{method}/manifest.json",
     log:
@@ -69,5 +69,5 @@ rule guided:
         **RANKS,
         slurm_extra=WARNING,
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.guided --config {input.config:q} --device {DEVICE} --seed {wildcards.seed}"
-        " --nproc {resources.nproc} --nodes {resources.nodes}{RECOMPUTE} 2>&1 | {TEE} {log:q}"
+        "stage {log:q} guided --config {input.config:q} --device {DEVICE} --seed {wildcards.seed}"
+        " --nproc {resources.nproc} --nodes {resources.nodes}{RECOMPUTE}"

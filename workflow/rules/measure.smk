@@ -3,7 +3,7 @@ rule measure:
     input:
         "<results>/prepare/manifest.json",
         "<results>/seed-{seed}/probe/manifest.json",
-        config="<results>/config/measure.yaml",
+        config=configured("measure"),
     output:
         "<results>/seed-{seed}/measure/manifest.json",
         "<results>/seed-{seed}/measure/measured.parquet",
@@ -18,7 +18,7 @@ rule measure:
     resources:
         **needs("measure"),
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.measure --config {input.config:q} --device {DEVICE} --seed {wildcards.seed} 2>&1 | {TEE} {log:q}"
+        "stage {log:q} measure --config {input.config:q} --device {DEVICE} --seed {wildcards.seed}"
 
 
 rule signal_study:

@@ -11,7 +11,7 @@ def local_sources(wildcards):
 rule prepare:
     input:
         local_sources,
-        config="<results>/config/prepare.yaml",
+        config=configured("prepare"),
     output:
         "<results>/prepare/manifest.json",
     log:
@@ -22,14 +22,14 @@ rule prepare:
     resources:
         **needs("prepare"),
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.prepare --config {input.config:q} 2>&1 | {TEE} {log:q}"
+        "stage {log:q} prepare --config {input.config:q}"
 
 
 # An external teacher, made when a method asks for one.
 rule teacher:
     input:
         "<results>/prepare/manifest.json",
-        config="<results>/config/teacher.yaml",
+        config=configured("teacher"),
     output:
         "<results>/teacher/manifest.json",
     log:
@@ -40,7 +40,7 @@ rule teacher:
     resources:
         **needs("prepare"),
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.teacher --config {input.config:q} 2>&1 | {TEE} {log:q}"
+        "stage {log:q} teacher --config {input.config:q}"
 
 
 # Held-out benchmarks beside the task, where there are any: only evaluations depend on them.
@@ -53,7 +53,7 @@ rule benchmarks:
     input:
         "<results>/prepare/manifest.json",
         benchmark_sources,
-        config="<results>/config/benchmarks.yaml",
+        config=configured("benchmarks"),
     output:
         "<results>/held-out/manifest.json",
     log:
@@ -64,4 +64,4 @@ rule benchmarks:
     resources:
         **LIGHT_NEEDS,
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.benchmarks --config {input.config:q} 2>&1 | {TEE} {log:q}"
+        "stage {log:q} benchmarks --config {input.config:q}"

@@ -2,7 +2,7 @@
 rule probe:
     input:
         "<results>/prepare/manifest.json",
-        config="<results>/config/probe.yaml",
+        config=configured("probe"),
     output:
         "<results>/seed-{seed}/probe/manifest.json",
     log:
@@ -15,5 +15,5 @@ rule probe:
         **RANKS,
         slurm_extra=WARNING,
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.probe --config {input.config:q} --device {DEVICE} --seed {wildcards.seed}"
-        " --nproc {resources.nproc} --nodes {resources.nodes}{RECOMPUTE} 2>&1 | {TEE} {log:q}"
+        "stage {log:q} probe --config {input.config:q} --device {DEVICE} --seed {wildcards.seed}"
+        " --nproc {resources.nproc} --nodes {resources.nodes}{RECOMPUTE}"
