@@ -1,7 +1,7 @@
 """The checkpoints of a run as policies: written while the run trains, and walked over by one loaded policy.
 
-What is hashed when: a file's sha256 each time a delta is read, so weights that were right stay right under patching; the sha256 of
-all weights (a full read of memory) once after a full policy was loaded, and where a caller asks for it (`Walk.sha256`).
+What is hashed when: a file's sha256 each time a delta is read, so weights that were right stay right under patching; all weights,
+where they are (npo_pipeline.policy.identity), once after a full policy was loaded, and where a caller asks for it (`Walk.sha256`).
 """
 
 import os
@@ -14,8 +14,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from npo_pipeline.errors import ArtifactError
+from npo_pipeline.policy.identity import identity, weights_sha256
 from npo_pipeline.policy.lora import has_lora
-from npo_pipeline.policy.policy import Policy, load_policy, load_weights, own_weights, weights_sha256, write_policy
+from npo_pipeline.policy.policy import Policy, load_policy, load_weights, own_weights, write_policy
 from npo_pipeline.storage.atomic import new_folder
 from npo_pipeline.storage.checkpoints import (
     DELTA,
@@ -55,8 +56,9 @@ class Walk:
         self._patch(deltas, step)
 
     def sha256(self) -> str:
-        """The weights' sha256. Raises ArtifactError if it is not what was recorded when the run wrote them."""
-        found, recorded = weights_sha256(self.policy), self.records[self.step].weights_sha256
+        """The weights' name. Raises ArtifactError if it is not what was recorded when the run wrote them."""
+        record = self.records[self.step]
+        found, recorded = weights_sha256(self.policy) if record.schema == 1 else identity(self.policy), record.weights_sha256
         if found != recorded:
             folder = checkpoint(self.run, self.step)
             raise ArtifactError(f"{folder}: its weights have sha256 {found[:12]}..., expected {recorded[:12]}.... {fix(folder)}")
@@ -74,10 +76,20 @@ def open_policy(source: str | Path, dtype: str, device: str = "cpu", key: str | 
 
     A whole one that was copied out of its run is a model directory like any other.
     """
-    folder = Path(os.path.expanduser(source)).absolute()
-    if not is_checkpoint(folder) or folder.parent.name != "checkpoints":
+    if (folder := _in_its_run(source)) is None:
         return load_policy(source, dtype, device, key=key)
     return Walk(folder.parent.parent, read_record(folder).step, device).policy
+
+
+def policy_sha256(source: str | Path, policy: Policy) -> str:
+    """The name of what `open_policy` opened: of a run's checkpoint the recorded one, of any other its identity."""
+    folder = _in_its_run(source)
+    return read_record(folder).weights_sha256 if folder else identity(policy)
+
+
+def _in_its_run(source: str | Path) -> Path | None:
+    folder = Path(os.path.expanduser(source)).absolute()
+    return folder if is_checkpoint(folder) and folder.parent.name == "checkpoints" else None
 
 
 class CheckpointWriter:
@@ -108,7 +120,7 @@ class CheckpointWriter:
             self._old = None if self.whole else own_weights(Walk(self.run, self.last).policy)
 
     def put(self, step: int, sha256: str) -> None:
-        """Keep the policy as it is now, whose weights have this sha256."""
+        """Keep the policy as it is now, whose weights have this name."""
         self.wait()
         new = self._copy()
         full = self.whole or self.count % self.key_every == 0

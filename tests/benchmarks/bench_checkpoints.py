@@ -28,7 +28,8 @@ from npo_pipeline.configuration.compose import load_root
 from npo_pipeline.grpo.optimizer import PolicyOptimizer
 from npo_pipeline.policy.checkpoints import CheckpointWriter, Walk
 from npo_pipeline.policy.gguf import load_gguf
-from npo_pipeline.policy.policy import Policy, load_policy, load_weights, own_weights, save_policy, weights_sha256
+from npo_pipeline.policy.identity import identity
+from npo_pipeline.policy.policy import Policy, load_policy, load_weights, own_weights, save_policy
 from npo_pipeline.policy.scratch import build_scratch
 from npo_pipeline.storage.atomic import flush
 from npo_pipeline.storage.checkpoints import read_records
@@ -111,7 +112,7 @@ def train(policy: Policy, arguments: argparse.Namespace) -> tuple[Seconds, dict[
     first = {name: tensor.clone() for name, tensor in own_weights(policy).items()}
     before = first
     for step in range(arguments.steps + 1):
-        sha256[step] = weights_sha256(policy)
+        sha256[step] = identity(policy)
         timed(seconds, PUT, lambda step=step: writer.put(step, sha256[step]))
         if step % arguments.every == 0:
             timed(seconds, "store: encode and write, on its thread", writer.wait)
@@ -147,14 +148,14 @@ def restore(run: Path, sha256: dict[int, str], seconds: Seconds) -> int:
     exact = 0
     for step in order:
         walk.to(step)
-        exact += weights_sha256(walk.policy) == sha256[step]
+        exact += identity(walk.policy) == sha256[step]
     full = run / "checkpoints/step-000000"
     for _ in range(9):
         walk.to(0)
         timed(seconds, PATCH, lambda: walk.to(1))
         timed(seconds, LOAD, lambda: load_weights(walk.policy, full))
         walk.step = 0
-        timed(seconds, LOAD_HASH, lambda: (load_weights(walk.policy, full), weights_sha256(walk.policy)))
+        timed(seconds, LOAD_HASH, lambda: (load_weights(walk.policy, full), identity(walk.policy)))
     return exact
 
 

@@ -19,8 +19,9 @@ from npo_pipeline.configuration.settings import LoraConfig
 from npo_pipeline.errors import ArtifactError, ConfigError, StorageError
 from npo_pipeline.policy import checkpoints
 from npo_pipeline.policy.checkpoints import CheckpointWriter, Walk, open_policy
+from npo_pipeline.policy.identity import identity
 from npo_pipeline.policy.lora import add_lora
-from npo_pipeline.policy.policy import Policy, load_policy, save_policy, weights_sha256
+from npo_pipeline.policy.policy import Policy, load_policy, save_policy
 from npo_pipeline.storage.checkpoints import DELTA, RECORD, read_records, route, whole_until, write_record
 from npo_pipeline.storage.deltas import encode, patch
 from npo_pipeline.storage.layout import checkpoint
@@ -133,7 +134,7 @@ DAMAGES: list[tuple[str, Callable[[Path], object], str]] = [
     (f"step-000002/{DELTA}", lambda path: shutil.copy(path.parents[2] / "step-000004" / DELTA, path), "damaged"),
     (f"step-000002/{RECORD}", truncate, "damaged"),
     (f"step-000002/{RECORD}", Path.unlink, "No such file"),
-    (f"step-000002/{RECORD}", schema, "schema 9, this code reads schema 1"),
+    (f"step-000002/{RECORD}", schema, "schema 9, this code reads 1 and 2"),
     (f"step-000002/{RECORD}", another_record, "says step 4, which is another folder's"),
     ("step-000000/model.safetensors", flip, "its weights have sha256"),
     ("step-000000/config.json", truncate, "could not be loaded as a causal LM .* Delete .*/run/manifest.json and run snakemake again"),
@@ -176,9 +177,9 @@ def test_a_policy_that_a_setting_names_is_blamed_on_that_setting(tmp_path: Path)
 def test_a_weight_without_dimensions_counts_too() -> None:
     policy = tiny_policy()
     policy.model.register_buffer("count", torch.tensor(1.0))  # as batch normalisation has
-    before = weights_sha256(policy)
+    before = identity(policy)
     policy.model.count += 1
-    assert weights_sha256(policy) != before
+    assert identity(policy) != before
 
 
 def test_an_adapter_is_kept_whole_every_time(tmp_path: Path) -> None:
@@ -214,9 +215,9 @@ def test_what_goes_wrong_on_the_thread_is_raised_at_the_next_step(tmp_path: Path
     policy = tiny_policy()
     (tmp_path / "checkpoints").write_text("a file where the folder should be")
     writer = CheckpointWriter(policy, tmp_path, 1)
-    writer.put(0, weights_sha256(policy))
+    writer.put(0, identity(policy))
     with pytest.raises(StorageError, match="step-000000: could not be written"):
-        writer.put(1, weights_sha256(policy))
+        writer.put(1, identity(policy))
     writer.close()
 
 
@@ -227,7 +228,7 @@ def test_the_weights_may_change_while_they_are_written(tmp_path: Path, monkeypat
     monkeypatch.setattr(checkpoints, "write_policy", lambda *arguments: trained.wait(30) and write(*arguments))
     before = {name: tensor.clone() for name, tensor in policy.model.state_dict().items()}
     writer = CheckpointWriter(policy, tmp_path, 1)
-    writer.put(0, weights_sha256(policy))
+    writer.put(0, identity(policy))
     train(policy, 0, 1.0)
     trained.set()
     writer.wait()
