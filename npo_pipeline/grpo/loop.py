@@ -109,7 +109,7 @@ def _steps(run: Run, start: int, kept: set[int], stop: Stop) -> None:
                 run.writer.put(step, sha256)
             run.writer.check()
         waited = time.perf_counter() - began
-        outcome = run_step(run.trainer, step, sha256)
+        outcome = run_step(run.trainer, step, sha256, run.writer.before_change if run.writer else None)
         if ranks.main:
             _write(run.files, step, outcome, waited)
             run.reporter.write(step, outcome.metrics)

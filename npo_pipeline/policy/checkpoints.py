@@ -9,14 +9,13 @@ import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
 from npo_pipeline.errors import ArtifactError
 from npo_pipeline.policy.identity import identity, weights_sha256
 from npo_pipeline.policy.lora import has_lora
 from npo_pipeline.policy.policy import Policy, load_policy, load_weights, own_weights, write_policy
+from npo_pipeline.policy.snapshot import Snapshot
 from npo_pipeline.storage.atomic import new_folder
 from npo_pipeline.storage.checkpoints import (
     DELTA,
@@ -28,9 +27,10 @@ from npo_pipeline.storage.checkpoints import (
     route,
     write_record,
 )
-from npo_pipeline.storage.deltas import encode
+from npo_pipeline.storage.deltas import Weights, encode_blocks, gather
 from npo_pipeline.storage.layout import checkpoint
 
+ENCODERS = {"cpu": 1, "cuda": 4}  # threads: beside a GPU there are processors to spare, beside a CPU's training none
 WORTH = 0.5  # a delta that takes more than this share of a full policy is not worth the chain: the policy is kept whole
 
 
@@ -93,10 +93,10 @@ def _in_its_run(source: str | Path) -> Path | None:
 
 
 class CheckpointWriter:
-    """Writes a run's checkpoints on a thread of its own. The caller pays for one copy of the weights, in memory that is kept.
+    """Writes a run's checkpoints on a thread of its own, beside the training, which pays for starting a copy of the weights.
 
-    At most one checkpoint is being written: `put` waits for the one before. What went wrong on the thread is raised by the next
-    call of `put`, `check` or `wait`, as StorageError where the disk refused.
+    At most one checkpoint is being written: `put` waits for the one before, if it is still under way. What went wrong on the thread is
+    raised by the next call of `put`, `check` or `wait`, as StorageError where the disk refused.
     """
 
     def __init__(self, policy: Policy, run: Path, key_every: int) -> None:
@@ -104,8 +104,8 @@ class CheckpointWriter:
         self.policy, self.run, self.key_every = policy, run, key_every
         self.whole = has_lora(policy.model)
         self.count, self.last = 0, -1  # checkpoints so far, and the step of the last one
-        self._old: dict[str, Tensor] | None = None  # the last one's weights
-        self._spare: dict[str, Tensor] | None = None
+        self._old: Snapshot | None = None  # the last one's weights
+        self._spare: Snapshot | None = None
         self._thread = ThreadPoolExecutor(1, "checkpoints")
         self._pending: Future[None] | None = None
 
@@ -117,16 +117,24 @@ class CheckpointWriter:
         earlier = sorted(known for known in kept if known < step)
         if earlier:
             self.count, self.last = len(earlier), earlier[-1]
-            self._old = None if self.whole else own_weights(Walk(self.run, self.last).policy)
+            if not self.whole:
+                self._old = Snapshot(self.policy)
+                self._old.take(own_weights(Walk(self.run, self.last).policy))
 
     def put(self, step: int, sha256: str) -> None:
-        """Keep the policy as it is now, whose weights have this name."""
+        """Keep the policy as it is now, whose weights have this name. Before they change, `before_change` has to be called."""
         self.wait()
-        new = self._copy()
+        new = self._spare or Snapshot(self.policy)
+        new.take(own_weights(self.policy))
         full = self.whole or self.count % self.key_every == 0
         self._pending = self._thread.submit(self._write, step, self.last, full, None if self.whole else self._old, new, sha256)
         self._old, self._spare = new, self._old
         self.count, self.last = self.count + 1, step
+
+    def before_change(self) -> None:
+        """The weights are about to be changed: what has not been copied yet of the last ones is copied first."""
+        if self._old:
+            self._old.hold()
 
     def check(self) -> None:
         """Raise what went wrong so far, without waiting."""
@@ -142,29 +150,23 @@ class CheckpointWriter:
     def close(self) -> None:
         self._thread.shutdown()
 
-    @torch.no_grad()
-    def _copy(self) -> dict[str, Tensor]:
-        own = own_weights(self.policy)
-        if self._spare is None:
-            self._spare = {name: torch.empty_like(tensor, device="cpu").contiguous() for name, tensor in own.items()}
-        for name, tensor in own.items():
-            self._spare[name].copy_(tensor)
-        return self._spare
-
-    def _write(self, step: int, last: int, full: bool, old: dict[str, Tensor] | None, new: dict[str, Tensor], sha256: str) -> None:
+    def _write(self, step: int, last: int, full: bool, old: Snapshot | None, new: Snapshot, sha256: str) -> None:
+        new.wait()
         with new_folder(checkpoint(self.run, step)) as partial:
-            small = old is not None and _write_delta(partial / DELTA, old, new)
+            small = old is not None and self._write_delta(partial / DELTA, old.weights, new.weights)
             if full or not small:
-                write_policy(self.policy, partial, checkpoint(self.run, step), new)
+                write_policy(self.policy, partial, checkpoint(self.run, step), new.weights)
             dtype = str(self.policy.model.dtype).removeprefix("torch.")
             write_record(partial, step, last if small else None, full or not small, dtype, sha256)
 
-
-def _write_delta(path: Path, old: dict[str, Tensor], new: dict[str, Tensor]) -> bool:
-    """Write it if it is worth it; returns whether it is."""
-    tensors, metadata = encode(old, new)
-    if sum(t.nbytes for t in tensors.values()) > WORTH * sum(t.nbytes for t in new.values()):
-        return False
-    path.parent.mkdir()
-    save_file(tensors, path, metadata)
-    return True
+    def _write_delta(self, path: Path, old: Weights, new: Weights) -> bool:
+        """Write it if it is worth it; returns whether it is. It is given up as soon as it takes too much."""
+        found, left = [], WORTH * sum(tensor.nbytes for tensor in new.values())
+        for encoded in encode_blocks(old, new, ENCODERS[self.policy.device.type]):
+            found.append(encoded)
+            if (left := left - encoded.nbytes) < 0:
+                return False
+        tensors, metadata = gather(found)
+        path.parent.mkdir()
+        save_file(tensors, path, metadata)
+        return True

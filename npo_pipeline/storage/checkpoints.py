@@ -159,7 +159,7 @@ def apply_delta(run: Path, record: Record, weights: "Weights") -> None:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    from npo_pipeline.storage.deltas import patch
+    from npo_pipeline.storage.patching import patch
 
     folder = checkpoint(run, record.step)
     content = check_file(folder, record, DELTA)
