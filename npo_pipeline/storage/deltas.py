@@ -104,7 +104,10 @@ def _differences(pairs: Iterable[tuple[Row, Row]]) -> tuple[Row, Row]:
 
 
 def in_turn(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """`work` of each item, in their order; at most `threads` are under way or wait to be taken."""
+    """`work` of each item, in their order; at most `threads` are under way or wait to be taken. One is this thread."""
+    if threads == 1:
+        yield from map(work, items)
+        return
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for item in items:

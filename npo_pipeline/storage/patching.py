@@ -7,13 +7,12 @@ the only wait is for where in the block its tensors begin.
 
 import json
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from npo_pipeline.storage.deltas import INTEGERS, ZSTD, Block, Row, Weights, flat_bits
+from npo_pipeline.storage.deltas import INTEGERS, ZSTD, Block, Row, Weights, flat_bits, in_turn
 
 FLIPPED = 1 << 13  # elements at once, on a CPU
 THREADS = 4  # that work on a block each
@@ -27,8 +26,9 @@ def patch(weights: Weights, tensors: Weights, metadata: Mapping[str, str]) -> No
     rows = [[flat_bits(weights[name]) for name in block.names] for block in blocks]
     coded = [(tensors[f"{i}.gaps"], tensors[f"{i}.bits"]) for i in range(len(blocks))]
     wait_for_device(weights)  # threads have streams of their own
-    with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(_patch_block, blocks, coded, rows))
+    threads = min(THREADS, max(1, len(blocks)))
+    for _ in in_turn(lambda work: _patch_block(*work), zip(blocks, coded, rows, strict=True), threads):
+        pass
     wait_for_device(weights)
 
 

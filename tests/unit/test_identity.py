@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from npo_pipeline.configuration.settings import LoraConfig
 from npo_pipeline.policy import identity as identity_module
-from npo_pipeline.policy.identity import AT_ONCE, ROW, identity, row_hashes
+from npo_pipeline.policy.identity import HASHERS, ROW, identity, row_hashes
 from npo_pipeline.policy.lora import add_lora
 from npo_pipeline.policy.policy import Policy, as_policy, load_policy, save_policy
 
@@ -41,12 +41,12 @@ def by_definition(tensor: Tensor) -> list[int]:
     return [sum(word * keys[i] + (word >> 32) * keys[ROW + i] for i, word in enumerate(row)) % 2**64 for row in rows]
 
 
-@pytest.mark.parametrize("at_once", AT_ONCE.values(), ids=AT_ONCE)
+@pytest.mark.parametrize("device", HASHERS)
 @pytest.mark.parametrize("elements", [0, 1, 3, 4, 1021, 4 * ROW, 4 * ROW + 1, 13 * ROW + 6])
-def test_a_row_has_the_hash_that_its_definition_says_however_many_go_at_once(
-    elements: int, at_once: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(AT_ONCE, "cpu", at_once)
+def test_a_row_has_the_hash_that_its_definition_says(elements: int, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the code for either device, on a CPU."""
+    monkeypatch.setitem(HASHERS, "cpu", HASHERS[device])
+    monkeypatch.setattr(identity_module, "ROWS", 2)
     tensor = torch.randn(elements, generator=torch.Generator().manual_seed(elements)).bfloat16()
     found = [value % 2**64 for piece in row_hashes(tensor) for value in piece.tolist()]
     assert found == by_definition(tensor)
@@ -103,7 +103,9 @@ def test_names_shapes_and_dtypes_count() -> None:
     assert len({name_of(a=row), *(name_of(**weights) for weights in others)}) == 6
 
 
-def test_layout_in_memory_does_not_count() -> None:
+@pytest.mark.parametrize("device", HASHERS)
+def test_layout_in_memory_does_not_count(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(HASHERS, "cpu", HASHERS[device])
     table = torch.randn(6, 5).bfloat16()
     expected = name_of(a=table)
     assert name_of(a=table.T.contiguous().T) == expected
