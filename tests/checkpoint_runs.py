@@ -8,7 +8,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from npo_pipeline.policy.checkpoints import CheckpointWriter
-from npo_pipeline.policy.policy import Policy, as_policy, weights_sha256
+from npo_pipeline.policy.identity import identity
+from npo_pipeline.policy.policy import Policy, as_policy
 
 STEPS, KEY_EVERY = range(0, 14, 2), 3
 Kept = dict[int, dict[str, Tensor]]
@@ -37,7 +38,7 @@ def write_run(run: Path, policy: Policy, share: float, steps: range = STEPS) -> 
     writer.resume(steps.start, set(STEPS))
     for step in steps:
         kept[step] = {name: tensor.clone() for name, tensor in policy.model.state_dict().items()}
-        writer.put(step, weights_sha256(policy))
+        writer.put(step, identity(policy))
         train(policy, step, share)
     writer.wait()
     writer.close()

@@ -21,7 +21,7 @@ def export(run: Path, step: int, out: Path) -> None:
     from npo_pipeline.policy.policy import export_policy
 
     export_policy(Walk(run, step, pick_device("cpu")).policy, out)
-    print(f"{out}: checkpoint {step} of {run}, weights sha256 {records[step].weights_sha256}")
+    print(f"{out}: checkpoint {step} of {run}, policy_sha256 {records[step].weights_sha256}")
 
 
 def verify(folder: Path, files_only: bool) -> None:
@@ -38,7 +38,7 @@ def verify(folder: Path, files_only: bool) -> None:
 
 
 def restore_all(run: Path) -> int:
-    """Restore every checkpoint of a run and hash its weights. Raises ArtifactError for the first that differs."""
+    """Restore every checkpoint of a run and compare its weights' name. Raises ArtifactError for the first that differs."""
     from npo_pipeline.policy.checkpoints import Walk
     from npo_pipeline.policy.device import pick_device
 

@@ -13,9 +13,9 @@ from npo_pipeline.analysis.statistics import summarise
 from npo_pipeline.configuration.stages import EvaluateStage
 from npo_pipeline.context import Context
 from npo_pipeline.evaluation.policies import policy_folder
-from npo_pipeline.policy.checkpoints import open_policy
+from npo_pipeline.policy.checkpoints import open_policy, policy_sha256
 from npo_pipeline.policy.device import pick_device
-from npo_pipeline.policy.policy import Policy, weights_sha256
+from npo_pipeline.policy.policy import Policy
 from npo_pipeline.progress import Progress
 from npo_pipeline.records import Problem, Trajectory
 from npo_pipeline.rollout.engines import check_prompts, make_engine
@@ -40,7 +40,7 @@ def evaluate_policy(context: Context[EvaluateStage], name: str, folder: Path) ->
     others = read_problems(layout.benchmark_problems) if settings.benchmarks else []
     policy = open_policy(folder, context.config.dtype, pick_device(context.options.device))
     trajectories = draw(context, name, policy, problems, others)
-    digest = weights_sha256(policy)
+    digest = policy_sha256(folder, policy)
     own = len(problems) * settings.samples
     _write(context, layout.evaluation_samples(name), problems, trajectories[:own], digest)
     result = {"policy_sha256": digest, "config_sha256": context.config_sha256}

@@ -18,7 +18,7 @@ from npo_pipeline.grpo.step import StepOutcome, Trainer, run_step
 from npo_pipeline.grpo.stopping import Stop, noticing
 from npo_pipeline.grpo.trouble import Trouble
 from npo_pipeline.policy.checkpoints import CheckpointWriter
-from npo_pipeline.policy.policy import weights_sha256
+from npo_pipeline.policy.identity import identity
 from npo_pipeline.progress import Progress
 from npo_pipeline.storage.checkpoints import whole_until
 from npo_pipeline.storage.layout import STATE
@@ -102,14 +102,14 @@ def _steps(run: Run, start: int, kept: set[int], stop: Stop) -> None:
     progress, trouble = Progress(run.label, length.steps, start, quiet=not ranks.main), Trouble(run.label)
     silence = Silence(run.label, length.steps - start)
     for step in progress:
-        sha256 = ranks.same(weights_sha256(run.trainer.policy), f"{run.label}: the weights before step {step}")
+        sha256 = ranks.same(identity(run.trainer.policy), f"{run.label}: the weights before step {step}")
         began = time.perf_counter()
         if run.writer:
             if step in kept:
                 run.writer.put(step, sha256)
             run.writer.check()
         waited = time.perf_counter() - began
-        outcome = run_step(run.trainer, step, sha256)
+        outcome = run_step(run.trainer, step, sha256, run.writer.before_change if run.writer else None)
         if ranks.main:
             _write(run.files, step, outcome, waited)
             run.reporter.write(step, outcome.metrics)
@@ -120,7 +120,7 @@ def _steps(run: Run, start: int, kept: set[int], stop: Stop) -> None:
         if (done := step + 1) < length.steps:
             _between(run, done, signal, bool(outcome.skipped))
     if run.writer:
-        run.writer.put(length.steps, weights_sha256(run.trainer.policy))
+        run.writer.put(length.steps, identity(run.trainer.policy))
         run.writer.wait()
 
 

@@ -4,7 +4,7 @@ Over many ranks each samples whole groups, then all know all groups: what is dec
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,8 +50,11 @@ class StepOutcome:
     skipped: str  # why the weights are as they were; "" where they were updated
 
 
-def run_step(trainer: Trainer, step: int, policy_sha256: str) -> StepOutcome:
-    """Sample, mix, update. `policy_sha256` names the policy that the trajectories were sampled from."""
+def run_step(trainer: Trainer, step: int, policy_sha256: str, before_update: Callable[[], None] | None = None) -> StepOutcome:
+    """Sample, mix, update. `policy_sha256` names the policy that the trajectories were sampled from.
+
+    `before_update` is called when all of that is done which only reads the weights.
+    """
     began = time.perf_counter()
     batch = trainer.mixer.batch(step, problem_batch(trainer.problems, trainer.seed, step, trainer.settings.prompts_per_step))
     groups = trainer.ranks.spread(lambda own: _sample_groups(trainer, own, step), batch)
@@ -59,6 +62,8 @@ def run_step(trainer: Trainer, step: int, policy_sha256: str) -> StepOutcome:
     sampled = time.perf_counter()
     advantages = _advantages(mixed.groups, trainer.settings)
     slots = [slot for group in mixed.groups for slot in group.slots]
+    if before_update:
+        before_update()
     result = trainer.updater.update(slots, advantages, trainer.seed, step)
     metrics = step_metrics(groups, mixed, result) | {"learning_rate": trainer.updater.optimizer.learning_rate(step)}
     updated = time.perf_counter()

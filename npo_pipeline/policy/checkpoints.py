@@ -1,7 +1,7 @@
 """The checkpoints of a run as policies: written while the run trains, and walked over by one loaded policy.
 
-What is hashed when: a file's sha256 each time a delta is read, so weights that were right stay right under patching; the sha256 of
-all weights (a full read of memory) once after a full policy was loaded, and where a caller asks for it (`Walk.sha256`).
+What is hashed when: a file's sha256 each time a delta is read, so weights that were right stay right under patching; all weights,
+where they are (npo_pipeline.policy.identity), once after a full policy was loaded, and where a caller asks for it (`Walk.sha256`).
 """
 
 import os
@@ -9,13 +9,13 @@ import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
 from npo_pipeline.errors import ArtifactError
+from npo_pipeline.policy.identity import identity, weights_sha256
 from npo_pipeline.policy.lora import has_lora
-from npo_pipeline.policy.policy import Policy, load_policy, load_weights, own_weights, weights_sha256, write_policy
+from npo_pipeline.policy.policy import Policy, load_policy, load_weights, own_weights, write_policy
+from npo_pipeline.policy.snapshot import Snapshot
 from npo_pipeline.storage.atomic import new_folder
 from npo_pipeline.storage.checkpoints import (
     DELTA,
@@ -27,9 +27,10 @@ from npo_pipeline.storage.checkpoints import (
     route,
     write_record,
 )
-from npo_pipeline.storage.deltas import encode
+from npo_pipeline.storage.deltas import Weights, encode_blocks, gather
 from npo_pipeline.storage.layout import checkpoint
 
+ENCODERS = {"cpu": 1, "cuda": 4}  # threads: beside a GPU there are processors to spare, beside a CPU's training none
 WORTH = 0.5  # a delta that takes more than this share of a full policy is not worth the chain: the policy is kept whole
 
 
@@ -55,8 +56,9 @@ class Walk:
         self._patch(deltas, step)
 
     def sha256(self) -> str:
-        """The weights' sha256. Raises ArtifactError if it is not what was recorded when the run wrote them."""
-        found, recorded = weights_sha256(self.policy), self.records[self.step].weights_sha256
+        """The weights' name. Raises ArtifactError if it is not what was recorded when the run wrote them."""
+        record = self.records[self.step]
+        found, recorded = weights_sha256(self.policy) if record.schema == 1 else identity(self.policy), record.weights_sha256
         if found != recorded:
             folder = checkpoint(self.run, self.step)
             raise ArtifactError(f"{folder}: its weights have sha256 {found[:12]}..., expected {recorded[:12]}.... {fix(folder)}")
@@ -74,17 +76,27 @@ def open_policy(source: str | Path, dtype: str, device: str = "cpu", key: str | 
 
     A whole one that was copied out of its run is a model directory like any other.
     """
-    folder = Path(os.path.expanduser(source)).absolute()
-    if not is_checkpoint(folder) or folder.parent.name != "checkpoints":
+    if (folder := _in_its_run(source)) is None:
         return load_policy(source, dtype, device, key=key)
     return Walk(folder.parent.parent, read_record(folder).step, device).policy
 
 
-class CheckpointWriter:
-    """Writes a run's checkpoints on a thread of its own. The caller pays for one copy of the weights, in memory that is kept.
+def policy_sha256(source: str | Path, policy: Policy) -> str:
+    """The name of what `open_policy` opened: of a run's checkpoint the recorded one, of any other its identity."""
+    folder = _in_its_run(source)
+    return read_record(folder).weights_sha256 if folder else identity(policy)
 
-    At most one checkpoint is being written: `put` waits for the one before. What went wrong on the thread is raised by the next
-    call of `put`, `check` or `wait`, as StorageError where the disk refused.
+
+def _in_its_run(source: str | Path) -> Path | None:
+    folder = Path(os.path.expanduser(source)).absolute()
+    return folder if is_checkpoint(folder) and folder.parent.name == "checkpoints" else None
+
+
+class CheckpointWriter:
+    """Writes a run's checkpoints on a thread of its own, beside the training, which pays for starting a copy of the weights.
+
+    At most one checkpoint is being written: `put` waits for the one before, if it is still under way. What went wrong on the thread is
+    raised by the next call of `put`, `check` or `wait`, as StorageError where the disk refused.
     """
 
     def __init__(self, policy: Policy, run: Path, key_every: int) -> None:
@@ -92,8 +104,8 @@ class CheckpointWriter:
         self.policy, self.run, self.key_every = policy, run, key_every
         self.whole = has_lora(policy.model)
         self.count, self.last = 0, -1  # checkpoints so far, and the step of the last one
-        self._old: dict[str, Tensor] | None = None  # the last one's weights
-        self._spare: dict[str, Tensor] | None = None
+        self._old: Snapshot | None = None  # the last one's weights
+        self._spare: Snapshot | None = None
         self._thread = ThreadPoolExecutor(1, "checkpoints")
         self._pending: Future[None] | None = None
 
@@ -105,16 +117,24 @@ class CheckpointWriter:
         earlier = sorted(known for known in kept if known < step)
         if earlier:
             self.count, self.last = len(earlier), earlier[-1]
-            self._old = None if self.whole else own_weights(Walk(self.run, self.last).policy)
+            if not self.whole:
+                self._old = Snapshot(self.policy)
+                self._old.take(own_weights(Walk(self.run, self.last).policy))
 
     def put(self, step: int, sha256: str) -> None:
-        """Keep the policy as it is now, whose weights have this sha256."""
+        """Keep the policy as it is now, whose weights have this name. Before they change, `before_change` has to be called."""
         self.wait()
-        new = self._copy()
+        new = self._spare or Snapshot(self.policy)
+        new.take(own_weights(self.policy))
         full = self.whole or self.count % self.key_every == 0
         self._pending = self._thread.submit(self._write, step, self.last, full, None if self.whole else self._old, new, sha256)
         self._old, self._spare = new, self._old
         self.count, self.last = self.count + 1, step
+
+    def before_change(self) -> None:
+        """The weights are about to be changed: what has not been copied yet of the last ones is copied first."""
+        if self._old:
+            self._old.hold()
 
     def check(self) -> None:
         """Raise what went wrong so far, without waiting."""
@@ -130,29 +150,23 @@ class CheckpointWriter:
     def close(self) -> None:
         self._thread.shutdown()
 
-    @torch.no_grad()
-    def _copy(self) -> dict[str, Tensor]:
-        own = own_weights(self.policy)
-        if self._spare is None:
-            self._spare = {name: torch.empty_like(tensor, device="cpu").contiguous() for name, tensor in own.items()}
-        for name, tensor in own.items():
-            self._spare[name].copy_(tensor)
-        return self._spare
-
-    def _write(self, step: int, last: int, full: bool, old: dict[str, Tensor] | None, new: dict[str, Tensor], sha256: str) -> None:
+    def _write(self, step: int, last: int, full: bool, old: Snapshot | None, new: Snapshot, sha256: str) -> None:
+        new.wait()
         with new_folder(checkpoint(self.run, step)) as partial:
-            small = old is not None and _write_delta(partial / DELTA, old, new)
+            small = old is not None and self._write_delta(partial / DELTA, old.weights, new.weights)
             if full or not small:
-                write_policy(self.policy, partial, checkpoint(self.run, step), new)
+                write_policy(self.policy, partial, checkpoint(self.run, step), new.weights)
             dtype = str(self.policy.model.dtype).removeprefix("torch.")
             write_record(partial, step, last if small else None, full or not small, dtype, sha256)
 
-
-def _write_delta(path: Path, old: dict[str, Tensor], new: dict[str, Tensor]) -> bool:
-    """Write it if it is worth it; returns whether it is."""
-    tensors, metadata = encode(old, new)
-    if sum(t.nbytes for t in tensors.values()) > WORTH * sum(t.nbytes for t in new.values()):
-        return False
-    path.parent.mkdir()
-    save_file(tensors, path, metadata)
-    return True
+    def _write_delta(self, path: Path, old: Weights, new: Weights) -> bool:
+        """Write it if it is worth it; returns whether it is. It is given up as soon as it takes too much."""
+        found, left = [], WORTH * sum(tensor.nbytes for tensor in new.values())
+        for encoded in encode_blocks(old, new, ENCODERS[self.policy.device.type]):
+            found.append(encoded)
+            if (left := left - encoded.nbytes) < 0:
+                return False
+        tensors, metadata = gather(found)
+        path.parent.mkdir()
+        save_file(tensors, path, metadata)
+        return True

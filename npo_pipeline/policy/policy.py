@@ -4,10 +4,9 @@ Directories are ordinary Hugging Face ones: `AutoModelForCausalLM.from_pretraine
 `AutoProcessor`) reads every policy and checkpoint we write.
 """
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -51,7 +50,7 @@ FAMILIES = {"qwen3_vl": Qwen3Vision}  # by the model_type of config.json: the vi
 class Policy:
     """A language model as a policy. `stop_ids` end a response; `pad_id` fills batches and is never attended to.
 
-    `vision` says how it reads images; None: it reads text alone.
+    `vision` says how it reads images; None: it reads text alone. `frozen_hashes` is npo_pipeline.policy.identity's.
     """
 
     model: PreTrainedModel
@@ -59,6 +58,7 @@ class Policy:
     stop_ids: tuple[int, ...]
     pad_id: int
     vision: Vision | None = None
+    frozen_hashes: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     @property
     def device(self) -> torch.device:
@@ -197,24 +197,6 @@ def own_weights(policy: Policy) -> dict[str, Tensor]:
 def tied_names(policy: Policy) -> set[str]:
     """The names of weights that are another weight's memory, and that no file need hold."""
     return set(policy.model.all_tied_weights_keys) if policy.model.config.tie_word_embeddings else set()
-
-
-def weights_sha256(policy: Policy) -> str:
-    """sha256 over names and bytes of all weights, with LoRA of base and adapter: the policy's identity, whatever file it came from."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(policy.model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-@torch.no_grad()
-def weights_hash(policy: Policy) -> torch.Tensor:
-    """64 bits per parameter, [parameters] on the CPU, that tell whether the weights changed, whoever changed them; made on their device.
-
-    A hash of the content, since torch's version counters miss the optimizer: fused AdamW does not raise them (2.13).
-    """
-    return torch.stack([torch.hash_tensor(parameter) for parameter in policy.model.parameters()]).cpu()
 
 
 def load_weights(policy: Policy, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """vLLM as an engine, in this very process, on weights that it takes over from the policy.
 
 vLLM keeps a copy of the weights, packed for its kernels. Each call first compares the policy's weights with those that were handed
-over last, by a hash of their content, and puts them into the running engine in place if anything changed them: an optimizer step,
+over last, by their identity, and puts them into the running engine in place if anything changed them: an optimizer step,
 another checkpoint, a resume. Samples of one prompt share its prefill, within a call: prefixes cached by earlier ones are dropped, so
 that what a call samples hangs on its requests and the weights alone.
 
@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers.core_model_loading import revert_weight_conversion
 
 from npo_pipeline.configuration.settings import EngineConfig, SamplingConfig
-from npo_pipeline.policy.policy import Policy, weights_hash
+from npo_pipeline.policy.identity import identity
+from npo_pipeline.policy.policy import Policy
 from npo_pipeline.rollout.engine import Completion, Request
 from npo_pipeline.rollout.room import readable_length, require_room
 from npo_pipeline.rollout.vllm_start import start_vllm
@@ -30,14 +30,14 @@ LEAST_BIAS = -100.0  # nats, the least that vLLM takes: rules a token out
 
 
 class VllmEngine:
-    """Samples with vLLM. `weights` is the hash of the policy's weights that it holds; None: none of them yet."""
+    """Samples with vLLM. `weights` is the identity of the policy that it holds; None: none of them yet."""
 
     def __init__(self, policy: Policy, sampling: SamplingConfig, settings: EngineConfig) -> None:
         self.policy, self.sampling = policy, sampling
         length = readable_length(policy, settings)
         assert length is not None, "engine.vllm.max_model_len is a bound"
         self.length = length
-        self.weights: Tensor | None = None
+        self.weights: str | None = None
         # To several GPUs' processes tensors are sent, over the CPU; to the one of this process they are handed as they are.
         self._by_way_of = policy.device if settings.vllm and settings.vllm.tensor_parallel_size == 1 else torch.device("cpu")
         self._folder = tempfile.TemporaryDirectory()  # of files that vLLM reads, some of them later
@@ -54,8 +54,8 @@ class VllmEngine:
 
     def update(self) -> None:
         """Take over the policy's weights if they are not those that vLLM holds."""
-        found = weights_hash(self.policy)
-        if self.weights is not None and torch.equal(found, self.weights):
+        found = identity(self.policy)
+        if found == self.weights:
             return
         named = revert_weight_conversion(self.policy.model, dict(self.policy.effective_weights()))  # as in a checkpoint: expert by expert
         tensors = [(name, tensor.detach().to(self._by_way_of)) for name, tensor in named.items()]

@@ -4,7 +4,7 @@
     checkpoints/step-000005/  delta/delta.safetensors: from step-000000 to here (npo_pipeline.storage.deltas), and checkpoint.json
     checkpoints/step-000250/  both: so that patching goes on across a full one
 
-checkpoint.json is the record: what the delta starts from, size and sha256 of each file, sha256 of the weights to be restored.
+checkpoint.json is the record: what the delta starts from, size and sha256 of each file, and the name of the weights to be restored.
 Nothing here needs torch before a delta is read.
 """
 
@@ -23,7 +23,8 @@ from npo_pipeline.storage.manifest import NAME, check_inside, sha256_file, size_
 if TYPE_CHECKING:
     from npo_pipeline.storage.deltas import Weights
 
-SCHEMA = 1
+SCHEMA = 2  # 1 named weights by the sha256 of all their bytes (npo_pipeline.policy.identity.weights_sha256), 2 by their identity
+SCHEMAS = (1, SCHEMA)  # that this code reads
 RECORD = "checkpoint.json"
 DELTA = "delta/delta.safetensors"  # in a folder of its own: readers of a full policy take every *.safetensors beside its config
 PATCH_COST = 4.0  # what a byte of a delta costs over one of a full policy, when it is read, decoded and applied
@@ -37,8 +38,9 @@ class Record:
     previous: int | None  # the checkpoint that the delta starts from
     full: bool  # there is a whole policy
     dtype: str  # of the policy: "float32" or "bfloat16"
-    weights_sha256: str
+    weights_sha256: str  # names them, as SCHEMA says; 64 hex digits
     files: dict[str, dict[str, Any]]  # size and sha256 by path, without the record itself
+    schema: int = SCHEMA
 
     @property
     def delta_size(self) -> int | None:
@@ -69,8 +71,8 @@ def read_record(folder: Path) -> Record:
     path = folder / RECORD
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        if (schema := values.pop("schema")) != SCHEMA:
-            raise ArtifactError(f"{path}: schema {short_repr(schema)}, this code reads schema {SCHEMA}. {fix(folder)}")
+        if (schema := values["schema"]) not in SCHEMAS:
+            raise ArtifactError(f"{path}: schema {short_repr(schema)}, this code reads {' and '.join(map(str, SCHEMAS))}. {fix(folder)}")
         return _checked(Record(**values))
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror}; a checkpoint has one. {fix(folder)}") from error
@@ -157,7 +159,7 @@ def apply_delta(run: Path, record: Record, weights: "Weights") -> None:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    from npo_pipeline.storage.deltas import patch
+    from npo_pipeline.storage.patching import patch
 
     folder = checkpoint(run, record.step)
     content = check_file(folder, record, DELTA)

@@ -40,8 +40,8 @@ SPANS = {
     "checkpoints and state": [
         "policy.checkpoints:CheckpointWriter.put",
         "grpo.loop:save_state",
-        "grpo.loop:weights_sha256",
-        "policy.checkpoints:weights_sha256",
+        "grpo.loop:identity",
+        "policy.checkpoints:identity",
         "policy.checkpoints:apply_delta",
         "policy.checkpoints:load_weights",
     ],

@@ -15,7 +15,8 @@ from npo_pipeline.configuration.settings import GrpoConfig, SamplingConfig
 from npo_pipeline.grpo.mixer import OnPolicy
 from npo_pipeline.grpo.step import Trainer, run_step
 from npo_pipeline.grpo.update import Updater
-from npo_pipeline.policy.policy import load_policy, weights_sha256
+from npo_pipeline.policy.identity import identity
+from npo_pipeline.policy.policy import load_policy
 from npo_pipeline.records import Problem
 from npo_pipeline.rollout.hf import TransformersEngine
 from npo_pipeline.rollout.order import problem_batch
@@ -73,7 +74,7 @@ class Ours:
         self.lengths: list[float] = []
 
     def step(self) -> None:
-        outcome = run_step(self.trainer, self.number, weights_sha256(self.trainer.policy))
+        outcome = run_step(self.trainer, self.number, identity(self.trainer.policy))
         self.files.write_step(self.number, outcome.rows, outcome.decisions, outcome.metrics)
         self.rewards.append(outcome.metrics["reward/mean"])
         self.lengths.append(outcome.metrics["completions/mean_length"])

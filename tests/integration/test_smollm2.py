@@ -9,7 +9,8 @@ from transformers import AutoModelForCausalLM
 from npo_pipeline.configuration.compose import load_root
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.policy.gguf import find_gguf, load_gguf
-from npo_pipeline.policy.policy import load_policy, save_policy, weights_sha256
+from npo_pipeline.policy.identity import identity
+from npo_pipeline.policy.policy import load_policy, save_policy
 from npo_pipeline.rollout.engine import Request
 from npo_pipeline.rollout.hf import TransformersEngine
 
@@ -31,7 +32,7 @@ def test_gguf_to_directory_and_back(tmp_path: Path) -> None:
     policy = load_gguf(source(), "bfloat16")
     save_policy(policy, tmp_path / "policy")
     again = load_policy(tmp_path / "policy", "bfloat16")
-    assert weights_sha256(again) == weights_sha256(policy)
+    assert identity(again) == identity(policy)
     assert again.stop_ids == policy.stop_ids
     assert not hasattr(AutoModelForCausalLM.from_pretrained(tmp_path / "policy").config, "quantization_config")
     question = [{"role": "user", "content": "What is 2+3?"}]

@@ -87,7 +87,7 @@ def test_manifests(folder: Path, content: bytes) -> None:
         read_or_refuse(lambda: read_shards(folder), folder)
 
 
-RECORDS = {"schema": 1, "step": 4, "previous": 2, "full": True, "dtype": "float32", "weights_sha256": SHA}
+RECORDS = {"schema": 2, "step": 4, "previous": 2, "full": True, "dtype": "float32", "weights_sha256": SHA}
 FILES = {"delta/delta.safetensors": {"size": 9, "sha256": SHA}, "model.safetensors": {"size": 90, "sha256": SHA}}
 
 

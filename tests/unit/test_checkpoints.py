@@ -18,12 +18,14 @@ from transformers import AutoModelForCausalLM
 from npo_pipeline.configuration.settings import LoraConfig
 from npo_pipeline.errors import ArtifactError, ConfigError, StorageError
 from npo_pipeline.policy import checkpoints
-from npo_pipeline.policy.checkpoints import CheckpointWriter, Walk, open_policy
+from npo_pipeline.policy.checkpoints import CheckpointWriter, Walk, open_policy, policy_sha256
+from npo_pipeline.policy.identity import identity, weights_sha256
 from npo_pipeline.policy.lora import add_lora
-from npo_pipeline.policy.policy import Policy, load_policy, save_policy, weights_sha256
+from npo_pipeline.policy.policy import Policy, load_policy, save_policy
 from npo_pipeline.storage.checkpoints import DELTA, RECORD, read_records, route, whole_until, write_record
-from npo_pipeline.storage.deltas import encode, patch
+from npo_pipeline.storage.deltas import encode
 from npo_pipeline.storage.layout import checkpoint
+from npo_pipeline.storage.patching import patch
 
 
 def assert_equal(policy: Policy, expected: dict[str, Tensor]) -> None:
@@ -101,11 +103,62 @@ def test_a_resumed_run_writes_the_same_bytes(tmp_path: Path, at: int) -> None:
     assert files == {file.relative_to(killed): file.read_bytes() for file in killed.rglob("*") if file.is_file()}
 
 
+@pytest.mark.parametrize("kind", ["bfloat16", "lora"])
+def test_records_that_name_weights_as_before_are_read_checked_and_gone_on_with(tmp_path: Path, kind: str) -> None:
+    policy = with_adapter(tmp_path) if kind == "lora" else policy_of(torch.bfloat16)
+    start = {name: tensor.clone() for name, tensor in policy.model.state_dict().items()}
+    kept = write_run(tmp_path / "run", policy, 0.01)
+    as_before(tmp_path / "run", policy, kept)
+    records = read_records(tmp_path / "run")
+    walk = Walk(tmp_path / "run", 4)
+    for step in (4, 10, 2):
+        walk.to(step)
+        assert_equal(walk.policy, kept[step])
+        assert walk.sha256() == records[step].weights_sha256 == policy_sha256(checkpoint(tmp_path / "run", step), walk.policy)
+        assert identity(walk.policy) != walk.sha256()
+    policy.model.load_state_dict(start)
+    for step in range(0, 6, 2):
+        train(policy, step, 0.01)
+    write_run(tmp_path / "run", policy, 0.01, range(6, 14, 2))
+    assert [record.schema for record in read_records(tmp_path / "run").values()] == [1, 1, 1, 2, 2, 2, 2]
+    for step in (4, 8):
+        walk = Walk(tmp_path / "run", step)
+        assert_equal(walk.policy, kept[step])
+        with torch.no_grad():
+            next(parameter for parameter in walk.policy.model.parameters() if parameter.requires_grad).view(-1)[0] += 1
+        with pytest.raises(ArtifactError, match=f"step-00000{step}: its weights have sha256"):
+            walk.sha256()
+
+
+def test_a_policy_that_no_run_recorded_is_named_by_its_identity(tmp_path: Path) -> None:
+    policy = policy_of(torch.bfloat16)
+    write_run(tmp_path / "run", policy_of(torch.bfloat16), 0.01)
+    shutil.copytree(checkpoint(tmp_path / "run", 0), tmp_path / "mine")
+    assert policy_sha256(tmp_path / "mine", policy) == identity(policy) == read_records(tmp_path / "run")[0].weights_sha256
+
+
+def test_the_names_that_weights_had_and_have_stay() -> None:
+    """Taken down when they were made: by them results of other years are checked."""
+    model = torch.nn.Linear(3, 5, dtype=torch.float32)
+    model.load_state_dict({"weight": torch.arange(15.0).view(5, 3), "bias": torch.arange(5.0) / 8})
+    policy = Policy(model, None, (0,), 0)  # type: ignore[arg-type]
+    assert weights_sha256(policy) == "47f98ffcfc5854b08898630153229ffb8eedcfda9a12a303d5ca6e3396de9381"
+    assert identity(policy) == "9a3efa921984315d4394e1d7f5444be9e21a6becda713a0c251382a9d3c0f627"
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     write_run(folder, policy_of(torch.bfloat16), 0.01)
     return folder
+
+
+def as_before(run: Path, policy: Policy, kept: dict[int, dict[str, Tensor]]) -> None:
+    """Records as they were when weights were named by the sha256 of all their bytes."""
+    for step in STEPS:
+        policy.model.load_state_dict(kept[step])
+        path = checkpoint(run, step) / RECORD
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 1, "weights_sha256": weights_sha256(policy)}))
 
 
 def flip(path: Path) -> None:
@@ -133,7 +186,7 @@ DAMAGES: list[tuple[str, Callable[[Path], object], str]] = [
     (f"step-000002/{DELTA}", lambda path: shutil.copy(path.parents[2] / "step-000004" / DELTA, path), "damaged"),
     (f"step-000002/{RECORD}", truncate, "damaged"),
     (f"step-000002/{RECORD}", Path.unlink, "No such file"),
-    (f"step-000002/{RECORD}", schema, "schema 9, this code reads schema 1"),
+    (f"step-000002/{RECORD}", schema, "schema 9, this code reads 1 and 2"),
     (f"step-000002/{RECORD}", another_record, "says step 4, which is another folder's"),
     ("step-000000/model.safetensors", flip, "its weights have sha256"),
     ("step-000000/config.json", truncate, "could not be loaded as a causal LM .* Delete .*/run/manifest.json and run snakemake again"),
@@ -176,17 +229,20 @@ def test_a_policy_that_a_setting_names_is_blamed_on_that_setting(tmp_path: Path)
 def test_a_weight_without_dimensions_counts_too() -> None:
     policy = tiny_policy()
     policy.model.register_buffer("count", torch.tensor(1.0))  # as batch normalisation has
-    before = weights_sha256(policy)
+    before = identity(policy)
     policy.model.count += 1
-    assert weights_sha256(policy) != before
+    assert identity(policy) != before
+
+
+def with_adapter(folder: Path) -> Policy:
+    save_policy(tiny_policy(), folder / "policy")
+    policy = load_policy(folder / "policy", "float32")
+    add_lora(policy.model, LoraConfig(2, 4.0), folder / "policy", 0)
+    return policy
 
 
 def test_an_adapter_is_kept_whole_every_time(tmp_path: Path) -> None:
-    base = tiny_policy()
-    save_policy(base, tmp_path / "policy")
-    policy = load_policy(tmp_path / "policy", "float32")
-    add_lora(policy.model, LoraConfig(2, 4.0), tmp_path / "policy", 0)
-    kept = write_run(tmp_path / "run", policy, 1.0)
+    kept = write_run(tmp_path / "run", with_adapter(tmp_path), 1.0)
     assert all(record.full and record.previous is None for record in read_records(tmp_path / "run").values())
     walk = Walk(tmp_path / "run", 12)
     for step in (4, 0, 8):
@@ -214,9 +270,9 @@ def test_what_goes_wrong_on_the_thread_is_raised_at_the_next_step(tmp_path: Path
     policy = tiny_policy()
     (tmp_path / "checkpoints").write_text("a file where the folder should be")
     writer = CheckpointWriter(policy, tmp_path, 1)
-    writer.put(0, weights_sha256(policy))
+    writer.put(0, identity(policy))
     with pytest.raises(StorageError, match="step-000000: could not be written"):
-        writer.put(1, weights_sha256(policy))
+        writer.put(1, identity(policy))
     writer.close()
 
 
@@ -227,7 +283,7 @@ def test_the_weights_may_change_while_they_are_written(tmp_path: Path, monkeypat
     monkeypatch.setattr(checkpoints, "write_policy", lambda *arguments: trained.wait(30) and write(*arguments))
     before = {name: tensor.clone() for name, tensor in policy.model.state_dict().items()}
     writer = CheckpointWriter(policy, tmp_path, 1)
-    writer.put(0, weights_sha256(policy))
+    writer.put(0, identity(policy))
     train(policy, 0, 1.0)
     trained.set()
     writer.wait()

@@ -25,7 +25,8 @@ from npo_pipeline.grpo.update import Updater, UpdateResult
 from npo_pipeline.guidance.autonpo.triggers import Watch
 from npo_pipeline.guidance.methods.scheduled import ScheduledMixer
 from npo_pipeline.guidance.schedule import Schedule, Window
-from npo_pipeline.policy.policy import Policy, weights_sha256
+from npo_pipeline.policy.identity import identity
+from npo_pipeline.policy.policy import Policy
 from npo_pipeline.records import Group, GuideTrajectory, Problem, Slot, Trajectory
 from npo_pipeline.rollout.hf import TransformersEngine
 from npo_pipeline.rollout.order import problem_batch
@@ -139,10 +140,10 @@ def test_a_response_without_tokens_weighs_nothing_beside_others(aggregation: str
 def test_a_batch_of_empty_responses_changes_nothing() -> None:
     policy = tiny_policy()
     updater = Updater(policy, grpo(), SAMPLING)
-    before = weights_sha256(policy)
+    before = identity(policy)
     slots = [with_response(slot) for slot in slots_of(policy)]
     metrics = metrics_of(slots, updater.update(slots, ADVANTAGES, 0, 0))
-    assert weights_sha256(policy) == before
+    assert identity(policy) == before
     assert (metrics["loss"], metrics["entropy"], metrics["completions/mean_length"], metrics["update/skipped"]) == (0.0, 0.0, 0.0, 0)
 
 

@@ -11,9 +11,9 @@ from npo_pipeline.configuration.stages import DemonstrateStage
 from npo_pipeline.context import Context
 from npo_pipeline.errors import DataError
 from npo_pipeline.guidance.generate import sample_until_verified
-from npo_pipeline.policy.checkpoints import open_policy
+from npo_pipeline.policy.checkpoints import open_policy, policy_sha256
 from npo_pipeline.policy.device import pick_device
-from npo_pipeline.policy.policy import Policy, load_policy, weights_sha256
+from npo_pipeline.policy.policy import Policy, load_policy
 from npo_pipeline.progress import Progress
 from npo_pipeline.records import Draw, Problem, Trajectory
 from npo_pipeline.rollout.engines import make_engine
@@ -54,7 +54,7 @@ def from_policy(context: Context[DemonstrateStage]) -> None:
     if not same_tokens:
         by_id = {problem.problem_id: problem for problem in problems}
         found = [_tokenised(t, by_id[t.problem_id], student) for t in found]
-    _write(context, found, source.step, weights_sha256(policy))
+    _write(context, found, source.step, policy_sha256(source.folder, policy))
 
 
 def _sampled(context: Context[DemonstrateStage], policy: Policy, problems: Sequence[Problem]) -> list[Trajectory]:
@@ -142,12 +142,12 @@ def _judged(context: Context[DemonstrateStage], matched: Sequence[tuple[Problem,
     return found
 
 
-def _write(context: Context[DemonstrateStage], found: Sequence[Trajectory], step: int | None, policy_sha256: str | None) -> None:
+def _write(context: Context[DemonstrateStage], found: Sequence[Trajectory], step: int | None, sha256: str | None) -> None:
     config = context.config
     folder = context.layout.demonstrations(config.name)
     shutil.rmtree(folder, ignore_errors=True)
     prompts = {problem.problem_id: problem.prompt for problem in read_problems(context.layout.problems)}
-    rows = [trajectory_row(t, step, prompts[t.problem_id], policy_sha256) for t in found]
+    rows = [trajectory_row(t, step, prompts[t.problem_id], sha256) for t in found]
     files = write_shards(folder, rows, SHARD_ROWS, context.config_sha256, sampling_facts(config.sampling))
     solved = len({t.problem_id for t in found if t.verified})
     write_manifest(folder, "demonstrate", context.config_sha256, files, {"guide_step": step, "n_samples": len(found), "n_solved": solved})
