@@ -1,6 +1,7 @@
 """Log-probs and entropy of tokens by the shorter way: from whole logits where they are few, else without ever making them whole."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
@@ -50,7 +51,7 @@ class TiledHead:
             made.append(self._score(hidden[:, : len(columns)] if rows is None else hidden.index_select(0, rows), columns))
             return made[0]
 
-        self.head.forward = forward  # type: ignore[method-assign]
+        self.head.forward = forward  # type: ignore[method-assign, assignment]
         try:
             output = self.model(**read)
         finally:
@@ -79,8 +80,8 @@ def whole_logprobs(logits_BTV: Tensor, chosen_BT: Tensor, temperature: float, en
         return _distribution(logits_BTV, chosen_BT, temperature, entropy_gradient)
     tokens = max(1, WHOLE // logits_BTV.shape[-1])
     pieces = zip(logits_BTV.flatten(0, 1).split(tokens), chosen_BT.flatten().split(tokens), strict=True)
-    again = {"use_reentrant": False, "preserve_rng_state": False}
-    found = [checkpoint(_distribution, *piece, temperature, entropy_gradient, **again) for piece in pieces]
+    again = partial(checkpoint, _distribution, use_reentrant=False, preserve_rng_state=False)
+    found = [again(*piece, temperature, entropy_gradient) for piece in pieces]
     logprobs, entropy = (torch.cat(column).view_as(chosen_BT) for column in zip(*found, strict=True))
     return logprobs, entropy
 

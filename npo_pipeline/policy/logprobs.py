@@ -77,15 +77,16 @@ def response_logprobs(
     """
     head = plain_head(model)
     if head is None or is_whole(batch.response_ids.numel(), len(head.weight)):
-        found = whole_logprobs(response_logits(model, batch, share_prompts), batch.response_ids, temperature, entropy_gradient)
+        logits = response_logits(model, batch, share_prompts)
+        logprobs, entropy = whole_logprobs(logits, batch.response_ids, temperature, entropy_gradient)
     else:
         tiled = TiledHead(model, head, batch.response_ids, batch.lengths, temperature, entropy_gradient)
         try:
-            found = _read(model, batch, share_prompts, tiled).unbind(dim=-1)
+            logprobs, entropy = _read(model, batch, share_prompts, tiled).unbind(dim=-1)
         except LogitsAreChanged:  # noted, so that the next call does not try
             return response_logprobs(model, batch, temperature, entropy_gradient, share_prompts)
     padded = ~batch.response_mask
-    return found[0].masked_fill(padded, 0.0), found[1].masked_fill(padded, 0.0)
+    return logprobs.masked_fill(padded, 0.0), entropy.masked_fill(padded, 0.0)
 
 
 def response_logits(model: PreTrainedModel, batch: TokenBatch, share_prompts: bool = True) -> Tensor:
@@ -173,10 +174,7 @@ def _per_row(
 ) -> list[Any]:
     """What is kept of each row's log-probs and entropies; fetched from the device once all is under way."""
     batches = list(micro_batches([(len(prompt), len(response)) for prompt, response in rows], budget))
-    kept = [
-        keep(*response_logprobs(model, collate([rows[i] for i in batch], pad_id, model.device), temperature))
-        for batch in batches
-    ]
+    kept = [keep(*response_logprobs(model, collate([rows[i] for i in batch], pad_id, model.device), temperature)) for batch in batches]
     found: list[Any] = [None] * len(rows)
     for batch, values in zip(batches, kept, strict=True):
         for i, value in zip(batch, values.tolist(), strict=True):
