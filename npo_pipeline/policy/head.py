@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from npo_pipeline.policy.device import moved
 from npo_pipeline.policy.online_softmax import head_logprobs
-from npo_pipeline.policy.tiling import WHOLE, is_whole
+from npo_pipeline.policy.tiling import is_whole, whole_tokens
 from npo_pipeline.policy.vision import forbidden_ids
 
 _CHANGED: WeakSet[nn.Module] = WeakSet()  # models that do something to logits: scale or cap them
@@ -78,7 +78,7 @@ def whole_logprobs(logits_BTV: Tensor, chosen_BT: Tensor, temperature: float, en
     """Log-prob of each chosen token and entropy, both [B, T] in nats; of many logits in pieces, each made anew in the backward."""
     if is_whole(chosen_BT.numel(), logits_BTV.shape[-1]):
         return _distribution(logits_BTV, chosen_BT, temperature, entropy_gradient)
-    tokens = max(1, WHOLE // logits_BTV.shape[-1])
+    tokens = whole_tokens(logits_BTV.shape[-1])
     pieces = zip(logits_BTV.flatten(0, 1).split(tokens), chosen_BT.flatten().split(tokens), strict=True)
     again = partial(checkpoint, _distribution, use_reentrant=False, preserve_rng_state=False)
     found = [again(*piece, temperature, entropy_gradient) for piece in pieces]

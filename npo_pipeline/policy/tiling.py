@@ -4,7 +4,7 @@ No torch: the Snakefile plans with them.
 """
 
 WHOLE = 2**24  # elements up to which logits are made in one piece, as a model makes them: 64 MB in float32
-TILE = {"cpu": 2**20, "cuda": 2**26}  # elements of one piece of what is larger: what fits a core's cache, what keeps a GPU busy
+TILE_CPU, TILE_GPU = 2**20, 2**26  # elements of one piece of what is larger: what fits a core's cache, what keeps a GPU busy
 NARROWEST = 512  # words of a tile, however many tokens there are
 
 
@@ -12,8 +12,13 @@ def is_whole(tokens: int, vocabulary: int) -> bool:
     return tokens * vocabulary <= WHOLE
 
 
+def whole_tokens(vocabulary: int) -> int:
+    """As many as are in one piece."""
+    return max(1, WHOLE // vocabulary)
+
+
 def tile_width(tokens: int, vocabulary: int, device: str) -> int:
     """Words of the vocabulary that a tile of all tokens takes; tiles are equally wide up to one word."""
-    widest = max(NARROWEST, TILE.get(device, TILE["cuda"]) // max(1, tokens))
+    widest = max(NARROWEST, (TILE_CPU if device == "cpu" else TILE_GPU) // max(1, tokens))
     tiles = -(-vocabulary // widest)
     return -(-vocabulary // tiles)
