@@ -52,8 +52,7 @@ class _HeadLogprobs(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)  # an entropy that is only logged has no gradient, and costs none
         exact = torch.promote_types(hidden.dtype, torch.float32)
-        zero = torch.zeros(len(hidden), dtype=exact, device=hidden.device)
-        folded = (torch.full_like(zero, -torch.inf), zero, zero, zero)
+        folded = tuple(hidden.new_full((len(hidden),), value, dtype=exact) for value in (-torch.inf, 0.0, 0.0, 0.0))
         for start, tile in _tiles(hidden, weight, bias, forbidden, width):
             folded = _run(_fold, tile, chosen - start, *folded, temperature)
         largest, total, weighted, logit = folded

@@ -4,7 +4,7 @@ No torch: the Snakefile plans with them.
 """
 
 WHOLE = 2**24  # elements up to which logits are made in one piece, as a model makes them: 64 MB in float32
-TILE_CPU, TILE_GPU = 2**20, 2**26  # elements of one piece of what is larger: what fits a core's cache, what keeps a GPU busy
+TILE_CPU, TILE_GPU = 2**20, 2**25  # elements of one piece of what is larger: what fits a core's cache, what keeps a GPU busy
 NARROWEST = 512  # words of a tile, however many tokens there are
 
 
