@@ -24,6 +24,7 @@ from npo_pipeline.grpo.optimizer import PolicyOptimizer
 from npo_pipeline.grpo.terms import Rows, Terms
 from npo_pipeline.policy.logprobs import Sequences, TokenBatch, collate, micro_batches, response_logprobs, score
 from npo_pipeline.policy.lora import without_adapter
+from npo_pipeline.policy.packing import flash_attention
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.policy.sharded import ShardedModel, recompute_activations
 from npo_pipeline.records import Slot
@@ -112,7 +113,8 @@ class Updater:
         for minibatch in self._minibatches(len(slots), seed, step):
             active = [i for i in minibatch if self._moves(advantages[i])]
             measured = None if single else result.measured.logprobs
-            seen = [self._backward(rows, batch, len(minibatch), measured) for batch in self._dealt(rows, active)]
+            with flash_attention(self.model):
+                seen = [self._backward(rows, batch, len(minibatch), measured) for batch in self._dealt(rows, active)]
             self._step(self.ranks.total(_fetch(seen, result, single)), step, result)
         self._join(result)
         return result

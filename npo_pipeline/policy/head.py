@@ -1,6 +1,6 @@
 """Log-probs and entropy of tokens by the shorter way: from whole logits where they are few, else without ever making them whole."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 from weakref import WeakSet
@@ -45,10 +45,25 @@ class TiledHead:
 
     def __call__(self, columns: range, rows: Tensor | None, **read: Any) -> Tensor:
         """Log-prob and entropy, [B, len(columns), 2], of some columns of the response; `rows` [B] are taken of what the model reads."""
+
+        def score(hidden_BTH: Tensor) -> Tensor:
+            hidden_BTH = hidden_BTH[:, : len(columns)] if rows is None else hidden_BTH.index_select(0, rows)
+            kept = self._kept(columns)
+            hidden_NH = hidden_BTH.flatten(0, 1)
+            return self._score(hidden_NH if kept is None else hidden_NH.index_select(0, kept), columns, kept)
+
+        return self._call(score, read)
+
+    def packed(self, **read: Any) -> Tensor:
+        """The same [B, T, 2] of all columns, where the model keeps no token but those that are no padding, all in one row."""
+        columns = range(self.chosen.shape[1])
+        return self._call(lambda hidden: self._score(hidden.squeeze(0), columns, self._kept(columns)), read)
+
+    def _call(self, score: Callable[[Tensor], Tensor], read: dict[str, Any]) -> Tensor:
         made: list[Tensor] = []
 
         def forward(hidden: Tensor) -> Tensor:
-            made.append(self._score(hidden[:, : len(columns)] if rows is None else hidden.index_select(0, rows), columns))
+            made.append(score(hidden))
             return made[0]
 
         self.head.forward = forward  # type: ignore[method-assign, assignment]
@@ -61,16 +76,18 @@ class TiledHead:
             raise LogitsAreChanged
         return made[0]
 
-    def _score(self, hidden_BTH: Tensor, columns: range) -> Tensor:
-        hidden_NH, chosen_N = hidden_BTH.flatten(0, 1), self.chosen[:, columns.start : columns.stop].flatten()
-        kept_BT = torch.arange(columns.start, columns.stop) < torch.tensor(self.lengths)[:, None]
-        kept = None if kept_BT.all() else moved(kept_BT.flatten().nonzero().squeeze(1), hidden_BTH.device)
-        if kept is not None:
-            hidden_NH, chosen_N = hidden_NH.index_select(0, kept), chosen_N.index_select(0, kept)
+    def _kept(self, columns: range) -> Tensor | None:
+        """Which of the flattened [B * len(columns)] are no padding; None if all."""
+        kept = (torch.arange(columns.start, columns.stop) < torch.tensor(self.lengths)[:, None]).flatten()
+        return None if kept.all() else moved(kept.nonzero().squeeze(1), self.chosen.device)
+
+    def _score(self, hidden_NH: Tensor, columns: range, kept: Tensor | None) -> Tensor:
+        chosen = self.chosen[:, columns.start : columns.stop].flatten()
+        chosen_N = chosen if kept is None else chosen.index_select(0, kept)
         logprobs, entropy = head_logprobs(hidden_NH, self.head.weight, self.head.bias, chosen_N, self.temperature, self.forbidden)
         both = torch.stack([logprobs, entropy if self.entropy_gradient else entropy.detach()], dim=1)
         if kept is not None:
-            both = both.new_zeros(kept_BT.numel(), 2).index_copy(0, kept, both)
+            both = both.new_zeros(len(chosen), 2).index_copy(0, kept, both)
         return both.unflatten(0, (len(self.lengths), len(columns)))
 
 

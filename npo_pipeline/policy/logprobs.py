@@ -15,6 +15,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from npo_pipeline.policy.device import moved
 from npo_pipeline.policy.head import LogitsAreChanged, TiledHead, plain_head, whole_logprobs
+from npo_pipeline.policy.packing import packed_inputs, packs
 from npo_pipeline.policy.tiling import is_whole
 from npo_pipeline.policy.vision import ImagePrompt, forbid, image_inputs, image_positions
 
@@ -26,8 +27,8 @@ class TokenBatch:
     """Padded rows: `input_ids`, `attention_mask`, `position_ids` [B, P+T]; `response_ids`, `response_mask` [B, T].
 
     With images in any row, `position_ids` is [3, B, P+T], and `prompts` keeps the rows' prompts, from which images are loaded.
-    `lengths` are those of the responses, `first` [D] is one row of each distinct prompt, `owner` [B] every row's index into those:
-    known before anything is on a device, which need not be asked then.
+    `prompt_lengths` and `lengths` are without padding, `first` [D] is one row of each distinct prompt, `owner` [B] every row's index
+    into those: known before anything is on a device, which need not be asked then.
     Example: prompts of 2 and 1 tokens, responses of 1 and 3: P=2, T=3; row 1 is [pad, p, r, r, r].
     """
 
@@ -36,6 +37,7 @@ class TokenBatch:
     position_ids: Tensor
     response_ids: Tensor
     response_mask: Tensor
+    prompt_lengths: tuple[int, ...]
     lengths: tuple[int, ...]
     first: tuple[int, ...]
     owner: Tensor
@@ -53,7 +55,8 @@ def collate(rows: Sequences, pad_id: int, device: torch.device) -> TokenBatch:
     response = _pad([row[1] for row in rows], pad_id, left=False)
     lengths = tuple(len(row[1]) for row in rows)
     response_mask = torch.arange(response.shape[1]) < torch.tensor(lengths)[:, None]
-    prompt_mask = torch.arange(prompt.shape[1], 0, -1) <= torch.tensor([len(row) for row in prompts])[:, None]
+    prompt_lengths = tuple(map(len, prompts))
+    prompt_mask = torch.arange(prompt.shape[1], 0, -1) <= torch.tensor(prompt_lengths)[:, None]
     attention = torch.cat([prompt_mask, response_mask], dim=1).long()
     positions = (attention.cumsum(dim=1) - 1).clamp(min=0)
     first, owner = _distinct(prompts)
@@ -63,7 +66,7 @@ def collate(rows: Sequences, pad_id: int, device: torch.device) -> TokenBatch:
         positions = image_positions(positions, prompts, prompt.shape[1])
     parts = (torch.cat([prompt, response], dim=1), attention, positions, response, response_mask, owner)
     ids, attention, positions, response, mask, owner = (moved(part, device) for part in parts)
-    return TokenBatch(ids, attention, positions, response, mask, lengths, first, owner, prompts)
+    return TokenBatch(ids, attention, positions, response, mask, prompt_lengths, lengths, first, owner, prompts)
 
 
 def response_logprobs(
@@ -82,9 +85,14 @@ def response_logprobs(
     else:
         tiled = TiledHead(model, head, batch.response_ids, batch.lengths, temperature, entropy_gradient)
         try:
-            logprobs, entropy = _read(model, batch, share_prompts, tiled).unbind(dim=-1)
+            if packs(model) and not batch.prompts and any(batch.lengths):
+                lengths = list(zip(batch.prompt_lengths, batch.lengths, strict=True))
+                both = tiled.packed(**packed_inputs(batch.input_ids, batch.position_ids, lengths))
+            else:
+                both = _read(model, batch, share_prompts, tiled)
         except LogitsAreChanged:  # noted, so that the next call does not try
             return response_logprobs(model, batch, temperature, entropy_gradient, share_prompts)
+        logprobs, entropy = both.unbind(dim=-1)
     padded = ~batch.response_mask
     return logprobs.masked_fill(padded, 0.0), entropy.masked_fill(padded, 0.0)
 

@@ -165,6 +165,12 @@ def seen(model: PreTrainedModel, batch: Any, share: bool) -> Found:
     return logprobs.detach(), entropy.detach(), gradient
 
 
+def assert_found(found: Found, expected: Found, absolute: float = 1e-9) -> None:
+    torch.testing.assert_close(found[:2], expected[:2], rtol=1e-7, atol=max(1e-7, absolute))
+    for a, b in zip(found[2], expected[2], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-7, atol=absolute)
+
+
 def assert_same(model: PreTrainedModel, rows: Any, pad_id: int = 0) -> None:
     """Tiled and whole, prompts shared or not: at one point and then for good."""
     batch = collate(rows, pad_id, torch.device("cpu"))
@@ -172,9 +178,7 @@ def assert_same(model: PreTrainedModel, rows: Any, pad_id: int = 0) -> None:
         expected = seen(model, batch, share)
         with small_tiles(70):
             found = seen(model, batch, share)
-        torch.testing.assert_close(found[:2], expected[:2], rtol=1e-7, atol=1e-7)
-        for a, b in zip(found[2], expected[2], strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-9)
+        assert_found(found, expected)
 
 
 @pytest.mark.parametrize("name", list(MODELS))
