@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from tiny import SAMPLING, grpo, random_slots, tiny_policy
+from tiny import SAMPLING, grpo, random_slots, small_tiles, tiny_policy
 from torch import Tensor
 from vision import problems_of, tiny_vl_policy
 
@@ -60,6 +60,13 @@ def text(ranks: Ranks) -> Tensors:
     """Rows of 1 to 12 tokens, more than there are ranks, in micro-batches of several sizes."""
     policy = tiny_policy()
     return train(policy, random_slots(policy, 11), grpo(micro_batch_tokens=60), ranks)
+
+
+def tiles(ranks: Ranks) -> Tensors:
+    """The output head in tiles of the vocabulary, with an entropy bonus, and activations computed again."""
+    policy = tiny_policy()
+    with small_tiles():
+        return train(policy, random_slots(policy, 11), grpo(micro_batch_tokens=60, entropy_coef=0.02), ranks, recompute=True)
 
 
 def one_row(ranks: Ranks) -> Tensors:
@@ -169,7 +176,8 @@ def _slot(problem_id: str, number: int, prompt: tuple[int, ...], images: tuple) 
 
 
 SCENARIOS: dict[str, Callable[[Ranks], Tensors]] = {
-    scenario.__name__: scenario for scenario in (text, one_row, epochs, recomputed, bfloat16, lora, bfloat16_lora, images, resumed, steps)
+    scenario.__name__: scenario
+    for scenario in (text, tiles, one_row, epochs, recomputed, bfloat16, lora, bfloat16_lora, images, resumed, steps)
 }
 
 if __name__ == "__main__":

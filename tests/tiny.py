@@ -1,8 +1,13 @@
 """A very small policy and the parts around it, for tests that need a real model and no learning."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
+
 import torch
 
 from npo_pipeline.configuration.settings import GrpoConfig, SamplingConfig, ScratchConfig
+from npo_pipeline.policy import tiling
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.policy.scratch import build_scratch
 from npo_pipeline.records import Slot, Trajectory
@@ -54,3 +59,10 @@ def random_slots(policy: Policy, count: int, seed: int = 0, spread: float = 0.5)
         trajectory = Trajectory(f"p{i // 4}", i % 4, prompt, response, behaviour, float(i % 3 == 0), i % 3 == 0, "stop", "")
         slots.append(Slot(trajectory, "guide", 9, "recorded"))
     return slots
+
+
+@contextmanager
+def small_tiles(width: int = 64) -> Iterator[None]:
+    """Every vocabulary is cut into tiles, however small it is."""
+    with patch.multiple(tiling, WHOLE=0, TILE_CPU=1, NARROWEST=width):
+        yield

@@ -4,7 +4,7 @@ A bfloat16 weight cannot hold the change of one small step, so the optimizer upd
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +13,17 @@ from npo_pipeline.configuration.settings import GrpoConfig
 from npo_pipeline.errors import NumericalError
 from npo_pipeline.policy.sharded import whole_tensor
 
+PIECE = 2**25  # elements of gradients that are float32 at once
+
 
 class PolicyOptimizer:
     """Clips the gradient, takes an AdamW step, and can hand out and take back its state as named tensors."""
 
     def __init__(self, model: nn.Module, settings: GrpoConfig) -> None:
         self.settings = settings
-        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.masters = [p if p.dtype == torch.float32 else p.detach().float().clone() for p in self.parameters]
+        self.parameters: list[Tensor] = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.exact = all(p.dtype == torch.float32 for p in self.parameters)  # they are their own masters
+        self.masters = self.parameters if self.exact else [p.detach().float().clone() for p in self.parameters]
         self.adam = torch.optim.AdamW(
             self.masters,
             lr=settings.learning_rate,
@@ -39,18 +42,39 @@ class PolicyOptimizer:
 
         Raises NumericalError where weights are not finite afterwards: they are lost then.
         """
-        for master, parameter in zip(self.masters, self.parameters, strict=True):
-            if master is not parameter:
-                master.grad = None if parameter.grad is None else parameter.grad.float()
-        norm = whole_tensor(torch.nn.utils.clip_grad_norm_(self.masters, self.settings.max_grad_norm)).item()
+        total = self._clip() if self.exact else self._norm()
+        norm = whole_tensor(total).item()
         if math.isfinite(norm):
             for group in self.adam.param_groups:
                 group["lr"] = self.learning_rate(step)
-            self.adam.step()
-            self._round_back()
+            if self.exact:
+                self.adam.step()
+            else:
+                self._step_in_pieces(total)
             self._check_weights(step, norm)
         self.clear()
         return norm
+
+    def _clip(self) -> Tensor:
+        return torch.nn.utils.clip_grad_norm_(self.masters, self.settings.max_grad_norm)
+
+    def _norm(self) -> Tensor:
+        """Of the gradients, in float32 whatever their dtype."""
+        norms = [torch.linalg.vector_norm(p.grad, dtype=torch.float32) for p in self.parameters if p.grad is not None]
+        return torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros(())
+
+    @torch.no_grad()
+    def _step_in_pieces(self, total: Tensor) -> None:
+        """An AdamW step with float32 gradients, clipped, for some parameters at a time: no float32 copy of all of them is ever alive."""
+        scale = (self.settings.max_grad_norm / (total + 1e-6)).clamp(max=1.0)
+        for piece in _pieces([i for i, parameter in enumerate(self.parameters) if parameter.grad is not None], self.parameters):
+            parameters, masters = [self.parameters[i] for i in piece], [self.masters[i] for i in piece]
+            for master, parameter in zip(masters, parameters, strict=True):
+                master.grad, parameter.grad = parameter.grad.float().mul_(scale), None  # type: ignore[union-attr]
+            self.adam.step()  # leaves alone what has no gradient
+            torch._foreach_copy_(parameters, masters)
+            for master in masters:
+                master.grad = None
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Moments, step counts and master copies, by name."""
@@ -75,13 +99,8 @@ class PolicyOptimizer:
                 found = {key: tensors[f"{key}.{i}"].to(master.device, copy=True) for key in keys}
                 if found:
                     self.adam.state[master] = found
-        self._round_back()
-
-    @torch.no_grad()
-    def _round_back(self) -> None:
-        for master, parameter in zip(self.masters, self.parameters, strict=True):
-            if master is not parameter:
-                parameter.copy_(master)
+            if not self.exact:
+                torch._foreach_copy_(self.parameters, self.masters)
 
     @torch.no_grad()
     def _check_weights(self, step: int, norm: float) -> None:
@@ -96,3 +115,17 @@ class PolicyOptimizer:
         """Forget the accumulated gradients."""
         for tensor in (*self.masters, *self.parameters):
             tensor.grad = None
+
+
+def _pieces(picked: Sequence[int], parameters: Sequence[Tensor]) -> Iterator[list[int]]:
+    """Consecutive ones of up to PIECE elements together, or a single larger one."""
+    piece: list[int] = []
+    size = 0
+    for i in picked:
+        if piece and size + parameters[i].numel() > PIECE:
+            yield piece
+            piece, size = [], 0
+        piece.append(i)
+        size += parameters[i].numel()
+    if piece:
+        yield piece

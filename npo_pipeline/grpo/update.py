@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +21,10 @@ from npo_pipeline.distributed.ranks import Ranks
 from npo_pipeline.grpo.dealing import MicroBatch, deal
 from npo_pipeline.grpo.loss import clipped_surrogate, engine_correction, kl_to_reference, shaped_surrogate, token_weights
 from npo_pipeline.grpo.optimizer import PolicyOptimizer
+from npo_pipeline.grpo.terms import Rows, Terms
 from npo_pipeline.policy.logprobs import Sequences, TokenBatch, collate, micro_batches, response_logprobs, score
 from npo_pipeline.policy.lora import without_adapter
+from npo_pipeline.policy.packing import flash_attention
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.policy.sharded import ShardedModel, recompute_activations
 from npo_pipeline.records import Slot
@@ -54,18 +57,17 @@ class UpdateResult:
     kl_sum: float = 0.0
 
 
-@dataclass(frozen=True)
-class Rows:
-    """What an update is made from; lists run over rows. `reference` holds the initial policy's log-probs where kl_coef > 0."""
+@dataclass
+class Seen:
+    """What one micro-batch leaves on the device: of `rows` log-probs [B, T] and summed entropies [B]; its loss, clipped tokens, KL."""
 
-    slots: Sequence[Slot]
-    advantages: Sequence[float]
-    sequences: Sequences
-    reference: list[list[float]] | None
-
-    def lengths(self, picked: Sequence[int]) -> list[tuple[int, int]]:
-        """Of prompt and response."""
-        return [(len(prompt), len(response)) for prompt, response in (self.sequences[i] for i in picked)]
+    rows: Sequence[int]  # none of a dummy
+    lengths: Sequence[tuple[int, int]]
+    logprobs: Tensor
+    entropy: Tensor
+    loss: Tensor | None = None
+    clipped: Tensor | None = None
+    kl: Tensor | None = None
 
 
 class Updater:
@@ -110,8 +112,10 @@ class Updater:
             return result
         for minibatch in self._minibatches(len(slots), seed, step):
             active = [i for i in minibatch if self._moves(advantages[i])]
-            loss = sum(self._backward(rows, batch, len(minibatch), result) for batch in self._dealt(rows, active))
-            self._step(self.ranks.total(loss), step, result)
+            measured = None if single else result.measured.logprobs
+            with flash_attention(self.model):
+                seen = [self._backward(rows, batch, len(minibatch), measured) for batch in self._dealt(rows, active)]
+            self._step(self.ranks.total(_fetch(seen, result, single)), step, result)
         self._join(result)
         return result
 
@@ -149,9 +153,11 @@ class Updater:
 
     @torch.no_grad()
     def _measure(self, rows: Rows, picked: Sequence[int], result: UpdateResult) -> None:
+        seen = []
         for batch in self._cut(rows, self.ranks.share(picked)):
             logprobs, entropy = response_logprobs(self.policy.model, self._batch(rows, batch), self.sampling.temperature)
-            _record(result.measured, rows, batch, logprobs, entropy)
+            seen.append(Seen(batch, rows.lengths(batch), logprobs, entropy.sum(dim=1)))
+        _fetch(seen, result, True)
         self._join(result)
 
     def _reference_logprobs(self, sequences: Sequences) -> list[list[float]] | None:
@@ -161,52 +167,38 @@ class Updater:
             temperature, budget = self.sampling.temperature, self.settings.micro_batch_tokens
             return self.ranks.spread(lambda own: score(self.reference, own, self.policy.pad_id, temperature, budget), sequences)
 
-    def _backward(self, rows: Rows, dealt: MicroBatch, responses: int, result: UpdateResult) -> float:
-        """Accumulate the gradient of one micro-batch; returns its share of the loss."""
+    def _backward(self, rows: Rows, dealt: MicroBatch, responses: int, measured: Sequence[Sequence[float]] | None) -> "Seen":
+        """Accumulate the gradient of one micro-batch, and ask the device for nothing."""
         picked, batch = dealt.rows, self._batch(rows, dealt.rows)
         if dealt.dummy:
             batch = replace(batch, response_mask=torch.zeros_like(batch.response_mask))
         bonus = self.settings.entropy_coef
         logprobs, entropy = response_logprobs(self.model, batch, self.sampling.temperature, bonus > 0, self.share_prompts)
-        new = [k for k, i in enumerate(picked) if not (result.measured.logprobs[i] or dealt.dummy)]
-        _record(result.measured, rows, [picked[k] for k in new], logprobs.detach()[new], entropy.detach()[new])
+        now = logprobs.detach()
+        seen = Seen([] if dealt.dummy else picked, rows.lengths(picked), now, entropy.detach().sum(dim=1))
         weights = token_weights(batch.response_mask, responses, self.settings.aggregation, self.sampling.max_new_tokens)
-        losses = self._token_losses(rows, picked, logprobs, batch.response_mask, result) - bonus * entropy
+        terms = Terms(rows, picked, now, measured)
+        losses = self._token_losses(terms, logprobs, batch.response_mask, seen) - bonus * entropy
         loss = (losses * weights).sum()
         loss.backward()
-        return loss.item()
+        seen.loss = loss.detach()
+        return seen
 
-    def _token_losses(self, rows: Rows, picked: Sequence[int], logprobs: Tensor, mask: Tensor, result: UpdateResult) -> Tensor:
-        """Surrogate, and KL where there is a reference, per token [B, T]; counts clipped tokens and KL into `result`."""
-        old = _padded([self._old_logprobs(rows.slots[i], result.measured.logprobs[i]) for i in picked], logprobs)
-        advantages = torch.tensor([rows.advantages[i] for i in picked], device=logprobs.device)
-        losses, clipped = clipped_surrogate(logprobs, old, advantages, self.settings.clip_low, self.settings.clip_high)
-        if (shaped := torch.tensor([rows.slots[i].ratio.startswith("shaped") for i in picked], device=logprobs.device)).any():
+    def _token_losses(self, terms: "Terms", logprobs: Tensor, mask: Tensor, seen: "Seen") -> Tensor:
+        """Surrogate, and KL where there is a reference, per token [B, T]; clipped tokens and KL are noted in `seen`."""
+        old, advantages, settings = terms.old(), terms.advantages(), self.settings
+        losses, clipped = clipped_surrogate(logprobs, old, advantages, settings.clip_low, settings.clip_high)
+        if (shaped := terms.shaped()) is not None:
             losses = torch.where(shaped[:, None], shaped_surrogate(logprobs, old, advantages), losses)
             clipped &= ~shaped[:, None]
-        if self.settings.engine_correction_cap is not None:
-            losses = losses * self._engine_weights([rows.slots[i] for i in picked], [result.measured.logprobs[i] for i in picked], losses)
-        result.clipped_tokens += int((clipped & mask).sum())
-        result.tokens += int(mask.sum())
-        if rows.reference is None:
+        if settings.engine_correction_cap is not None:
+            losses = losses * engine_correction(terms.measured(), terms.engine(), settings.engine_correction_cap)
+        seen.clipped = (clipped & mask).sum()
+        if (reference := terms.reference()) is None:
             return losses
-        kl = kl_to_reference(logprobs, _padded([rows.reference[i] for i in picked], logprobs)) * mask
-        result.kl_sum += kl.sum().item()
-        return losses + self.settings.kl_coef * kl
-
-    def _engine_weights(self, slots: Sequence[Slot], measured: Sequence[Sequence[float]], like: Tensor) -> Tensor:
-        """Correction [B, T] of what the engine sampled for this step; 1 for tokens of others."""
-        assert self.settings.engine_correction_cap is not None
-        own = [slot.source == "on_policy" for slot in slots]
-        engine = [slot.trajectory.behaviour_logprobs if mine else now for slot, now, mine in zip(slots, measured, own, strict=True)]
-        return engine_correction(_padded(measured, like), _padded(engine, like), self.settings.engine_correction_cap)
-
-    @staticmethod
-    def _old_logprobs(slot: Slot, measured: Sequence[float]) -> Sequence[float]:
-        """The logarithm of the ratio's denominator (records.Slot)."""
-        if slot.ratio == "shaped":
-            return [0.0] * len(measured)
-        return measured if slot.ratio == "policy" else slot.trajectory.behaviour_logprobs
+        kl = kl_to_reference(logprobs, reference) * mask
+        seen.kl = kl.detach().sum()
+        return losses + settings.kl_coef * kl
 
     def _step(self, loss: float, step: int, result: UpdateResult) -> None:
         norm = self.optimizer.step(step) if math.isfinite(loss) else math.nan
@@ -219,15 +211,17 @@ class Updater:
         result.skipped.append(f"a gradient norm of {norm}" if math.isfinite(loss) else f"a loss of {loss}")
 
 
-def _record(measured: Measured, rows: Rows, picked: Sequence[int], logprobs: Tensor, entropy: Tensor) -> None:
-    for i, values, summed in zip(picked, logprobs.tolist(), entropy.sum(dim=1).tolist(), strict=True):
-        measured.logprobs[i] = values[: len(rows.slots[i].trajectory.response_token_ids)]
-        measured.entropy[i] = summed
+def _fetch(seen: Sequence[Seen], result: UpdateResult, measures: bool) -> float:
+    """Take what micro-batches left over into `result`, once all of them are under way; returns the sum of their losses."""
+    for part in (part for part in seen if measures and part.rows):
+        for i, (_, length), values, entropy in zip(part.rows, part.lengths, part.logprobs.tolist(), part.entropy.tolist(), strict=True):
+            result.measured.logprobs[i], result.measured.entropy[i] = values[:length], entropy
+    trained = [part for part in seen if part.loss is not None]
+    result.tokens += sum(length for part in trained if part.rows for _, length in part.lengths)
+    result.clipped_tokens += sum(_numbers([part.clipped for part in trained]))
+    result.kl_sum += sum(_numbers([part.kl for part in trained if part.kl is not None]))
+    return sum(_numbers([part.loss for part in trained]))
 
 
-def _padded(rows: Sequence[Sequence[float]], like: Tensor) -> Tensor:
-    """Rows of numbers as a tensor of the shape of `like`, 0 where padded."""
-    filled = torch.zeros_like(like, requires_grad=False)
-    for i, row in enumerate(rows):
-        filled[i, : len(row)] = torch.tensor(row, dtype=like.dtype, device=like.device)
-    return filled
+def _numbers(scalars: Sequence[Any]) -> list[Any]:
+    return torch.stack(tuple(scalars)).tolist() if scalars else []

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 from npo_pipeline.configuration.settings import LoraConfig
 from npo_pipeline.planning.architecture import EVERY, Architecture, Text
+from npo_pipeline.policy.tiling import is_whole, tile_width
 
 BYTES = {"float32": 4, "bfloat16": 2}
 LOGIT_COPIES = 4  # float32 tensors of logits' size alive at once in the log-prob and entropy, and in their backward
+TILE_COPIES = 2  # the same of a tile of them
 LEAST_ROOM = 0.02  # of a GPU's memory for its share of the state: with less, hundreds of GPUs would be asked for
 USABLE = 0.9  # of a GPU's memory: the rest is the CUDA context, fragments and what libraries keep
 
@@ -41,21 +43,39 @@ class Training:
 
 
 def training(
-    model: Architecture, dtype: str, lora: LoraConfig | None, reference: bool, batch: "Batch", recompute: bool = False
+    model: Architecture,
+    dtype: str,
+    lora: LoraConfig | None,
+    reference: bool,
+    batch: "Batch",
+    recompute: bool = False,
+    device: str = "cuda",
 ) -> Training:
-    """As npo_pipeline.grpo.optimizer works: AdamW in float32; below that a master copy, and gradients in both dtypes at the step."""
+    """As npo_pipeline.grpo.optimizer works: AdamW in float32, below that on a master copy, piece by piece while no activation is alive."""
     size, all_of_it = BYTES[dtype], model.parameters
     trained = model.adapter_parameters(lora.rank, lora.target_modules) if lora else all_of_it
     low = not lora and dtype != "float32"  # adapters are float32 anyway
     return Training(
         weights=all_of_it * size + (trained * 4 if lora else 0),
-        gradients=trained * (4 + (size if low else 0)),
+        gradients=trained * (size if low else 4),
         optimizer=trained * (8 + (4 if low else 0)),
         reference=all_of_it * size if reference and not lora else 0,
         activations=(recomputed if recompute else activations)(model, size, batch, lora),
-        logits=batch.response_tokens * model.text.vocab * (size + 4 * LOGIT_COPIES),
+        logits=logits(model.text, size, batch.response_tokens, device, head=not lora),
         sharded=trained * 16 + (all_of_it * size if lora else 0),
     )
+
+
+def logits(text: Text, size: int, tokens: int, device: str, head: bool = False) -> int:
+    """What log-probs of `tokens` response tokens take, as npo_pipeline.policy.head makes them; `head`: its weight has a gradient.
+
+    Of many a tile at a time, and in the backward the gradient of their hidden states in float32, and that of the head beside the
+    one it is added to.
+    """
+    if is_whole(tokens, text.vocab):
+        return tokens * text.vocab * (size + 4 * LOGIT_COPIES)
+    tile = tokens * tile_width(tokens, text.vocab, device) * (size + 4 * TILE_COPIES)
+    return tile + tokens * text.hidden * (4 + size) + head * text.vocab * text.hidden * size
 
 
 @dataclass(frozen=True)

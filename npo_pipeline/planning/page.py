@@ -32,7 +32,7 @@ def _memory(root: RootConfig, model: Architecture, assumed: Assumptions, image_t
     train = m.training(model, dtype, root.policy.lora, root.grpo.kl_coef > 0, batch, root.trainer.recompute_activations)
     weights = model.parameters * m.BYTES[dtype]
     responses = SCORED_TOKENS * response // (assumed.prompt_tokens + response)
-    scored = responses * model.text.vocab * 4 * m.LOGIT_COPIES
+    scored = m.logits(model.text, m.BYTES[dtype], responses, "cuda")
     rows = [
         _memory_row("probe, guided", train, engine, gpu_gb),
         _memory_row("guide", m.Training(weights, 0, 0, 0, 0, scored), engine, gpu_gb),

@@ -146,7 +146,7 @@ class _Stage:
         if not self.trains:
             return weights + cache, 0
         batch = m.micro_batch(self.model, root.grpo.micro_batch_tokens, longest, longest, 0)
-        held = m.training(self.model, dtype, root.policy.lora, root.grpo.kl_coef > 0, batch)
+        held = m.training(self.model, dtype, root.policy.lora, root.grpo.kl_coef > 0, batch, device="cpu")
         return max(held.work, cache), held.state
 
     def _cache(self, dtype: str, longest: int) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from npo_pipeline.configuration.settings import ColdStartConfig
 from npo_pipeline.policy.logprobs import Sequences, collate, micro_batches, response_logprobs
@@ -24,7 +25,7 @@ def cold_start(policy: Policy, rows: Sequences, settings: ColdStartConfig, seed:
     optimizer = torch.optim.AdamW(policy.model.parameters(), lr=settings.learning_rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, settings.steps)
     order = _endless_order(len(rows), settings.steps * settings.batch_size, seed)
-    loss = float("nan")
+    loss = torch.tensor(float("nan"))
     for step in Progress("cold start", settings.steps):
         picked = order[step * settings.batch_size : (step + 1) * settings.batch_size]
         optimizer.zero_grad(set_to_none=True)
@@ -33,17 +34,18 @@ def cold_start(policy: Policy, rows: Sequences, settings: ColdStartConfig, seed:
         optimizer.step()
         schedule.step()
     policy.model.to(dtype)
-    return loss
+    return loss.item()
 
 
-def _accumulate(policy: Policy, rows: Sequences) -> float:
+def _accumulate(policy: Policy, rows: Sequences) -> Tensor:
+    """The loss, which stays on its device: nobody waits for it."""
     tokens = sum(len(response) for _, response in rows)
-    total = 0.0
+    total = torch.zeros((), dtype=torch.float64, device=policy.device)
     for batch in micro_batches([(len(prompt), len(response)) for prompt, response in rows], MICRO_BATCH_TOKENS):
         logprobs, _ = response_logprobs(policy.model, collate([rows[i] for i in batch], policy.pad_id, policy.device), 1.0)
         loss = -logprobs.sum() / tokens
         loss.backward()
-        total += loss.item()
+        total += loss.detach()
     return total
 
 

@@ -3,6 +3,7 @@
 import os
 
 import torch
+from torch import Tensor
 from transformers.utils.logging import disable_progress_bar
 
 from npo_pipeline.errors import ConfigError
@@ -20,3 +21,8 @@ def pick_device(name: str) -> str:
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"--device {name}: torch sees no CUDA device; use --device cpu, or install a CUDA build of torch")
     return name
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on `device`; to a GPU from pinned memory, so that nobody waits for it."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

@@ -16,6 +16,7 @@ import PIL.Image
 import torch
 from torch import Tensor
 
+from npo_pipeline.policy.device import moved
 from npo_pipeline.records import Image
 
 FORBIDDEN = ("image_token_id", "video_token_id")  # of a model's configuration: tokens that stand for pixels
@@ -97,7 +98,7 @@ def image_inputs(prompts: Iterable[Sequence[int]], device: torch.device) -> dict
     if not seen:
         return {}
     images = [image for prompt in seen for image in prompt.images]
-    return {name: part.to(device) for name, part in seen[0].vision.inputs(images).items()}
+    return {name: moved(part, device) for name, part in seen[0].vision.inputs(images).items()}
 
 
 def forbidden_ids(config: Any) -> tuple[int, ...]:
