@@ -156,7 +156,7 @@ def _guided_stage(root: s.RootConfig, time: Timeline, name: str, run: dict[str, 
     method = time.methods[name]
     live = None if method.kind in s.SCHEDULED else method
     own = {"steps": run_steps(method, time.steps), "grpo": merge_grpo(root.grpo, method.grpo)}
-    variance = root.guidance.variance if method.kind == "online" else None
+    variance = root.guidance.variance if method.kind in s.SCORED_LIVE else None
     return c.GuidedStage(VERSIONS["guided"], name=name, checkpoint_every=every, method=live, variance=variance, **(run | own))
 
 

@@ -57,7 +57,7 @@ class ProbeStage(RunStage):
 
 @dataclass
 class GuidedStage(RunStage):
-    """A run by a schedule has that file; a run that decides live has its method here, and "online" the variance of its S."""
+    """A run by a schedule has that file; one that decides live has its method here, and if it scores its guides the variance of its S."""
 
     round: str  # as in RoundStage
     probe_run: str
@@ -173,7 +173,7 @@ class MeasureStage:
 
 
 # Settings that came later: a stage's file and fingerprint hold them only where they are set, so that older results stay as they are.
-LATER = ("function", "function_sha256", "rules")
+LATER = ("function", "function_sha256", "rules", "ema", "average", "averaged")
 
 
 def as_values(stage: Any) -> dict[str, Any]:

@@ -24,6 +24,7 @@ def step_metrics(groups: Sequence[Group], mixed: Mixed, result: UpdateResult) ->
         | _guide_metrics(mixed)
         | _policy_metrics(mixed.groups, result)
         | _update_metrics(result)
+        | dict(mixed.metrics)
     )
     return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in metrics.items()}
 

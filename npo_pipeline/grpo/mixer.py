@@ -1,7 +1,7 @@
 """What a guided run does to its groups: the seam between the training loop and the methods of `npo_pipeline.guidance`."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,10 +13,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Mixed:
-    """The groups to train on, in the order of those sampled; and the tokens that were sampled beside them to make them."""
+    """The groups to train on, in the order of those sampled; the tokens that were sampled beside them to make them.
+
+    `metrics` are the method's own numbers of the step, for its line in metrics.jsonl.
+    """
 
     groups: Sequence[Group]
     sampled_tokens: int = 0
+    metrics: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Mixer(Protocol):

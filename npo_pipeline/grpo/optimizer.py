@@ -31,6 +31,7 @@ class PolicyOptimizer:
             weight_decay=settings.weight_decay,
             fused=True,
         )
+        self.kept: dict[str, Sequence[Tensor]] = {}  # by name: what a method keeps of every master, saved and restored with them
 
     def learning_rate(self, step: int) -> float:
         """Linear warm-up over `warmup_steps`, then constant."""
@@ -77,9 +78,12 @@ class PolicyOptimizer:
                 master.grad = None
 
     def state_tensors(self) -> dict[str, Tensor]:
-        """Moments, step counts and master copies, by name."""
+        """Moments, step counts, master copies and what is kept beside them, by name."""
         tensors = {f"{key}.{i}": value for i, p in enumerate(self.masters) for key, value in self.adam.state[p].items()}
-        return tensors | {f"master.{i}": master for i, master in enumerate(self.masters)}
+        return tensors | {f"{key}.{i}": tensor for key, beside in self._beside().items() for i, tensor in enumerate(beside)}
+
+    def _beside(self) -> dict[str, Sequence[Tensor]]:
+        return {"master": self.masters, **self.kept}
 
     def blank_state_tensors(self, names: Iterable[str]) -> dict[str, Tensor]:
         """Tensors of those names that a saved state can be read into, spread over ranks as the masters are."""
@@ -91,10 +95,12 @@ class PolicyOptimizer:
         }
 
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """The inverse of `state_tensors`: masters, and through them the policy's weights, and the moments."""
+        """The inverse of `state_tensors`: masters, and through them the policy's weights, what is kept beside them, and the moments."""
         with torch.no_grad():
+            for name, beside in self._beside().items():
+                for i, tensor in enumerate(beside):
+                    tensor.copy_(tensors[f"{name}.{i}"])
             for i, master in enumerate(self.masters):
-                master.copy_(tensors[f"master.{i}"])
                 keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{i}" in tensors]
                 found = {key: tensors[f"{key}.{i}"].to(master.device, copy=True) for key in keys}
                 if found:

@@ -6,19 +6,25 @@ from collections.abc import Callable, Sequence
 from npo_pipeline.records import Draw, Problem, Trajectory
 
 SampleDraws = Callable[[Sequence[Draw]], list[Trajectory]]
+Room = Callable[[Sequence[Trajectory]], int]  # for how many more tries, after those sampled so far
 
 
-def sample_until_verified(problems: Sequence[Problem], tries: int, sample_draws: SampleDraws, wanted: int = 1) -> list[Trajectory]:
+def sample_until_verified(
+    problems: Sequence[Problem], tries: int, sample_draws: SampleDraws, wanted: int = 1, room: Room | None = None
+) -> list[Trajectory]:
     """All trajectories that were sampled, ordered by problem and try.
 
     Each round draws as many samples of each problem that is still unsolved as it has drawn so far: 1, 1, 2, 4, ... A prompt is read once
     a round, so single tries would read it up to `tries` times; all at once would waste most samples of the easy prompts.
-    What is sampled for a problem does not hang on the others.
+    What is sampled for a problem does not hang on the others, as long as there is `room` for all: else the last of a round are left out.
     """
     unsolved, kept, verified, tried = list(problems), list[Trajectory](), Counter[str](), 0
     while unsolved and tried < tries:
         numbers = range(tried, min(2 * tried or 1, tries))
-        found = sample_draws([(problem, j) for problem in unsolved for j in numbers])
+        draws = [(problem, j) for problem in unsolved for j in numbers]
+        if room:
+            draws = draws[: room(kept)]
+        found = sample_draws(draws) if draws else []
         kept, tried = kept + found, numbers.stop
         verified.update(trajectory.problem_id for trajectory in found if trajectory.verified)
         unsolved = [problem for problem in unsolved if verified[problem.problem_id] < wanted]

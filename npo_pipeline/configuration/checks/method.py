@@ -22,6 +22,7 @@ PARTS_OF_KIND = {
     "rolling": ("rolling",),
     "online": ("autonpo", "online"),
     "resample": ("resample",),
+    "ema": ("ema",),
     "replay": ("replay",),
     "demonstrations": ("demonstrations",),
 }
@@ -48,6 +49,8 @@ def check_method(name: str, method: s.MethodConfig) -> None:
         require(method.online.min_prompts >= 1, f"{key}.online.min_prompts", method.online.min_prompts, "at least 1")
     if method.resample:
         require(method.resample.samples >= 1, f"{key}.resample.samples", method.resample.samples, "at least 1")
+    if method.ema:
+        check_ema(f"{key}.ema", method.ema)
     if method.replay:
         check_replay(f"{key}.replay", method.replay)
     if method.demonstrations:
@@ -57,6 +60,15 @@ def check_method(name: str, method: s.MethodConfig) -> None:
 def check_trigger(key: str, settings: s.AutoNpoConfig) -> None:
     require(0 < settings.ema <= 1, f"{key}.ema", settings.ema, "in (0, 1]: the weight of the newest step")
     require(0 <= settings.min_coverage <= 1, f"{key}.min_coverage", settings.min_coverage, "in [0, 1]")
+
+
+def check_ema(key: str, settings: s.EmaConfig) -> None:
+    require(0 <= settings.decay < 1, f"{key}.decay", settings.decay, "in [0, 1): the weight of the average before, such as 0.97")
+    require(settings.tries >= 1, f"{key}.tries", settings.tries, "at least 1")
+    require(settings.share > 0, f"{key}.share", settings.share, "more than 0: a share of the step's own tokens")
+    require(0 < settings.compared <= 1, f"{key}.compared", settings.compared, "in (0, 1]: a share of the gated prompts")
+    require(settings.window >= 1, f"{key}.window", settings.window, "at least 1 step")
+    require(0.5 <= settings.certainty < 1, f"{key}.certainty", settings.certainty, "in [0.5, 1)")
 
 
 def check_replay(key: str, settings: s.ReplayConfig) -> None:

@@ -52,6 +52,19 @@ class ResampleConfig:
 
 
 @dataclass
+class EmaConfig:
+    """Tries by an average of the run's own weights (npo_pipeline.guidance.methods.ema)."""
+
+    decay: float  # of the moving average, per step
+    extrapolate: float | None  # null: the average tries; a: theta + a (theta - average) does
+    tries: int  # most per gated prompt, in rounds of 1, 1, 2, 4, ... until one is verified
+    share: float  # most tokens of all tries of a step, as a share of those of its own samples
+    compared: float  # share of the gated prompts on which average and live policy are compared, by a try each
+    window: int  # steps whose comparisons count
+    certainty: float  # that the average solves more, above which it may try the other prompts, and more than once
+
+
+@dataclass
 class ReplayConfig:
     """ExGRPO: the run's own past successes (npo_pipeline.guidance.methods.replay)."""
 
@@ -78,8 +91,8 @@ class MethodConfig:
     """A method of the second pass. `kind` says where its guide trajectories come from, and which other part it needs.
 
     Scheduled, from the shards of the guide stage: "manual" (windows), "autonpo" (planned from the probe's log), "rolling".
-    Decided live: "online" (AutoNPO on the run's own signals, from the shards), "resample" (the live policy again), "replay" (the
-    run's own past), "demonstrations" (another policy), "none" (plain GRPO, for another number of steps).
+    Decided live: "online" (AutoNPO on the run's own signals, from the shards), "resample" (the live policy again), "ema" (its
+    averaged weights), "replay" (the run's own past), "demonstrations" (another policy), "none" (plain GRPO, for another number of steps).
     """
 
     kind: str
@@ -90,6 +103,7 @@ class MethodConfig:
     rolling: RollingConfig | None = None
     online: OnlineConfig | None = None
     resample: ResampleConfig | None = None
+    ema: EmaConfig | None = None
     replay: ReplayConfig | None = None
     demonstrations: DemonstrationsConfig | None = None
     grpo: dict[str, Any] = field(default_factory=dict)  # settings of `grpo` that this method changes
@@ -98,4 +112,5 @@ class MethodConfig:
 
 SCHEDULED = ("manual", "autonpo", "rolling")
 GUIDED = (*SCHEDULED, "online")  # learn from the guide stage's shards
-KINDS = (*GUIDED, "resample", "replay", "demonstrations", "none")
+SCORED_LIVE = ("online", "ema")  # score their guides by Q, V and S as they train
+KINDS = (*GUIDED, "resample", "ema", "replay", "demonstrations", "none")

@@ -3,6 +3,7 @@
     scheduled       npo_early, npo_late, npo, npo_rolling, autonpo: guides at the steps of a schedule
     online          autonpo_online: decides while it trains
     resample        the control: the live policy tries again
+    ema             npo_ema, npo_extrapolate: the run's own averaged weights try
     replay          exgrpo: the run's own past successes
     demonstrated    luffy, rlep: another policy's trajectories
     plain           grpo_long: nothing is mixed in
@@ -18,7 +19,7 @@ from typing import Protocol
 from npo_pipeline.configuration.stages import GuidedStage
 from npo_pipeline.context import Context
 from npo_pipeline.grpo.mixer import MakeMixer
-from npo_pipeline.guidance.methods import demonstrated, online, plain, replay, resample, scheduled
+from npo_pipeline.guidance.methods import demonstrated, ema, online, plain, replay, resample, scheduled
 
 
 class Method(Protocol):
@@ -29,7 +30,14 @@ class Method(Protocol):
     def make(self, context: Context[GuidedStage]) -> MakeMixer: ...
 
 
-KINDS: dict[str, Method] = {"online": online, "resample": resample, "replay": replay, "demonstrations": demonstrated, "none": plain}
+KINDS: dict[str, Method] = {
+    "online": online,
+    "resample": resample,
+    "ema": ema,
+    "replay": replay,
+    "demonstrations": demonstrated,
+    "none": plain,
+}
 
 
 def method_of(config: GuidedStage) -> Method:

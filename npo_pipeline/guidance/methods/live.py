@@ -1,20 +1,61 @@
 """What a method that decides live asks of the loaded policy: new samples, log-ratios, entropies; spread over ranks where there are many."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import numpy as np
 
+from npo_pipeline.configuration.settings import EmaConfig
 from npo_pipeline.grpo.step import Trainer
+from npo_pipeline.policy.average import MovingAverage, acting
 from npo_pipeline.policy.logprobs import mean_entropy, score
+from npo_pipeline.policy.sharded import whole_tensor
 from npo_pipeline.records import Draw, Trajectory
 from npo_pipeline.rollout.sample import sample
 
 
 def resample(trainer: Trainer, step: int, draws: Sequence[Draw]) -> list[Trajectory]:
     """One more verified or failed try of the policy as it is, per draw."""
+    return _tries(trainer, step, draws, "resample")
+
+
+def _tries(trainer: Trainer, step: int, draws: Sequence[Draw], purpose: str) -> list[Trajectory]:
     return trainer.ranks.spread(
-        lambda own: sample(trainer.engine, trainer.policy, trainer.verifier, own, "resample", trainer.seed, step), draws
+        lambda own: sample(trainer.engine, trainer.policy, trainer.verifier, own, purpose, trainer.seed, step), draws
     )
+
+
+class AveragedPolicy:
+    """A trainer's policy with the moving average of its weights, or what lies beyond them as seen from there (settings `ema`).
+
+    The average is kept with the optimizer's masters, and so in the saved state. Engines see the weights change as after an update.
+    """
+
+    KEPT = "average"
+
+    def __init__(self, trainer: Trainer, settings: EmaConfig) -> None:
+        self.trainer, self.settings, self.optimizer = trainer, settings, trainer.updater.optimizer
+        self.average = MovingAverage(self.optimizer.masters, settings.decay)
+        self.optimizer.kept[self.KEPT] = self.average.tensors
+
+    def acting(self) -> AbstractContextManager[None]:
+        """All ranks must call it."""
+        beyond = self.settings.extrapolate
+        weights = self.average.tensors if beyond is None else self.average.beyond(self.optimizer.masters, beyond)
+        return acting(self.trainer.policy.model, map(whole_tensor, weights))
+
+    def tries(self, step: int, draws: Sequence[Draw]) -> list[Trajectory]:
+        return _tries(self.trainer, step, draws, "average")
+
+    def live_tries(self, step: int, draws: Sequence[Draw]) -> list[Trajectory]:
+        return resample(self.trainer, step, draws)
+
+    def log_ratios(self, trajectories: Sequence[Trajectory]) -> list[list[float]]:
+        return log_ratios(self.trainer, trajectories)
+
+    def see(self, step: int) -> None:
+        """The first weights were seen when it was made, so those after the update of step 0 are the second."""
+        self.average.see(self.optimizer.masters, step + 2)
 
 
 def log_ratios(trainer: Trainer, trajectories: Sequence[Trajectory]) -> list[list[float]]:
