@@ -17,7 +17,15 @@ from tiny import SAMPLING, grpo, random_slots, small_tiles, tiny_policy
 from torch import Tensor
 from vision import problems_of, tiny_vl_policy
 
-from npo_pipeline.configuration.settings import GrpoConfig, LoraConfig, ResampleConfig, VerifierConfig
+from npo_pipeline.configuration.settings import (
+    EmaConfig,
+    GrpoConfig,
+    LoraConfig,
+    MethodConfig,
+    ResampleConfig,
+    VarianceConfig,
+    VerifierConfig,
+)
 from npo_pipeline.distributed.group import joined
 from npo_pipeline.distributed.ranks import Ranks
 from npo_pipeline.grpo.mixer import OnPolicy
@@ -25,9 +33,11 @@ from npo_pipeline.grpo.state import load_state, save_state
 from npo_pipeline.grpo.step import Trainer, run_step
 from npo_pipeline.grpo.update import Updater, UpdateResult
 from npo_pipeline.guidance.methods import live
+from npo_pipeline.guidance.methods.ema import EmaMixer
 from npo_pipeline.guidance.methods.resample import ResampleMixer
 from npo_pipeline.policy.lora import add_lora
 from npo_pipeline.policy.policy import Policy, save_policy
+from npo_pipeline.policy.sharded import whole_tensor
 from npo_pipeline.records import Problem, Slot, Trajectory
 from npo_pipeline.rollout.hf import TransformersEngine
 from npo_pipeline.tasks.judging.verify import Verdict, Verifier
@@ -145,13 +155,19 @@ class EvenLengths(Verifier):
         return [Verdict(float(len(text) % 2 == 0), len(text) % 2 == 0) for _, text in items]
 
 
-def steps(ranks: Ranks) -> Tensors:
-    """Whole steps, five groups over the ranks: sampled, resampled, mixed, trained on, and scored as live methods ask for it."""
+def trainer_of(ranks: Ranks) -> Trainer:
+    """Steps of five groups of three."""
     policy, settings, sampling = tiny_policy(), grpo(prompts_per_step=5, group_size=3), SAMPLING
     problems = [Problem(f"p{i}", "train", "", "", "all", "", tuple(range(10, 12 + i))) for i in range(10)]
     updater = Updater(policy, settings, sampling, ranks=ranks)
     engine, verifier = TransformersEngine(policy, sampling, 8), EvenLengths(VerifierConfig("exact", "whole", 1.0))
-    trainer = Trainer(policy, engine, verifier, updater, problems, settings, 0, OnPolicy(), ranks)
+    return Trainer(policy, engine, verifier, updater, problems, settings, 0, OnPolicy(), ranks)
+
+
+def steps(ranks: Ranks) -> Tensors:
+    """Whole steps, five groups over the ranks: sampled, resampled, mixed, trained on, and scored as live methods ask for it."""
+    trainer = trainer_of(ranks)
+    policy = trainer.policy
     trainer.mixer = ResampleMixer(ResampleConfig(3, 0, 9), 0.6, partial(live.resample, trainer))
     outcomes = [run_step(trainer, step, "") for step in range(2)]
     tried = [slot.trajectory for slot in random_slots(policy, 7)]
@@ -169,6 +185,39 @@ def steps(ranks: Ranks) -> Tensors:
     return {name: torch.tensor(values) for name, values in numbers.items()} | weights
 
 
+def averaged(ranks: Ranks) -> Tensors:
+    """Steps whose guides are the moving average's, stopped after two and gone on with from the saved state."""
+    method = MethodConfig("ema", 0.6, False, ema=EmaConfig(0.8, None, 4, 2.0, 0.5, 9, 0.5))
+
+    def begun() -> tuple[Trainer, live.AveragedPolicy]:
+        trainer = trainer_of(ranks)
+        future = live.AveragedPolicy(trainer, method.ema)
+        trainer.mixer = EmaMixer(method, VarianceConfig("exp_kl", 5.0), future)
+        return trainer, future
+
+    stopped, _ = begun()
+    outcomes = [run_step(stopped, step, "") for step in range(2)]
+    with tempfile.TemporaryDirectory() as own:
+        folder = Path(ranks.on_main(lambda: own))
+        save_state(folder, stopped.updater.optimizer, 2, "this run", ranks)
+        going, future = begun()
+        assert load_state(folder, going.updater.optimizer, "this run", 2, ranks) == 2
+        going.updater.take_over()
+        going.mixer.lead = stopped.mixer.lead
+        ranks.gather(None)  # all have read it
+    outcomes += [run_step(going, step, "") for step in range(2, 4)]
+    assert sum(outcome.metrics["average/verified"] for outcome in outcomes) > 0
+    average = {f"average.{i}": whole_tensor(tensor).clone() for i, tensor in enumerate(future.average.tensors)}
+    rows = [row for outcome in outcomes for row in outcome.rows]
+    numbers = {
+        "tokens": [float(token) for row in rows for token in row["response_token_ids"]],
+        "logprobs": [value for row in rows for value in row["guide_logprobs"]],
+        "metrics": [value for outcome in outcomes for value in outcome.metrics.values() if isinstance(value, int | float)],
+    }
+    weights = {f"weight.{name}": tensor.clone() for name, tensor in (going.policy.model.state_dict() | average).items()}
+    return {name: torch.tensor(values) for name, values in numbers.items()} | weights
+
+
 def _slot(problem_id: str, number: int, prompt: tuple[int, ...], images: tuple) -> Slot:
     generator = torch.Generator().manual_seed(number)
     response = tuple(torch.randint(10, 290, (3 + number % 5,), generator=generator).tolist())
@@ -177,7 +226,7 @@ def _slot(problem_id: str, number: int, prompt: tuple[int, ...], images: tuple) 
 
 SCENARIOS: dict[str, Callable[[Ranks], Tensors]] = {
     scenario.__name__: scenario
-    for scenario in (text, tiles, one_row, epochs, recomputed, bfloat16, lora, bfloat16_lora, images, resumed, steps)
+    for scenario in (text, tiles, one_row, epochs, recomputed, bfloat16, lora, bfloat16_lora, images, resumed, steps, averaged)
 }
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from npo_pipeline.configuration.settings import LoraConfig, SamplingConfig
 from npo_pipeline.errors import DataError, NumericalError
 from npo_pipeline.grpo.state import load_state, save_state
 from npo_pipeline.grpo.update import Updater
+from npo_pipeline.policy.average import acting, trained
 from npo_pipeline.policy.checkpoints import CheckpointWriter, Walk
 from npo_pipeline.policy.identity import identity
 from npo_pipeline.policy.logprobs import score
@@ -150,6 +151,19 @@ def test_a_walk_over_checkpoints_that_are_deltas_is_noticed(engines: dict[str, E
             assert gaps(walk.policy, REQUESTS, engine.generate(REQUESTS)).mean() < TOLERANCE["bfloat16"]
     finally:
         engine.policy = own
+
+
+@pytest.mark.parametrize(("kind", "noise"), [("tied", 0.05), ("lora", 0.2), ("bfloat16", 0.05)])
+def test_a_policy_that_acts_with_other_weights_is_followed_there_and_back(engines: dict[str, Engine], kind: str, noise: float) -> None:
+    engine, policy = engines[kind], engines[kind].policy
+    engine.sampling = SAMPLING
+    own = engine.generate(REQUESTS)
+    generator = torch.Generator().manual_seed(5)
+    with acting(policy.model, [p.detach() + noise * torch.randn(p.shape, generator=generator) for p in trained(policy.model)]):
+        others = engine.generate(REQUESTS)
+        assert gaps(policy, REQUESTS, others).max() < TOLERANCE[kind]
+    assert engine.generate(REQUESTS) == own
+    assert gaps(policy, REQUESTS, others).mean() > 0.05
 
 
 def test_weights_that_did_not_change_are_not_handed_over_again(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

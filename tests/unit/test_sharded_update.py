@@ -104,4 +104,5 @@ def test_any_number_of_processes_gives_the_same_updates(size: int, single: dict[
             is_weight = key.startswith("weight.")
             tolerance = {"rtol": 0.0, "atol": absolute} if is_weight else {"rtol": relative, "atol": relative}
             torch.testing.assert_close(found[key], tensor, **tolerance, msg=lambda text, at=f"{name} {key}": f"{at}: {text}")
-    assert torch.equal(load_file(tmp_path / "steps.safetensors")["tokens"], single["steps"]["tokens"])
+    for name in ("steps", "averaged"):
+        assert torch.equal(load_file(tmp_path / f"{name}.safetensors")["tokens"], single[name]["tokens"])
