@@ -32,7 +32,8 @@ DEMONSTRATION_TOKENS = 4
 
 
 def comparison_of(shape: Shape, resamples: int = 400) -> ComparisonStage:
-    return ComparisonStage(list(shape.seeds), list(shape.methods), resamples, 0.95, 7, VERSIONS["comparison"], "fixture")
+    averages = shape.averages or None
+    return ComparisonStage(list(shape.seeds), list(shape.methods), resamples, 0.95, 7, VERSIONS["comparison"], "fixture", averages)
 
 
 def write_comparison(root: Path, shape: Shape) -> Layout:

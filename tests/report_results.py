@@ -18,7 +18,7 @@ from npo_pipeline.configuration.stages import ReportStage
 from npo_pipeline.records import FinishReason, Problem, Trajectory
 from npo_pipeline.storage.atomic import write_text
 from npo_pipeline.storage.evaluations import write_evaluation
-from npo_pipeline.storage.layout import Layout
+from npo_pipeline.storage.layout import Layout, averaged
 from npo_pipeline.storage.manifest import write_manifest
 from npo_pipeline.storage.parquet import GUIDE_SHARD, PROBLEMS, SIGNAL, problem_row, trajectory_row, write_table
 
@@ -38,10 +38,17 @@ class Shape:
     samples: int = 8
     difficulties: tuple[str, ...] = ("10", "4", "5", "7")
     with_tokens: bool = True
+    averages: bool = False  # of every run too
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        runs = ("probe", *self.methods)
+        return ("initial", *runs, *(map(averaged, runs) if self.averages else ()))
 
 
 def stage_of(shape: Shape) -> ReportStage:
-    return ReportStage(1, "fixture", list(shape.seeds), list(shape.methods), ReportConfig("Near-Future <b>Policy</b> Optimization", 4))
+    report = ReportConfig("Near-Future <b>Policy</b> Optimization", 4)
+    return ReportStage(1, "fixture", list(shape.seeds), list(shape.methods), report, shape.averages or None)
 
 
 def write_results(root: Path, shape: Shape = Shape()) -> Layout:
@@ -73,7 +80,7 @@ def _write_seed(layout: Layout, shape: Shape, problems: list[Problem]) -> None:
         write_text(layout.run(name) / "timings.jsonl", "".join(json.dumps({"step": row["step"], "seconds": 2.5}) + "\n" for row in rows))
         if name != "probe":
             write_text(layout.schedule(name), yaml.safe_dump(_schedule(name, windows, shape.steps), sort_keys=False))
-    for name in ("initial", "probe", *shape.methods):
+    for name in shape.policies:
         _write_evaluation(layout, name, shape, problems)
     signal = write_table(layout.signal, _signal(random.Random(layout.seed), shape.steps), SIGNAL, SHA)
     write_manifest(layout.guide, "guide", SHA, [signal])

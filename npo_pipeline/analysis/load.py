@@ -16,7 +16,7 @@ from npo_pipeline.errors import ArtifactError, DataError
 from npo_pipeline.guidance.schedule import Schedule, Window, parse_schedule
 from npo_pipeline.shown import one_line, short_repr
 from npo_pipeline.storage.evaluations import SCHEMA
-from npo_pipeline.storage.layout import Layout
+from npo_pipeline.storage.layout import Layout, averaged
 from npo_pipeline.storage.manifest import NAME
 from npo_pipeline.storage.parquet import GUIDE_SHARD, SIGNAL, read_problems, read_table
 from npo_pipeline.storage.run_files import INTERVENTIONS, METRICS, TIMINGS, damaged_timings, read_jsonl
@@ -34,15 +34,17 @@ def load_results(stage: ReportStage, layout: Layout) -> Results:
     return Results(
         name=stage.name,
         methods=tuple(stage.methods),
-        seeds=tuple(_load_seed(replace(layout, seed=seed), stage.methods) for seed in stage.seeds),
+        seeds=tuple(_load_seed(replace(layout, seed=seed), stage.methods, bool(stage.averaged)) for seed in stage.seeds),
         problems={problem.problem_id: problem for problem in problems},
         configs=_load_configs(layout.root / "config", stage.methods),
+        with_averages=bool(stage.averaged),
     )
 
 
-def _load_seed(layout: Layout, methods: Sequence[str]) -> SeedResults:
+def _load_seed(layout: Layout, methods: Sequence[str], with_averages: bool) -> SeedResults:
     runs = {"probe": load_run(layout, "probe")} | {name: load_run(layout, name) for name in methods}
-    evaluations = {name: load_evaluation(layout, name) for name in ("initial", "probe", *methods)}
+    averages = map(averaged, runs) if with_averages else ()
+    evaluations = {name: load_evaluation(layout, name) for name in ("initial", *runs, *averages)}
     return SeedResults(layout.seed, runs, evaluations, tuple(_load_signal(layout, methods)))
 
 
@@ -165,7 +167,7 @@ def _load_configs(folder: Path, methods: Sequence[str]) -> dict[str, str]:
     """The resolved configuration of each stage that belongs to this report: the folder may hold methods of earlier ones."""
     stages = ["prepare", "probe", "guide"]
     stages += [f"{stage}-{method}" for method in methods for stage in ("plan", "guided")]
-    paths = [folder / f"{stage}.yaml" for stage in (*stages, "evaluate", "report")]
+    paths = [folder / f"{stage}.yaml" for stage in (*stages, "average", "evaluate", "report")]
     return {path.name: _read_text(path) for path in paths if path.is_file()}
 
 

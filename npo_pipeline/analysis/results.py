@@ -6,6 +6,7 @@ from typing import Any
 
 from npo_pipeline.guidance.schedule import Schedule
 from npo_pipeline.records import Problem
+from npo_pipeline.storage.layout import AVERAGED, averaged
 
 GRPO = "probe"  # the probe, run to its end, is the GRPO baseline
 
@@ -40,7 +41,7 @@ class SeedResults:
 
     seed: int
     runs: Mapping[str, Run]  # "probe" and each method
-    evaluations: Mapping[str, Evaluation]  # "initial", "probe" and each method
+    evaluations: Mapping[str, Evaluation]  # "initial", "probe" and each method; with averages also "probe-averaged" and so on
     signal: tuple[Mapping[str, Any], ...]
 
 
@@ -53,6 +54,7 @@ class Results:
     seeds: tuple[SeedResults, ...]
     problems: Mapping[str, Problem]
     configs: Mapping[str, str] = field(default_factory=dict)
+    with_averages: bool = False  # whether the averaged policy of each run was evaluated, too
 
     @property
     def policies(self) -> tuple[str, ...]:
@@ -63,6 +65,11 @@ class Results:
         return (GRPO, *self.methods)
 
     @property
+    def averages(self) -> tuple[str, ...]:
+        """The averaged policies of `runs`, in their order."""
+        return tuple(map(averaged, self.runs)) if self.with_averages else ()
+
+    @property
     def settings(self) -> Evaluation:
         """The evaluation settings, which all policies share."""
         return self.seeds[0].evaluations[GRPO]
@@ -70,4 +77,5 @@ class Results:
 
 def policy_label(policy: str) -> str:
     """How a policy is called in the report."""
-    return "GRPO" if policy == GRPO else policy
+    run, average = policy.removesuffix(AVERAGED), ", averaged" if policy.endswith(AVERAGED) else ""
+    return ("GRPO" if run == GRPO else run) + average

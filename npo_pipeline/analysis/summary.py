@@ -12,8 +12,13 @@ from npo_pipeline.analysis.benchmarks import BenchmarkRow, benchmark_scores, sum
 from npo_pipeline.analysis.results import GRPO, Evaluation, Results, SeedResults, policy_label
 from npo_pipeline.analysis.statistics import Interval, bootstrap_difference, by_difficulty, mean_scores, problem_scores
 from npo_pipeline.errors import ArtifactError
+from npo_pipeline.storage.layout import averaged
 
 Scores = dict[str, dict[str, float]]  # problem id -> metric -> score
+AVERAGED_NOTE = (
+    "Averaged: the mean of the weights of a run's checkpoints in its last steps, on a grid that all runs keep; its difference to GRPO "
+    "averaged alike says what a method is worth beside averaging."
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Training:
 
 @dataclass(frozen=True)
 class PolicySummary:
-    """One policy. `to_grpo` and `to_initial` are paired differences of the headline metric, mean@samples."""
+    """One policy. `to_grpo`, `to_initial` and `to_average` are paired differences of the headline metric, mean@samples."""
 
     policy: str
     label: str
@@ -43,7 +48,8 @@ class PolicySummary:
     benchmarks: BenchmarkRow | None  # None where there are none
     to_grpo: Interval | None  # None for GRPO itself
     to_initial: Interval | None  # None for the initial policy
-    training: Training | None  # None for the initial policy
+    training: Training | None  # None for the initial policy and for averages
+    to_average: Interval | None = None  # of an average: to that of GRPO; None for the others, and for that itself
 
 
 def headline(results: Results) -> str:
@@ -53,11 +59,20 @@ def headline(results: Results) -> str:
 
 def summarise_policies(results: Results) -> list[PolicySummary]:
     """Summaries in the order initial, GRPO, methods. Raises ArtifactError where evaluations do not belong together."""
-    scores = {policy: _seed_mean_scores(results, policy) for policy in results.policies}
-    settings = results.settings
-    shares = benchmark_scores(results, results.policies, seed_means=True)
+    return _summaries(results, results.policies)
+
+
+def summarise_averages(results: Results) -> list[PolicySummary]:
+    """Of the averaged policies: GRPO's, then the methods'; [] where none were made."""
+    return _summaries(results, results.averages)
+
+
+def _summaries(results: Results, shown: Sequence[str]) -> list[PolicySummary]:
+    policies, settings = (*results.policies, *results.averages), results.settings
+    scores = {policy: _seed_mean_scores(results, policy) for policy in policies}
+    shares = benchmark_scores(results, policies, seed_means=True)
     rows = summarise_benchmarks(shares, settings.resamples, settings.confidence, settings.bootstrap_seed)
-    return [_summarise(results, policy, scores, rows.get(policy)) for policy in results.policies]
+    return [_summarise(results, policy, scores, rows.get(policy)) for policy in shown]
 
 
 def _summarise(results: Results, policy: str, scores: Mapping[str, Scores], benchmarks: BenchmarkRow | None) -> PolicySummary:
@@ -73,7 +88,8 @@ def _summarise(results: Results, policy: str, scores: Mapping[str, Scores], benc
         benchmarks=benchmarks,
         to_grpo=None if policy == GRPO else _difference(results, scores, policy, GRPO),
         to_initial=None if policy == "initial" else _difference(results, scores, policy, "initial"),
-        training=None if policy == "initial" else _training(seeds, policy),
+        training=_training(seeds, policy) if policy in results.runs else None,
+        to_average=_difference(results, scores, policy, averaged(GRPO)) if policy in results.averages[1:] else None,
     )
 
 

@@ -46,6 +46,7 @@ VERSIONS = {
     "demonstrate": 3,
     "guided": 5,
     "benchmarks": 1,
+    "average": 1,
     "evaluate": 3,
     "report": 3,
     "comparison": 2,
@@ -92,14 +93,17 @@ def stage_configs(root: s.RootConfig) -> dict[str, dict[str, Any]]:
     time = resolve_timeline(root)
     shared: dict[str, Any] = {"sampling": root.sampling, "engine": root.engine, "verifier": root.task.verifier, "dtype": root.policy.dtype}
     run: dict[str, Any] = {"steps": time.steps, "key_every": root.probe.key_every, "grpo": root.grpo, "lora": root.policy.lora, **shared}
+    averaged = True if time.average else None
     stages: dict[str, Any] = {
         "prepare": c.PrepareStage(VERSIONS["prepare"], root.task, replace(root.policy, teacher=None, lora=None)),
         "probe": c.ProbeStage(VERSIONS["probe"], checkpoint_every=time.checkpoint_every, **run),
         "evaluate": c.EvaluateStage(VERSIONS["evaluate"], root.evaluate, **shared),
-        "report": c.ReportStage(VERSIONS["report"], root.name, root.seeds, [*root.method, *later_rounds(root)], root.report),
-        "comparison": c.ComparisonStage(version=VERSIONS["comparison"], name=root.name, **vars(root.comparison)),
+        "report": c.ReportStage(VERSIONS["report"], root.name, root.seeds, [*root.method, *later_rounds(root)], root.report, averaged),
+        "comparison": c.ComparisonStage(version=VERSIONS["comparison"], name=root.name, averaged=averaged, **vars(root.comparison)),
         "measure": _measure_stage(root, time, shared),
     }
+    if time.average:
+        stages["average"] = c.AverageStage(VERSIONS["average"], *time.average)
     if root.evaluate.benchmarks:
         stages["benchmarks"] = c.BenchmarksStage(VERSIONS["benchmarks"], root.task, root.evaluate.benchmarks, root.policy.dtype)
     for name, method in time.methods.items():
@@ -147,6 +151,7 @@ def _guide_stage(root: s.RootConfig, time: Timeline, others: dict[str, Any]) -> 
         samples=settings.samples,
         shard_rows=settings.shard_rows,
         variance=settings.variance,
+        average=settings.average,
         **others,
     )
 

@@ -88,6 +88,7 @@ class GuideStage(RoundStage):
     engine: EngineConfig
     verifier: VerifierConfig
     dtype: str
+    average: int | None = None
 
 
 @dataclass
@@ -132,6 +133,15 @@ class BenchmarksStage:
 
 
 @dataclass
+class AverageStage:
+    """Of every run: the mean of its checkpoints on the grid of `every` steps, which all runs keep, in its last `last` steps."""
+
+    version: int
+    every: int
+    last: int
+
+
+@dataclass
 class EvaluateStage:
     version: int
     evaluate: EvaluateConfig
@@ -148,6 +158,7 @@ class ReportStage:
     seeds: list[int]
     methods: list[str]
     report: ReportConfig
+    averaged: bool | None = None  # whether averaged policies are among what is compared
 
 
 @dataclass
@@ -156,6 +167,7 @@ class ComparisonStage(ComparisonConfig):
 
     version: int
     name: str  # the experiment's
+    averaged: bool | None = None  # as in ReportStage
 
 
 @dataclass

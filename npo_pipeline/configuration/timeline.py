@@ -27,6 +27,7 @@ class Timeline:
     guide_steps: list[int]
     lookback: int
     guided_checkpoint_every: int
+    average: tuple[int, int] | None  # grid and span of the averaged policies' checkpoints (`averaged_steps`)
     methods: dict[str, MethodConfig]
 
 
@@ -39,7 +40,9 @@ def resolve_timeline(root: RootConfig) -> Timeline:
     lookback = as_steps(root.guidance.lookback, steps, "guidance.lookback", multiple=grid)
     kept = as_steps(root.guided.checkpoint_every, steps, "guided.checkpoint_every")
     methods = {name: _resolve_method(f"method.{name}", method, steps, guides, lookback) for name, method in root.method.items()}
-    return Timeline(steps, dense, guides, lookback, kept, methods)
+    last = None if root.average_last is None else as_steps(root.average_last, steps, "average_last")
+    average = None if last is None else (math.lcm(dense, kept), last)  # what all runs keep: averages over other steps are no comparison
+    return Timeline(steps, dense, guides, lookback, kept, average, methods)
 
 
 def as_steps(value: StepLike, total: int, key: str, multiple: int = 1, least: int = 1) -> int:
@@ -79,6 +82,15 @@ def guide_steps(every: int, steps: int) -> list[int]:
 def checkpoint_steps(every: int, steps: int) -> list[int]:
     """Where policy checkpoints lie: the start, every `every` updates, and the end."""
     return sorted({*range(0, steps + 1, every), steps})
+
+
+def averaged_steps(every: int, last: int, end: int) -> list[int]:
+    """The checkpoints whose mean a run of `end` steps is averaged to: of the grid, in its last `last` steps, but two at least.
+
+    Examples: every 5, last 20, end 120: 100, 105, 110, 115, 120; every 30, last 20: 90, 120.
+    """
+    kept = checkpoint_steps(every, end)
+    return [step for step in kept if step >= min(end - last, kept[-2])]
 
 
 def check_guide_steps(place: str, guide_steps: Sequence[int], every: int, steps: int) -> None:

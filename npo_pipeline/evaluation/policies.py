@@ -2,18 +2,29 @@
 
 from pathlib import Path
 
-from npo_pipeline.storage.layout import Layout, checkpoint
-from npo_pipeline.storage.manifest import NAME, read_manifest
+from npo_pipeline.storage.layout import AVERAGED, Layout, averaged, checkpoint
+from npo_pipeline.storage.manifest import NAME, read_manifest, verify
 
 
 def policies(layout: Layout) -> list[str]:
-    """The initial policy, and that of every finished training run of the seed."""
+    """The initial policy, that of every finished training run of the seed, and those of their averages that are there."""
     runs = {folder.parent for pattern in ("*", "round-*/*") for folder in layout.seed_folder.glob(f"{pattern}/checkpoints")}
-    return ["initial", *sorted(str(run.relative_to(layout.seed_folder)) for run in runs if (run / NAME).is_file())]
+    names = sorted(str(run.relative_to(layout.seed_folder)) for run in runs if (run / NAME).is_file())
+    return ["initial", *names, *(averaged(name) for name in names if (layout.policy_averaged(name) / NAME).is_file())]
+
+
+def verify_policy(layout: Layout, name: str) -> None:
+    """Raises ArtifactError if a file of the policy is missing or damaged. That of `initial` is verified with the stage that made it."""
+    if name.endswith(AVERAGED):
+        verify(layout.policy_averaged(name.removesuffix(AVERAGED)))
+    elif name != "initial":
+        verify(layout.run(name), "checkpoints")
 
 
 def policy_folder(layout: Layout, name: str) -> Path:
-    """The initial policy, or the last checkpoint of the run that `name` stands for."""
+    """The initial policy, the average of a run, or the last checkpoint of the run that `name` stands for."""
     if name == "initial":
         return layout.initial_policy
+    if name.endswith(AVERAGED):
+        return layout.policy_averaged(name.removesuffix(AVERAGED))
     return checkpoint(layout.run(name), read_manifest(layout.run(name))["steps"])

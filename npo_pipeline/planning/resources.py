@@ -16,7 +16,7 @@ from npo_pipeline.configuration.settings import RootConfig, TrainerConfig
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.planning import memory as m
 from npo_pipeline.planning.architecture import Architecture, architecture_of
-from npo_pipeline.planning.work import Assumptions, plan_work, state_bytes
+from npo_pipeline.planning.work import Assumptions, evaluated_policies, plan_work, state_bytes
 
 DEVICES = ("auto", "cpu", "cuda")
 WANTS_GPU = 20_000_000  # parameters from which a policy is worth a GPU: smaller ones are as fast on a core
@@ -94,11 +94,13 @@ def stage_resources(root: RootConfig, device: str, guide_jobs: int) -> dict[str,
     sampled = {
         "guide_job": max(n for stage, n in responses.items() if stage.endswith("guide")) / guide_jobs,
         "demonstrate": max((n for stage, n in responses.items() if stage.endswith(": demonstrations")), default=0.0),
-        "evaluate": next(n for stage, n in responses.items() if stage.startswith("evaluate")) / (2 + len(runs)),
+        "evaluate": next(n for stage, n in responses.items() if stage.startswith("evaluate")) / evaluated_policies(root),
     }
     asked = {stage: train.ask(responses[stage]) for stage in ("probe", *runs)} | {stage: sample.ask(n) for stage, n in sampled.items()}
     measure = alone.ask(responses["probe"])  # gradients of groups: no more of them than the probe takes
     prepare = replace(LIGHT, mem_mb=LIGHT.mem_mb + 2 * model.parameters * m.BYTES[root.policy.dtype] // MB)
+    if root.average_last is not None:  # the float32 sum of what was trained
+        asked["evaluate"] = replace(asked["evaluate"], mem_mb=asked["evaluate"].mem_mb + state_bytes(root, model) // 3 // MB)
     return asked | {"measure": measure, "prepare": prepare}
 
 

@@ -62,10 +62,17 @@ def plan_work(root: RootConfig, model: Architecture, assumed: Assumptions) -> It
             tried = _distinct(root, time.steps) * method.demonstrations.samples
             yield _sampled(root, assumed, f"{run}: demonstrations", tried, tried * assumed.tries)
         yield _guided(root, model, assumed, run, method, time)
-    policies = 2 + len(root.method) + len(later_rounds(root))
+    if root.average_last is not None:
+        yield Work("average", 0, 0.0, len(root.seeds) * (1 + len(root.method) + len(later_rounds(root))) * whole)
+    policies = evaluated_policies(root)
     problems = sum(size or 0 for size in (root.task.eval_size, *(b.size for b in root.evaluate.benchmarks.values())))
     responses = policies * problems * root.evaluate.samples
     yield _sampled(root, assumed, f"evaluate ({policies} policies)", responses, responses)
+
+
+def evaluated_policies(root: RootConfig) -> int:
+    """Of one seed: the initial policy, and of each run its last one and, where averages are made, that of its last checkpoints."""
+    return 1 + (1 + len(root.method) + len(later_rounds(root))) * (1 if root.average_last is None else 2)
 
 
 def _run(root: RootConfig, model: Architecture, assumed: Assumptions, stage: str, steps: int, every: int, responses: int) -> Work:
@@ -79,13 +86,16 @@ def _run(root: RootConfig, model: Architecture, assumed: Assumptions, stage: str
 
 
 def _guided(root: RootConfig, model: Architecture, assumed: Assumptions, run: str, method: MethodConfig, time: Timeline) -> Work:
-    """A run of a method; of "resample" also its further tries. Its `policy/` is whole."""
+    """A run of a method; of "resample" and "ema" also its further tries. Its `policy/` is whole."""
     steps = round(method.length * time.steps)
     own = _run(root, model, assumed, run, steps, time.guided_checkpoint_every, steps * root.grpo.prompts_per_step * root.grpo.group_size)
     most = expected = 0.0
     if method.resample:
         prompts = (method.resample.to_step - method.resample.from_step) * root.grpo.prompts_per_step
         most = len(root.seeds) * prompts * method.resample.samples
+        expected = most * assumed.failed * assumed.tries
+    if method.ema:  # the tries of average and live policy, as far as its share of the tokens goes
+        most = min(method.ema.share * own.most, len(root.seeds) * steps * root.grpo.prompts_per_step * (method.ema.tries + 1.0))
         expected = most * assumed.failed * assumed.tries
     whole = len(root.seeds) * model.parameters * BYTES[root.policy.dtype]
     return Work(run, own.most + int(most), own.expected + expected, own.disk + whole, own.checkpoints)

@@ -44,22 +44,19 @@ class MovingAverage:
             yield torch.lerp(average, master.detach(), 1.0 + share)
 
 
+@torch.no_grad()
 def mean_of(walk: Walk, steps: Sequence[int]) -> list[Tensor]:
-    """The mean of a run's checkpoints, in float32, one tensor per trained parameter. The walk ends at the last of `steps`.
+    """The mean of a run's checkpoints, made in float32 and rounded to the policy's dtype, one tensor per trained parameter.
 
-    They are summed up in the order given while the walk passes them, so that no more than one is held at a time.
+    They are summed up in the order given while the walk passes them: no two are held at a time. The walk ends at the last of `steps`.
     """
-    total: list[Tensor] = []
+    weights = trained(walk.policy.model)
+    total = [torch.zeros_like(weight, dtype=torch.float32, requires_grad=False) for weight in weights]
     for step in steps:
         walk.to(step)
-        weights = [parameter.detach() for parameter in trained(walk.policy.model)]
-        if not total:
-            total = [torch.zeros_like(weight, dtype=torch.float32) for weight in weights]
         for sum_, weight in zip(total, weights, strict=True):
             sum_ += weight
-    for sum_ in total:
-        sum_ /= len(steps)
-    return total
+    return [(total.pop(0) / len(steps)).to(weight.dtype) for weight in weights]  # no sum is kept beside its mean
 
 
 @contextmanager

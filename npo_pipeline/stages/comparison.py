@@ -11,7 +11,7 @@ from npo_pipeline.storage.lock import only_writer
 
 def run(context: Context[ComparisonStage]) -> None:
     methods = [name for name in context.config.methods if name not in (INITIAL, GRPO, "grpo")]
-    verify_reported(context.layout, context.config.seeds, methods)
+    verify_reported(context.layout, context.config.seeds, methods, bool(context.config.averaged))
 
     from npo_pipeline.analysis.comparison.build import build_comparison
 

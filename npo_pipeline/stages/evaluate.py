@@ -1,19 +1,28 @@
-"""evaluate: held-out mean@k and pass@k of one policy, with intervals, per difficulty and benchmark; and the samples behind them."""
+"""evaluate: held-out mean@k and pass@k of one policy, with intervals, per difficulty and benchmark; and the samples behind them.
 
+`--average config/average.yaml --policy npo-averaged` first makes that policy, the mean of the last checkpoints of the run npo.
+"""
+
+from pathlib import Path
+
+from npo_pipeline.configuration.checks.require import require
+from npo_pipeline.configuration.compose import load_stage
 from npo_pipeline.configuration.options import plain_name
-from npo_pipeline.configuration.stages import EvaluateStage
+from npo_pipeline.configuration.stages import AverageStage, EvaluateStage
 from npo_pipeline.context import Context
-from npo_pipeline.evaluation.policies import policies
+from npo_pipeline.evaluation.policies import policies, verify_policy
 from npo_pipeline.stages.cli import parser, run_stage
+from npo_pipeline.storage.layout import AVERAGED, Layout
 from npo_pipeline.storage.manifest import verify
 
 
 def run(context: Context[EvaluateStage]) -> None:
-    layout = context.layout
+    layout, file = context.layout, context.options.average
     verify(layout.prepare)
+    if file:
+        _average(*load_stage(file, AverageStage), layout, context.options.policy or "")
     for name in [context.options.policy] if context.options.policy else policies(layout):
-        if name != "initial":
-            verify(layout.run(name), "checkpoints")
+        verify_policy(layout, name)
         if context.config.evaluate.benchmarks:
             verify(layout.benchmarks)
 
@@ -22,7 +31,19 @@ def run(context: Context[EvaluateStage]) -> None:
         evaluate(context, name)
 
 
+def _average(config: AverageStage, config_sha256: str, layout: Layout, policy: str) -> None:
+    """Raises ConfigError for a policy that is no average."""
+    run = policy.removesuffix(AVERAGED)
+    require(policy.endswith(AVERAGED), "--policy", policy, f"the name of a run with {AVERAGED}, beside --average")
+    verify(layout.run(run), "checkpoints")
+
+    from npo_pipeline.evaluation.averaged import average_run
+
+    average_run(config, config_sha256, layout, run)
+
+
 if __name__ == "__main__":
     arguments = parser("evaluate", __doc__)
-    arguments.add_argument("--policy", type=plain_name, help="initial, probe, or the name of a method (default: all that are there)")
+    arguments.add_argument("--policy", type=plain_name, help="initial, probe, a method, or a run's name with -averaged (default: all)")
+    arguments.add_argument("--average", type=Path, help="config/average.yaml: make the averaged policy that --policy names first")
     run_stage(arguments, EvaluateStage, run)

@@ -8,7 +8,7 @@ from npo_pipeline.storage.lock import only_writer
 
 
 def run(context: Context[ReportStage]) -> None:
-    verify_reported(context.layout, context.config.seeds, context.config.methods)
+    verify_reported(context.layout, context.config.seeds, context.config.methods, bool(context.config.averaged))
 
     from npo_pipeline.analysis.report.build import build_report
 

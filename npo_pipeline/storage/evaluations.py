@@ -10,8 +10,8 @@ from typing import Any
 from npo_pipeline.errors import ArtifactError
 from npo_pipeline.storage.atomic import write_text
 from npo_pipeline.storage.checkpoints import is_checkpoint, read_record
-from npo_pipeline.storage.layout import Layout
-from npo_pipeline.storage.manifest import own_sha256, sha256_file
+from npo_pipeline.storage.layout import AVERAGED, Layout
+from npo_pipeline.storage.manifest import NAME, own_sha256, read_manifest, sha256_file
 
 SCHEMA = 2  # 1 had no sha256 of its own
 OWN = "sha256"
@@ -47,9 +47,12 @@ def verify_evaluation(layout: Layout, policy: str) -> None:
 
 
 def weights_left(layout: Layout, policy: str) -> str | None:
-    """sha256 of the weights that a run ended with; None of the initial policy, and where no checkpoint is left."""
+    """The name of the weights that a run ended with, or of their average; None of the initial policy, and where nothing is left of them."""
     if policy == "initial":
         return None
+    if policy.endswith(AVERAGED):
+        folder = layout.policy_averaged(policy.removesuffix(AVERAGED))
+        return read_manifest(folder)["policy_sha256"] if (folder / NAME).is_file() else None
     last = max((layout.run(policy) / "checkpoints").glob("step-*"), default=None)
     return read_record(last).weights_sha256 if last and is_checkpoint(last) else None
 

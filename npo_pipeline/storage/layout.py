@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 STATE = "state"  # of a run that is under way: what a resume starts from
+POLICY_AVERAGED = "policy-averaged"  # of a finished run: the mean of its last checkpoints
+AVERAGED = "-averaged"  # behind the name of a run: that policy of it
 
 
 def step_name(step: int) -> str:
@@ -106,6 +108,9 @@ class Layout:
         """The final policy of a guided run; the probe's is its last checkpoint."""
         return self.method(method) / "policy"
 
+    def policy_averaged(self, run: str) -> Path:
+        return self.run(run) / POLICY_AVERAGED
+
     def evaluation(self, policy: str) -> Path:
         return self.seed_folder / "evaluation" / f"{policy}.json"
 
@@ -114,6 +119,11 @@ class Layout:
 
     def benchmark_samples(self, policy: str) -> Path:
         return self.seed_folder / "evaluation" / f"{policy}.benchmarks.parquet"
+
+
+def averaged(run: str) -> str:
+    """The name of a run's averaged policy."""
+    return f"{run}{AVERAGED}"
 
 
 def checkpoint(run: Path, step: int) -> Path:

@@ -9,13 +9,13 @@ from typing import Any
 
 from npo_pipeline.errors import ArtifactError, StorageError
 from npo_pipeline.storage.atomic import flush, write_text
-from npo_pipeline.storage.layout import STATE, rollouts
+from npo_pipeline.storage.layout import POLICY_AVERAGED, STATE, rollouts
 from npo_pipeline.storage.manifest import NAME, write_manifest
 from npo_pipeline.storage.parquet import ROLLOUT, write_table
 
 METRICS, TIMINGS, INTERVENTIONS = "metrics.jsonl", "timings.jsonl", "interventions.jsonl"
 REPORTED = ("tensorboard", "wandb", "trackio")  # what npo_pipeline.grpo.reporting leaves: of no other stage's concern
-OWNED = ("rollouts", "checkpoints", "policy", STATE, METRICS, TIMINGS, INTERVENTIONS, NAME, *REPORTED)
+OWNED = ("rollouts", "checkpoints", "policy", POLICY_AVERAGED, STATE, METRICS, TIMINGS, INTERVENTIONS, NAME, *REPORTED)
 
 
 class RunFiles:

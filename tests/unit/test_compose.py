@@ -43,8 +43,7 @@ def check_stages(root: s.RootConfig, folder: Path) -> None:
     for name, values in stage_configs(root).items():
         path = folder / f"{name}.yaml"
         path.write_text(to_yaml(values), encoding="utf-8")
-        assert vars(load_stage(path, SCHEMAS[name.split("-")[0]])[0]).keys() == values.keys()
-        assert load_stage(path, SCHEMAS[name.split("-")[0]])[0].version == values["version"]
+        assert c.as_values(load_stage(path, SCHEMAS[name.split("-")[0]])[0]) == values
 
 
 @pytest.mark.parametrize("experiment", shipped("experiment"))

@@ -222,7 +222,8 @@ def test_work_by_hand() -> None:
     assert found["guide"].most == 2 * (2 * 10 * 4 * tries), "guide checkpoints 20 and 40, the prompts of ten steps each"
     assert found["guide"].expected == found["guide"].most / 8
     assert found["rlep: demonstrations"].most == 2 * 40 * 4 * root.method["rlep"].demonstrations.samples
-    assert found["evaluate (4 policies)"].most == 2 * 4 * (16 + 10) * 2
+    assert found["evaluate (7 policies)"].most == 2 * 7 * (16 + 10) * 2, "the initial one, and of three runs the last and the averaged one"
+    assert found["average"].disk == 2 * 3 * found["prepare"].disk
 
 
 def test_what_cannot_be_planned_is_said(tmp_path: Path) -> None:
@@ -242,3 +243,13 @@ def test_the_command_needs_no_torch() -> None:
     done = subprocess.run([sys.executable, "-c", f"{code}; assert 'torch' not in sys.modules"], capture_output=True, text=True, cwd=PROJECT)
     assert done.returncode == 0, done.stderr
     assert "656,448 parameters, float32, LoRA of rank 4" in done.stdout
+
+
+def test_tries_of_an_average_keep_to_their_share() -> None:
+    def most(*overrides: str) -> int:
+        root = load_root(overrides=["method=[npo_ema]", "probe.steps=10", "grpo.prompts_per_step=4", "grpo.group_size=8", *overrides])
+        model = from_scratch(root.policy.scratch)
+        return next(work.most for work in plan_work(root, model, Assumptions(20, 12.0, 0.5, 0.25, 0.05)) if work.stage == "npo_ema")
+
+    assert most() == 10 * 4 * (8 + 4), "half of the step's own"
+    assert most("method.npo_ema.ema.share=9") == 10 * 4 * (8 + 4 + 1), "four of the average and one of the live policy"

@@ -15,6 +15,7 @@ from npo_pipeline.cli.words import decode
 from npo_pipeline.grpo.reporting import check_sinks
 from npo_pipeline.planning.resources import DEVICES, LIGHT, WARNING, stage_resources
 from npo_pipeline.rollout.installed import check_installed
+from npo_pipeline.storage.layout import AVERAGED, POLICY_AVERAGED, averaged
 from npo_pipeline.tasks.rows.files import resolve_path
 from npo_pipeline.tasks.rows.local import dataset_files, files_in
 from snakemake.exceptions import WorkflowError
@@ -129,6 +130,7 @@ wildcard_constraints:
     jobs=r"\d+",
     stage="|".join(map(re.escape, STAGES)),
     method="|".join(map(re.escape, KINDS)),
+    run="|".join(map(re.escape, ["probe", *KINDS, *RUNS])),
     policy="|".join(map(re.escape, ["initial", "probe", *KINDS, *RUNS])),
 
 
@@ -166,6 +168,7 @@ def artifacts(wildcards):
         *expand(f"{RESULTS}/seed-{{seed}}/guide/{{file}}", seed=GUIDED_SEEDS, file=["manifest.json", "signal.parquet"]),
         *expand(f"{RESULTS}/seed-{{seed}}/{{run}}/schedule.yaml", seed=ROOT.seeds, run=filter(is_scheduled, RUNS)),
         *expand(f"{RESULTS}/seed-{{seed}}/{{run}}/manifest.json", seed=ROOT.seeds, run=RUNS),
+        *expand(f"{RESULTS}/seed-{{seed}}/{{run}}/{POLICY_AVERAGED}/manifest.json", seed=ROOT.seeds, run=averaged_of(["probe", *RUNS])),
         *evaluations(wildcards),
     ]
 
@@ -180,10 +183,17 @@ def probe_manifest(wildcards):
     return f"{RESULTS}/seed-{wildcards.seed}/{STAGES[wildcards.round + 'guide']['probe_run']}/manifest.json"
 
 
+def averaged_of(runs):
+    """Those of which an averaged policy is made."""
+    return runs if "average" in STAGES else []
+
+
 def evaluations(wildcards):
     """The held-out results of every policy and seed: what the report compares."""
     return evaluations_of(ROOT.seeds, RUNS)
 
 
 def evaluations_of(seeds, methods):
-    return expand(f"{RESULTS}/seed-{{seed}}/evaluation/{{policy}}.json", seed=seeds, policy=["initial", "probe", *methods])
+    runs = ["probe", *methods]
+    policies = ["initial", *runs, *map(averaged, averaged_of(runs))]
+    return expand(f"{RESULTS}/seed-{{seed}}/evaluation/{{policy}}.json", seed=seeds, policy=policies)

@@ -28,6 +28,29 @@ rule evaluate:
         "stage {log:q} evaluate --config {input.config:q} --device {DEVICE} --seed {wildcards.seed}" " --policy {wildcards.policy:q}"
 
 
+# Of each run also the averaged policy, the mean of its last checkpoints, which this job makes first.
+rule evaluate_averaged:
+    input:
+        "<results>/prepare/manifest.json",
+        "<results>/seed-{seed}/{run}/manifest.json",
+        benchmark_manifest,
+        average="<results>/config/average.yaml",
+        config="<results>/config/evaluate.yaml",
+    output:
+        f"<results>/seed-{{seed}}/evaluation/{{run}}{AVERAGED}.json",
+        f"<results>/seed-{{seed}}/{{run}}/{POLICY_AVERAGED}/manifest.json",
+    log:
+        f"<logs>/seed-{{seed}}/evaluate-{{run}}{AVERAGED}.log",
+    benchmark:
+        f"<benchmarks>/seed-{{seed}}/evaluate-{{run}}{AVERAGED}.tsv"
+    threads: 1
+    resources:
+        **needs("evaluate"),
+    shell:
+        "{PYTHON:q} -m npo_pipeline.stages.evaluate --config {input.config:q} --device {DEVICE} --seed {wildcards.seed}"
+        " --policy {wildcards.run:q}{AVERAGED} --average {input.average:q} 2>&1 | {TEE} {log:q}"
+
+
 rule report:
     input:
         evaluations,

@@ -8,7 +8,7 @@ from npo_pipeline.analysis.comparison.findings import findings, sentences
 from npo_pipeline.analysis.comparison.load import load_comparison
 from npo_pipeline.analysis.comparison.page import markdown_page
 from npo_pipeline.analysis.comparison.speedup_figure import draw_speedup
-from npo_pipeline.analysis.comparison.summary import summarise_comparison
+from npo_pipeline.analysis.comparison.summary import summarise_averages, summarise_comparison
 from npo_pipeline.analysis.comparison.table import csv_table, seeds_table
 from npo_pipeline.configuration.stages import ComparisonStage
 from npo_pipeline.storage.atomic import new_folder
@@ -22,13 +22,13 @@ def build_comparison(stage: ComparisonStage, layout: Layout, config_sha256: str)
     `layout` may be of any seed. Raises ArtifactError for what is missing or damaged, StorageError if the disk refuses.
     """
     comparison = load_comparison(stage, layout)
-    rows = summarise_comparison(comparison)
+    rows, averages = summarise_comparison(comparison), summarise_averages(comparison)
     found = findings(comparison, rows)
     drawings = [draw_reward(comparison), draw_entropy(comparison), draw_speedup(comparison, rows), draw_compute(comparison, rows)]
     texts = {
-        "table.csv": csv_table(comparison, rows),
-        "seeds.csv": seeds_table(comparison, rows),
-        "table.md": markdown_page(comparison, rows, sentences(found), drawings),
+        "table.csv": csv_table(comparison, [*rows, *averages]),
+        "seeds.csv": seeds_table(comparison, [*rows, *averages]),
+        "table.md": markdown_page(comparison, [*rows, *averages], sentences(found), drawings),
         "findings.json": json.dumps(found, indent=1, allow_nan=False) + "\n",
     }
     with new_folder(layout.comparison) as folder:

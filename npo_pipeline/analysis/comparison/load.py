@@ -13,7 +13,7 @@ from npo_pipeline.analysis.methods import INITIAL, ordered
 from npo_pipeline.analysis.results import GRPO, Results, SeedResults
 from npo_pipeline.analysis.summary import check_settings
 from npo_pipeline.configuration.stages import ComparisonStage
-from npo_pipeline.storage.layout import Layout
+from npo_pipeline.storage.layout import Layout, averaged
 from npo_pipeline.storage.parquet import read_problems
 
 
@@ -27,8 +27,13 @@ class Comparison:
 
     @property
     def policies(self) -> list[str]:
-        """In the order of the table's rows."""
+        """In the order of the table's rows; the averages are not among them."""
         return ordered(self.results.policies)
+
+    @property
+    def averages(self) -> list[str]:
+        """The averaged policies, in the order of their runs."""
+        return [averaged(run) for run in self.policies if averaged(run) in self.results.averages]
 
     @cached_property
     def problem_ids(self) -> list[str]:
@@ -37,7 +42,9 @@ class Comparison:
     @cached_property
     def scores(self) -> dict[str, Floats]:
         """The share of right samples of every policy: values_SP, seed by problem (in the order of `problem_ids`)."""
-        return {policy: np.array([self._shares(seed, policy) for seed in self.results.seeds]) for policy in self.policies}
+        return {
+            policy: np.array([self._shares(seed, policy) for seed in self.results.seeds]) for policy in (*self.policies, *self.averages)
+        }
 
     def _shares(self, seed: SeedResults, policy: str) -> list[float]:
         evaluation = seed.evaluations[policy]
@@ -49,17 +56,24 @@ def load_comparison(stage: ComparisonStage, layout: Layout) -> Comparison:
     methods = tuple(ordered([name for name in dict.fromkeys(stage.methods) if name not in (INITIAL, GRPO, "grpo")]))
     problems = read_problems(existing(layout.problems, "prepare"))
     layouts = [replace(layout, seed=seed) for seed in stage.seeds]
-    seeds = tuple(_load_seed(layout, methods) for layout in layouts)
-    results = Results(stage.name, methods, seeds, {problem.problem_id: problem for problem in problems})
+    seeds = tuple(_load_seed(layout, methods, bool(stage.averaged)) for layout in layouts)
+    by_id = {problem.problem_id: problem for problem in problems}
+    results = Results(stage.name, methods, seeds, by_id, with_averages=bool(stage.averaged))
     for seed in seeds:
         for policy, evaluation in seed.evaluations.items():
             check_settings(results, evaluation, str(replace(layout, seed=seed.seed).evaluation(policy)))
     configs = {name: load_method(layout.root / "config" / f"guided-{name}.yaml") for name in methods}
-    costs = tuple(seed_costs(layout, seed.runs, configs) for layout, seed in zip(layouts, seeds, strict=True))
+    costs = tuple(_with_averages(results, seed_costs(layout, seed.runs, configs)) for layout, seed in zip(layouts, seeds, strict=True))
     return Comparison(stage, results, costs)
 
 
-def _load_seed(layout: Layout, methods: tuple[str, ...]) -> SeedResults:
+def _with_averages(results: Results, costs: Mapping[str, Cost]) -> Mapping[str, Cost]:
+    """An averaged policy costs what its run did."""
+    return {**costs, **{average: costs[run] for run, average in zip(results.runs, results.averages, strict=False)}}
+
+
+def _load_seed(layout: Layout, methods: tuple[str, ...], with_averages: bool) -> SeedResults:
     runs = {name: load_steps(layout, name) for name in (GRPO, *methods)}
-    evaluations = {name: load_counts(layout, name) for name in (INITIAL, GRPO, *methods)}
+    averages = map(averaged, runs) if with_averages else ()
+    evaluations = {name: load_counts(layout, name) for name in (INITIAL, *runs, *averages)}
     return SeedResults(layout.seed, runs, evaluations, ())

@@ -5,11 +5,11 @@ from typing import Any
 
 from npo_pipeline.analysis import style
 from npo_pipeline.analysis.comparison.load import Comparison
-from npo_pipeline.analysis.methods import AUTO, COMPARATORS, LONG, MANUAL, label
+from npo_pipeline.analysis.methods import AUTO, COMPARATORS, LONG, MANUAL, ONE_PASS, label
 from npo_pipeline.analysis.statistics import Interval
 
 MOST_LINES = 4  # beside GRPO's, in one panel
-FAMILIES = {"Manual NPO": MANUAL, "AutoNPO": AUTO, "Comparators": COMPARATORS, "GRPO with more compute": (LONG,)}
+FAMILIES = {"Manual NPO": MANUAL, "AutoNPO": AUTO, "One pass": ONE_PASS, "Comparators": COMPARATORS, "GRPO with more compute": (LONG,)}
 
 
 def panels(comparison: Comparison) -> dict[str, list[str]]:

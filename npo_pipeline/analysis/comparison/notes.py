@@ -4,11 +4,13 @@ from npo_pipeline.analysis.comparison.load import Comparison
 from npo_pipeline.analysis.comparison.summary import group_problems
 from npo_pipeline.analysis.methods import DESCRIPTIONS, label
 from npo_pipeline.analysis.series import EMA_WEIGHT, SLOW_WEIGHT
-from npo_pipeline.analysis.summary import headline
+from npo_pipeline.analysis.summary import AVERAGED_NOTE, headline
 
 
 def notes(comparison: Comparison) -> list[str]:
-    return [_scores(comparison), _intervals(comparison), _groups(comparison), _speed(), *_compute(comparison), _methods(comparison)]
+    averaged = [AVERAGED_NOTE] if comparison.averages else []
+    known = [_scores(comparison), _intervals(comparison), _groups(comparison), *averaged]
+    return [*known, _speed(), *_compute(comparison), _methods(comparison)]
 
 
 def _scores(comparison: Comparison) -> str:

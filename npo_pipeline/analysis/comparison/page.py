@@ -61,13 +61,15 @@ def _bullets(lines: Sequence[str]) -> str:
 def score_rows(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Header and cells: a column per difficulty group where there are several, the average, and what it gains on GRPO."""
     groups = list(rows[0].groups) if len(rows[0].groups) > 1 else []
-    header = ["method", *groups, "average", "minus GRPO"]
+    alike = any(row.to_average for row in rows)
+    header = ["method", *groups, "average", "minus GRPO", *(["minus GRPO averaged"] if alike else [])]
     cells = [
         [
             row.label,
             *(numbers.score(row.groups[name].value) for name in groups),
             numbers.interval(row.average),
             numbers.difference(row.to_grpo.crossed if row.to_grpo else None),
+            *([numbers.difference(row.to_average.crossed if row.to_average else None)] if alike else []),
         ]
         for row in rows
     ]

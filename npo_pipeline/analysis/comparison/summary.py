@@ -11,10 +11,11 @@ from npo_pipeline.analysis.benchmarks import BenchmarkRow, benchmark_scores, sum
 from npo_pipeline.analysis.comparison.groups import difficulty_groups
 from npo_pipeline.analysis.comparison.load import Comparison
 from npo_pipeline.analysis.comparison.uncertainty import Floats, crossed_interval, ratio_interval, sign_flip_p, t_interval
-from npo_pipeline.analysis.methods import INITIAL, label
+from npo_pipeline.analysis.methods import label
 from npo_pipeline.analysis.results import GRPO
 from npo_pipeline.analysis.statistics import Interval
 from npo_pipeline.analysis.summary import steps_to_grpo
+from npo_pipeline.storage.layout import averaged
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Row:
     average: Interval
     seed_means: tuple[float, ...]
     to_grpo: Difference | None  # None for GRPO itself
-    speed: Speed | None  # None for the initial policy, as all that follows down to `injected`
+    speed: Speed | None  # None for the initial policy and for averages, as all that follows down to `injected`
     slow_speed: Speed | None  # the same with the reward smoothed four times as far
     steps: int | None
     reward: float | None  # smoothed, at the end
@@ -70,6 +71,7 @@ class Row:
     total_seconds: float | None
     compute_ratio: float | None  # total_tokens over GRPO's
     benchmarks: BenchmarkRow | None  # None where there are none
+    to_average: Difference | None = None  # of an average: to that of GRPO; None for the others, and for that itself
 
 
 def mean(found: Sequence[float | None]) -> float | None:
@@ -80,15 +82,24 @@ def mean(found: Sequence[float | None]) -> float | None:
 
 def summarise_comparison(comparison: Comparison) -> list[Row]:
     """In the order of the table's rows."""
+    return _rows(comparison, comparison.policies)
+
+
+def summarise_averages(comparison: Comparison) -> list[Row]:
+    """Of the averaged policies, in the order of their runs; [] where none were made."""
+    return _rows(comparison, comparison.averages)
+
+
+def _rows(comparison: Comparison, shown: Sequence[str]) -> list[Row]:
     groups = group_intervals(comparison)
     stage = comparison.stage
-    shares = benchmark_scores(comparison.results, comparison.policies, seed_means=False)
+    shares = benchmark_scores(comparison.results, [*comparison.policies, *comparison.averages], seed_means=False)
     benchmarks = summarise_benchmarks(shares, stage.resamples, stage.confidence, stage.seed)
 
     def row(policy: str) -> Row:
         return _row(comparison, policy, {name: found[policy] for name, found in groups.items()}, benchmarks.get(policy))
 
-    return [row(policy) for policy in comparison.policies]
+    return [row(policy) for policy in shown]
 
 
 def group_problems(comparison: Comparison) -> dict[str, list[str]]:
@@ -134,7 +145,8 @@ def speed(comparison: Comparison, policy: str, weight: float) -> Speed:
 
 def _row(comparison: Comparison, policy: str, groups: Mapping[str, Interval], benchmarks: BenchmarkRow | None) -> Row:
     seeds, costs = comparison.results.seeds, [costs[policy] for costs in comparison.costs]
-    trained = policy != INITIAL
+    trained = policy in comparison.results.runs
+    alike = averaged(GRPO) if policy in comparison.averages and policy != averaged(GRPO) else None
     runs = [seed.runs[policy] for seed in seeds] if trained else []
     return Row(
         policy=policy,
@@ -155,6 +167,7 @@ def _row(comparison: Comparison, policy: str, groups: Mapping[str, Interval], be
         total_seconds=mean([cost.total.seconds for cost in costs]),
         compute_ratio=_compute_ratio(comparison, policy),
         benchmarks=benchmarks,
+        to_average=difference(comparison, policy, alike) if alike else None,
     )
 
 

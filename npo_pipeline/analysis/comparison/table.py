@@ -61,6 +61,8 @@ def _csv_row(comparison: Comparison, row: Row) -> dict[str, Any]:
         cells |= _interval_cells(f"{metric} {name}", found)
     cells |= _interval_cells(f"{metric} average", row.average) | _difference_cells(metric, row.to_grpo) | _speed_cells(row.speed)
     cells |= {f"{name}, smoothed further": value for name, value in _speed_cells(row.slow_speed).items()}
+    if comparison.averages:
+        cells |= _interval_cells(f"{metric} minus GRPO averaged", row.to_average.crossed if row.to_average else None)
     for name, interval in benchmark_cells(metric, row.benchmarks).items():
         cells |= _interval_cells(name, interval)
     cells |= {"training steps": row.steps, "final reward": row.reward, "final entropy": row.entropy, "injected slots": row.injected}

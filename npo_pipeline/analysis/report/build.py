@@ -12,7 +12,7 @@ from npo_pipeline.analysis.report.html import render_report
 from npo_pipeline.analysis.report.tables import csv_table, markdown_tables
 from npo_pipeline.analysis.results import Results
 from npo_pipeline.analysis.style import Drawing
-from npo_pipeline.analysis.summary import PolicySummary, summarise_policies
+from npo_pipeline.analysis.summary import PolicySummary, summarise_averages, summarise_policies
 from npo_pipeline.configuration.stages import ReportStage
 from npo_pipeline.errors import ArtifactError
 from npo_pipeline.storage.atomic import new_folder, write_text
@@ -27,11 +27,11 @@ def build_report(stage: ReportStage, layout: Layout, config_sha256: str) -> None
     `layout` may be of any seed. Raises ArtifactError for what is missing or damaged, StorageError if the disk refuses.
     """
     results = load_results(stage, layout)
-    summaries, costs = summarise_policies(results), known_costs(layout, results)
+    summaries, averages, costs = summarise_policies(results), summarise_averages(results), known_costs(layout, results)
     drawings = draw_figures(results, summaries, costs)
-    page = render_report(stage, results, summaries, drawings, answer(results, summaries, costs), config_sha256)
+    page = render_report(stage, results, summaries, averages, drawings, answer(results, summaries, costs), config_sha256)
     if not (layout.comparison / NAME).is_file():
-        _write_comparison(layout.comparison, results, summaries, drawings)
+        _write_comparison(layout.comparison, results, [*summaries, *averages], drawings)
     write_text(layout.report, page)
 
 
@@ -46,9 +46,9 @@ def known_costs(layout: Layout, results: Results) -> Costs | None:
         return None
 
 
-def _write_comparison(place: Path, results: Results, summaries: Sequence[PolicySummary], drawings: Mapping[str, Drawing]) -> None:
+def _write_comparison(place: Path, results: Results, rows: Sequence[PolicySummary], drawings: Mapping[str, Drawing]) -> None:
     with new_folder(place) as folder:
-        (folder / "table.csv").write_text(csv_table(results, summaries), encoding="utf-8")
-        (folder / "table.md").write_text(markdown_tables(results, summaries), encoding="utf-8")
+        (folder / "table.csv").write_text(csv_table(results, rows), encoding="utf-8")
+        (folder / "table.md").write_text(markdown_tables(results, rows), encoding="utf-8")
         for drawing in drawings.values():
             (folder / f"{drawing.name}.svg").write_bytes(drawing.svg)

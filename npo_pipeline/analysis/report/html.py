@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from npo_pipeline import __version__
 from npo_pipeline.analysis import numbers
-from npo_pipeline.analysis.report.outcome import no_intervention, outcome
+from npo_pipeline.analysis.report.outcome import averaged_outcome, no_intervention, outcome
 from npo_pipeline.analysis.report.samples import choose_samples, visible
 from npo_pipeline.analysis.report.tables import benchmark_table, comparison_rows, difficulty_rows, notes
 from npo_pipeline.analysis.results import Results
@@ -28,6 +28,7 @@ def render_report(
     stage: ReportStage,
     results: Results,
     summaries: Sequence[PolicySummary],
+    averages: Sequence[PolicySummary],
     drawings: Mapping[str, Drawing],
     answer: Sequence[str],
     config_sha256: str,
@@ -43,11 +44,11 @@ def render_report(
             drawings=drawings,
             metric=headline(results),
             answer=answer,
-            outcome=outcome(results, summaries),
+            outcome=[*outcome(results, summaries), *averaged_outcome(results, averages)],
             schedules=schedules(results),
-            comparison=comparison_rows(results, summaries),
+            comparison=comparison_rows(results, [*summaries, *averages]),
             difficulty=difficulty_rows(results, summaries),
-            benchmarks=benchmark_table(summaries),
+            benchmarks=benchmark_table([*summaries, *averages]),
             notes=notes(results),
             samples=choose_samples(results, stage.report.samples),
             footer={"config_sha256": config_sha256, "version": __version__},

@@ -16,6 +16,20 @@ def outcome(results: Results, summaries: Sequence[PolicySummary]) -> list[str]:
     return [*_silent_runs(results), _baseline(results, by_policy), *methods, _caveat(results)]
 
 
+def averaged_outcome(results: Results, averages: Sequence[PolicySummary]) -> list[str]:
+    """What averaging each run's last checkpoints made of it, and which method is ahead where all are averaged; [] without averages."""
+    if not averages:
+        return []
+    metric, grpo = headline(results), averages[0]
+    start = f"Averaged over its last checkpoints, GRPO has {numbers.interval(grpo.overall[metric])}"
+    ends = [
+        f"{s.label.split(',')[0]} {numbers.score(s.overall[metric].value)}, {numbers.difference(s.to_average)} against that: "
+        + (_verdict(s.to_average) if s.to_average else "")
+        for s in averages[1:]
+    ]
+    return [f"{start}, {numbers.difference(grpo.to_grpo)} against its last one. Averaged alike: {'; '.join(ends)}."]
+
+
 def _silent_runs(results: Results) -> list[str]:
     """A warning for each run from which nothing was learnt: what is said of it below is then no result."""
     found = {(name, seed.seed): nothing_learnt(seed.runs[name].metrics) for name in results.runs for seed in results.seeds}

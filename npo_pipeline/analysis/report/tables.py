@@ -12,7 +12,7 @@ from npo_pipeline.analysis.numbers import markdown, markdown_text
 from npo_pipeline.analysis.results import Results
 from npo_pipeline.analysis.series import EMA_WEIGHT
 from npo_pipeline.analysis.statistics import Interval
-from npo_pipeline.analysis.summary import PolicySummary, Training, headline
+from npo_pipeline.analysis.summary import AVERAGED_NOTE, PolicySummary, Training, headline
 
 TRAINING = ("training steps", "steps to GRPO's final reward", "final entropy", "injected slots", "sampled tokens")
 
@@ -34,6 +34,8 @@ def _csv_row(results: Results, summary: PolicySummary) -> dict[str, Any]:
         row |= _interval_cells(name, found)
     row |= {f"{metric} difficulty={label}": found[metric].value for label, found in summary.difficulty.items()}
     row |= _interval_cells(f"{metric} minus GRPO", summary.to_grpo)
+    if results.averages:
+        row |= _interval_cells(f"{metric} minus GRPO averaged", summary.to_average)
     for name, interval in benchmark_cells(metric, summary.benchmarks).items():
         row |= _interval_cells(name, interval)
     return row | _training_cells(summary.training)
@@ -54,12 +56,14 @@ def _training_cells(training: Training | None) -> dict[str, Any]:
 def comparison_rows(results: Results, summaries: Sequence[PolicySummary]) -> tuple[list[str], list[list[str]]]:
     """Header and cells of the comparison as text: scores with intervals, difference to GRPO, training."""
     metrics = [name for name in summaries[0].overall if name != "pass@1"]  # equal to the headline metric, so it would only take room
-    header = ["policy", *metrics, f"{headline(results)} minus GRPO", *TRAINING[1:]]
-    return header, [_text_row(summary, metrics) for summary in summaries]
+    alike = ["minus GRPO averaged"] if results.averages else []
+    header = ["policy", *metrics, f"{headline(results)} minus GRPO", *alike, *TRAINING[1:]]
+    return header, [_text_row(summary, metrics, bool(alike)) for summary in summaries]
 
 
-def _text_row(summary: PolicySummary, metrics: Sequence[str]) -> list[str]:
+def _text_row(summary: PolicySummary, metrics: Sequence[str], alike: bool) -> list[str]:
     cells = [summary.label, *(numbers.interval(summary.overall[name]) for name in metrics), numbers.difference(summary.to_grpo)]
+    cells += [numbers.difference(summary.to_average)] if alike else []
     training = summary.training
     if training is None:
         return [*cells, *[numbers.NOTHING] * 4]
@@ -97,7 +101,7 @@ def notes(results: Results) -> str:
         "Steps to GRPO's final reward: first step at which the moving average of the training reward "
         f"(weight {EMA_WEIGHT:g} on the newest step) reaches the value that GRPO ends at. Training figures are means over seeds. "
         "Sampled tokens are those of the run itself: a guided run also needs the probe and what the guides sampled. "
-        f"pass@1 is the same as {headline(results)}."
+        f"pass@1 is the same as {headline(results)}." + (f" {AVERAGED_NOTE}" if results.averages else "")
     )
 
 
@@ -105,7 +109,8 @@ def markdown_tables(results: Results, summaries: Sequence[PolicySummary]) -> str
     """Both tables with the notes; labels from data sets cannot break out of their cells."""
     parts = [f"# {markdown_text(results.name)}: comparison", markdown(*comparison_rows(results, summaries)), notes(results)]
     if len(summaries[0].difficulty) > 1:
-        parts += [f"## {headline(results)} by difficulty", markdown(*difficulty_rows(results, summaries))]
+        last = [summary for summary in summaries if summary.policy not in results.averages]
+        parts += [f"## {headline(results)} by difficulty", markdown(*difficulty_rows(results, last))]
     if found := benchmark_table(summaries):
         parts += [f"## {headline(results)} on held-out benchmarks", markdown(*found)]
     return "\n\n".join(parts) + "\n"

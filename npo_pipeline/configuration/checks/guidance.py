@@ -8,7 +8,12 @@ def check_guidance(guidance: s.GuidanceConfig) -> None:
     require(0 <= guidance.gate < 1, "guidance.gate", guidance.gate, "in [0, 1)")
     require(guidance.samples >= 1, "guidance.samples", guidance.samples, "at least 1")
     require(guidance.shard_rows >= 1, "guidance.shard_rows", guidance.shard_rows, "at least 1")
+    check_average("guidance.average", guidance.average)
     check_variance(guidance.variance, "guidance.variance")
+
+
+def check_average(key: str, found: int | None) -> None:
+    require(found is None or found >= 2, key, found, "at least 2 checkpoints, or null: each guide checkpoint stands for itself")
 
 
 def check_variance(variance: s.VarianceConfig, key: str = "variance") -> None:

@@ -5,6 +5,7 @@ from typing import get_args
 from npo_pipeline.configuration import settings as s
 from npo_pipeline.configuration.checks.require import one_of, plain_name, require
 from npo_pipeline.records import Ratio
+from npo_pipeline.storage.layout import AVERAGED
 
 RESERVED = {"probe", "guide", "evaluation", "measure", "initial"}  # folders of the pipeline beside those of methods
 
@@ -31,6 +32,7 @@ PARTS_OF_KIND = {
 def check_method(name: str, method: s.MethodConfig) -> None:
     key = f"method.{name}"
     plain_name("method", name, RESERVED)
+    require(not name.endswith(AVERAGED), "method", name, f"a name that does not end in {AVERAGED}, as averaged policies do")
     one_of(f"{key}.kind", method.kind, s.KINDS)
     require(0 <= method.gate < 1, f"{key}.gate", method.gate, "in [0, 1)")
     require(method.length > 0, f"{key}.length", method.length, "more than 0, a multiple of probe.steps")

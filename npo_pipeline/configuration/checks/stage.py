@@ -6,7 +6,7 @@ from typing import Any
 from npo_pipeline.configuration import settings as s
 from npo_pipeline.configuration import stages as c
 from npo_pipeline.configuration.checks.engine import check_coldest, check_engine, check_sampling
-from npo_pipeline.configuration.checks.guidance import check_variance
+from npo_pipeline.configuration.checks.guidance import check_average, check_variance
 from npo_pipeline.configuration.checks.method import check_method
 from npo_pipeline.configuration.checks.policy import check_lora, check_policy
 from npo_pipeline.configuration.checks.require import is_run_name, one_of, plain_name, require
@@ -29,7 +29,7 @@ PARTS: dict[type, Callable[[Any], None]] = {
 }
 
 
-COUNTS = ("steps", "checkpoint_every", "key_every", "lookback", "samples", "shard_rows")
+COUNTS = ("steps", "checkpoint_every", "key_every", "lookback", "samples", "shard_rows", "every", "last")
 
 
 def check_stage(stage: Any) -> None:
@@ -51,6 +51,8 @@ def check_stage(stage: Any) -> None:
     check_coldest(stage)
     if isinstance(stage, c.GuideStage | c.MeasureStage):
         require(0 <= stage.gate < 1, "gate", stage.gate, "in [0, 1)")
+    if isinstance(stage, c.GuideStage):
+        check_average("average", stage.average)
     if isinstance(stage, c.PlanStage):
         check_method(stage.name, stage.method)
         for i, window in enumerate(stage.method.windows):

@@ -23,3 +23,4 @@ class GuidanceConfig:
     samples: int  # tries per prompt, in rounds of 1, 1, 2, 4, ... until one is verified
     shard_rows: int  # trajectories per Parquet file, at most
     variance: VarianceConfig
+    average: int | None = None  # a guide checkpoint stands for the mean of so many kept ones, up to and with it; null: for itself

@@ -7,6 +7,7 @@ from npo_pipeline.configuration.settings.guidance import GuidanceConfig
 from npo_pipeline.configuration.settings.method import MethodConfig
 from npo_pipeline.configuration.settings.policy import PolicyConfig
 from npo_pipeline.configuration.settings.results import ComparisonConfig, EvaluateConfig, MeasureConfig, ReportConfig
+from npo_pipeline.configuration.settings.steps import StepLike
 from npo_pipeline.configuration.settings.task import TaskConfig
 from npo_pipeline.configuration.settings.training import GrpoConfig, GuidedConfig, ProbeConfig, TrainerConfig
 
@@ -28,6 +29,7 @@ class RootConfig:
     guidance: GuidanceConfig
     method: dict[str, MethodConfig]  # by name, of which `method=[npo,autonpo]` chooses the files
     guided: GuidedConfig
+    average_last: StepLike | None  # every run is also evaluated as the mean of its checkpoints in its last so many steps; null: it is not
     evaluate: EvaluateConfig
     comparison: ComparisonConfig
     measure: MeasureConfig

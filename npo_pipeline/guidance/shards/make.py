@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +13,11 @@ from npo_pipeline.context import Context
 from npo_pipeline.guidance.generate import first_verified, sample_until_verified
 from npo_pipeline.guidance.pool import mistake_pool, segments
 from npo_pipeline.guidance.shards.gather import finished, made_as, probe_sha256
+from npo_pipeline.policy.average import acting, mean_of
 from npo_pipeline.policy.checkpoints import Walk
 from npo_pipeline.policy.device import pick_device
 from npo_pipeline.policy.logprobs import score
+from npo_pipeline.policy.policy import weights_sha256
 from npo_pipeline.progress import Progress
 from npo_pipeline.records import Draw, Outcome, Problem, Trajectory
 from npo_pipeline.rollout.engine import Engine
@@ -82,10 +85,9 @@ def make_guide(maker: Maker, guide_step: int) -> tuple[int, int]:
     shutil.rmtree(layout.guide_step(guide_step), ignore_errors=True)  # what an interrupted job or another configuration left
     outcomes = read_outcomes(layout.probe, max(0, guide_step - config.lookback), guide_step)
     pool = [maker.problems[i] for i in mistake_pool(outcomes, 0, guide_step, config.gate)]
-    maker.walk.to(guide_step)
-    digest = maker.walk.sha256()
-    parts = parts_of(maker.context, guide_step, digest)
-    trajectories = sample_until_verified(pool, config.samples, lambda draws: sample_batches(maker, guide_step, parts, draws))
+    with guide_policy(maker, guide_step) as digest:
+        parts = parts_of(maker.context, guide_step, digest)
+        trajectories = sample_until_verified(pool, config.samples, lambda draws: sample_batches(maker, guide_step, parts, draws))
     if parts.found:
         print(f"guide: checkpoint {guide_step}: {parts.found} of {len(trajectories)} trajectories were on disk already", file=sys.stderr)
     rows = [trajectory_row(t, guide_step, maker.problems[t.problem_id].prompt, digest) for t in trajectories]
@@ -94,6 +96,24 @@ def make_guide(maker: Maker, guide_step: int) -> tuple[int, int]:
     write_guide(maker.context, guide_step, rows, list(rescore(maker, guide_step, outcomes, verified)), counts)
     parts.remove()
     return len(verified), len(pool)
+
+
+@contextmanager
+def guide_policy(maker: Maker, guide_step: int) -> Iterator[str]:
+    """The walk's policy is the guide within the block, the checkpoint or the average that stands for it; yields the guide's name."""
+    walk = maker.walk
+    if maker.context.config.average is None:
+        walk.to(guide_step)
+        yield walk.sha256()
+        return
+    with acting(walk.policy.model, mean_of(walk, averaged_steps(maker, guide_step))):
+        yield weights_sha256(walk.policy)
+
+
+def averaged_steps(maker: Maker, guide_step: int) -> list[int]:
+    """The kept checkpoints whose mean stands for the guide checkpoint, in their order; fewer than asked for where the run is young."""
+    assert maker.context.config.average is not None
+    return [step for step in maker.walk.records if step <= guide_step][-maker.context.config.average :]
 
 
 def parts_of(context: Context[GuideStage], guide_step: int, policy_sha256: str) -> Parts:
