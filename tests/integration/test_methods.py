@@ -10,21 +10,25 @@ from tiny import tiny_policy
 from transformers import AutoTokenizer
 from workflow_runner import Workflow, kill_when
 
-from npo_pipeline.policy.policy import save_policy
+from npo_pipeline.policy.average import acting
+from npo_pipeline.policy.checkpoints import Walk
+from npo_pipeline.policy.policy import save_policy, weights_sha256
 from npo_pipeline.records import Group, Trajectory
 from npo_pipeline.storage.guides import read_groups, read_shards
 from npo_pipeline.storage.layout import Layout
-from npo_pipeline.storage.parquet import read_problems
+from npo_pipeline.storage.manifest import read_manifest
+from npo_pipeline.storage.parquet import GUIDE_SHARD, SIGNAL, read_problems, read_rows
 
 pytestmark = pytest.mark.slow
 
-METHODS = ["npo", "npo_rolling", "autonpo_online", "resample", "luffy", "exgrpo", "rlep", "grpo_long"]
-# A trigger that always warns and a replay that starts at once, so that in six steps every method has something to do.
+METHODS = ["npo", "npo_rolling", "autonpo_online", "resample", "npo_ema", "luffy", "exgrpo", "rlep", "grpo_long"]
+# A trigger that always warns, a replay that starts at once, an average that leads by its first win: in six steps each has something to do.
 EAGER = (
     f" method=[{','.join(METHODS)}] comparison.seeds=[0] comparison.methods=[{','.join(METHODS)}] comparison.resamples=100 probe.steps=6"
-    " guidance.lookback=6 method.autonpo_online.autonpo.patience=1 method.autonpo_online.autonpo.min_gain=9.0"
+    " average_last=null guidance.lookback=6 method.autonpo_online.autonpo.patience=1 method.autonpo_online.autonpo.min_gain=9.0"
     " method.autonpo_online.autonpo.entropy_drop=-9.0 method.autonpo_online.autonpo.min_coverage=0.0"
     " method.autonpo_online.online.min_prompts=1"
+    " method.npo_ema.gate=0.6 method.npo_ema.ema.compared=1.0 method.npo_ema.ema.certainty=0.5"
     " method.exgrpo.replay.start_accuracy=0.0 method.grpo_long.length=1.5 policy.teacher.hidden_size=32"
     " policy.teacher.intermediate_size=64 policy.teacher.cold_start.steps=200 policy.teacher.cold_start.examples=1000"
 )
@@ -60,7 +64,7 @@ def test_it_injects_verified_trajectories_from_where_it_says(compared: Workflow,
         if method in ("npo", "npo_rolling", "autonpo_online"):
             assert guide_step is not None
             assert guide_step > step
-        expected = {"resample": step, "rlep": 6, "luffy": None}
+        expected = {"resample": step, "npo_ema": step, "rlep": 6, "luffy": None}
         assert method not in expected or guide_step == expected[method]
         assert method != "exgrpo" or (guide_step is not None and guide_step < step)
 
@@ -90,7 +94,7 @@ def test_one_more_seed_only_adds_its_own_jobs(compared: Workflow) -> None:
     assert "comparison" in planned
 
 
-@pytest.mark.parametrize("method", ["autonpo_online", "exgrpo"])
+@pytest.mark.parametrize("method", ["autonpo_online", "exgrpo", "npo_ema"])
 def test_a_killed_run_comes_to_the_same_decisions(compared: Workflow, method: str) -> None:
     folder = compared.results / "seed-0" / method
     before = compared.digests(f"seed-0/{method}")
@@ -113,6 +117,28 @@ def test_a_guided_run_is_the_probe_of_a_second_round(finished: Workflow) -> None
     assert steps
     assert (layout.seed_folder / "round-2/guide/signal.parquet").is_file()
     assert finished.planned(overrides="rounds=2") == set()
+
+
+def test_the_mean_of_checkpoints_guides_in_place_of_the_last_of_them(finished: Workflow) -> None:
+    """Its name is in the shards; V is that of the mean against the checkpoints that it guides, and what it sampled is another policy's."""
+    layout = Layout(finished.results)
+    before = {row["guide_step"]: row for row in read_rows(layout.signal, SIGNAL)}
+    jobs = finished.run(overrides="guidance.average=2")
+    assert {"guide_job seed=0 job=0 jobs=1", "guide seed=0", "guided seed=0 method=npo"} <= jobs
+    assert "probe seed=0" not in jobs
+    walk = Walk(layout.probe, 0)
+    for guide_step, steps in ((2, [0, 2]), (4, [2, 4])):
+        own = [(walk.to(step), [p.detach().clone() for p in walk.policy.model.parameters()])[1] for step in steps]
+        with acting(walk.policy.model, [(a + b) / 2 for a, b in zip(*own, strict=True)]):
+            expected = weights_sha256(walk.policy)
+        folder = layout.guide_step(guide_step)
+        names = {row["policy_sha256"] for file in folder.glob("trajectories-*") for row in read_rows(file, GUIDE_SHARD)}
+        assert names == {expected}
+        assert read_manifest(folder)["average_of"] == steps
+    after = {row["guide_step"]: row for row in read_rows(layout.signal, SIGNAL)}
+    assert after.keys() == before.keys()
+    assert any(after[step]["kl_token"] != row["kl_token"] for step, row in before.items())
+    assert finished.planned(overrides="guidance.average=2") == set()
 
 
 def demonstrated(workflow: Workflow, source: str) -> list[Trajectory]:

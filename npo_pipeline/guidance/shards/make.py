@@ -92,8 +92,10 @@ def make_guide(maker: Maker, guide_step: int) -> tuple[int, int]:
         print(f"guide: checkpoint {guide_step}: {parts.found} of {len(trajectories)} trajectories were on disk already", file=sys.stderr)
     rows = [trajectory_row(t, guide_step, maker.problems[t.problem_id].prompt, digest) for t in trajectories]
     verified = first_verified(trajectories)
-    counts = {"n_pool": len(pool), "n_covered": len(verified), "n_samples": len(trajectories)}
-    write_guide(maker.context, guide_step, rows, list(rescore(maker, guide_step, outcomes, verified)), counts)
+    made: dict[str, Any] = {"n_pool": len(pool), "n_covered": len(verified), "n_samples": len(trajectories)}
+    if config.average:
+        made["average_of"] = averaged_steps(maker, guide_step)
+    write_guide(maker.context, guide_step, rows, list(rescore(maker, guide_step, outcomes, verified)), made)
     parts.remove()
     return len(verified), len(pool)
 
@@ -123,14 +125,14 @@ def parts_of(context: Context[GuideStage], guide_step: int, policy_sha256: str) 
 
 
 def write_guide(
-    context: Context[GuideStage], guide_step: int, rows: list[dict[str, Any]], scores: list[dict[str, Any]], counts: dict[str, int]
+    context: Context[GuideStage], guide_step: int, rows: list[dict[str, Any]], scores: list[dict[str, Any]], made: dict[str, Any]
 ) -> None:
-    """The shards of a guide checkpoint, its scores, and last its manifest."""
+    """The shards of a guide checkpoint, its scores, and last its manifest, which says of what and how it was `made`."""
     folder = context.layout.guide_step(guide_step)
     facts = {"guide_step": guide_step, **sampling_facts(context.config.sampling)}
     files = write_shards(folder, rows, context.config.shard_rows, context.config_sha256, facts)
     files.append(write_scores(folder, scores, context.config_sha256))
-    made_of = {"guide_step": guide_step, "made_as": made_as(context.config), "probe_sha256": probe_sha256(context), **counts}
+    made_of = {"guide_step": guide_step, "made_as": made_as(context.config), "probe_sha256": probe_sha256(context), **made}
     write_manifest(folder, "guide", context.config_sha256, files, made_of)
 
 
