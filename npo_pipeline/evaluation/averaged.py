@@ -10,7 +10,8 @@ from npo_pipeline.configuration.timeline import averaged_steps
 from npo_pipeline.policy.average import acting, mean_of
 from npo_pipeline.policy.checkpoints import Walk
 from npo_pipeline.policy.device import pick_device
-from npo_pipeline.policy.policy import export_policy, load_policy, weights_sha256
+from npo_pipeline.policy.identity import identity
+from npo_pipeline.policy.policy import export_policy, load_policy
 from npo_pipeline.storage.layout import Layout
 from npo_pipeline.storage.lock import only_writer
 from npo_pipeline.storage.manifest import read_manifest, write_manifest
@@ -28,5 +29,5 @@ def average_run(config: AverageStage, config_sha256: str, layout: Layout, run: s
         dtype = str(walk.policy.model.dtype).removeprefix("torch.")
         with acting(walk.policy.model, mean_of(walk, steps)):
             export_policy(walk.policy, folder)
-        facts = {"run": run, "average_of": steps, "policy_sha256": weights_sha256(load_policy(folder, dtype))}
+        facts = {"run": run, "average_of": steps, "policy_sha256": identity(load_policy(folder, dtype))}
         write_manifest(folder, "average", config_sha256, folder.rglob("*"), facts)

@@ -34,8 +34,8 @@ rule evaluate_averaged:
         "<results>/prepare/manifest.json",
         "<results>/seed-{seed}/{run}/manifest.json",
         benchmark_manifest,
-        average="<results>/config/average.yaml",
-        config="<results>/config/evaluate.yaml",
+        average=configured("average"),
+        config=configured("evaluate"),
     output:
         f"<results>/seed-{{seed}}/evaluation/{{run}}{AVERAGED}.json",
         f"<results>/seed-{{seed}}/{{run}}/{POLICY_AVERAGED}/manifest.json",
@@ -47,8 +47,8 @@ rule evaluate_averaged:
     resources:
         **needs("evaluate"),
     shell:
-        "{PYTHON:q} -m npo_pipeline.stages.evaluate --config {input.config:q} --device {DEVICE} --seed {wildcards.seed}"
-        " --policy {wildcards.run:q}{AVERAGED} --average {input.average:q} 2>&1 | {TEE} {log:q}"
+        "stage {log:q} evaluate --config {input.config:q} --device {DEVICE} --seed {wildcards.seed}"
+        " --policy {wildcards.run:q}{AVERAGED} --average {input.average:q}"
 
 
 rule report:

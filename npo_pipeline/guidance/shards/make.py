@@ -16,8 +16,8 @@ from npo_pipeline.guidance.shards.gather import finished, made_as, probe_sha256
 from npo_pipeline.policy.average import acting, mean_of
 from npo_pipeline.policy.checkpoints import Walk
 from npo_pipeline.policy.device import pick_device
+from npo_pipeline.policy.identity import identity
 from npo_pipeline.policy.logprobs import score
-from npo_pipeline.policy.policy import weights_sha256
 from npo_pipeline.progress import Progress
 from npo_pipeline.records import Draw, Outcome, Problem, Trajectory
 from npo_pipeline.rollout.engine import Engine
@@ -109,7 +109,7 @@ def guide_policy(maker: Maker, guide_step: int) -> Iterator[str]:
         yield walk.sha256()
         return
     with acting(walk.policy.model, mean_of(walk, averaged_steps(maker, guide_step))):
-        yield weights_sha256(walk.policy)
+        yield identity(walk.policy)
 
 
 def averaged_steps(maker: Maker, guide_step: int) -> list[int]:
