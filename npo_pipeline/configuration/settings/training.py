@@ -11,7 +11,7 @@ class GrpoConfig:
 
     prompts_per_step: int
     group_size: int  # responses per prompt
-    learning_rate: float  # constant after the warm-up
+    learning_rate: float  # after the warm-up; `lr_schedule` says whether it then decays
     warmup_steps: int  # over which it rises linearly
     weight_decay: float
     adam_betas: list[float]  # two
@@ -27,6 +27,9 @@ class GrpoConfig:
     kl_coef: float  # against the initial policy; 0: the reference is not even loaded
     engine_correction_cap: float | None  # weigh a sampled token's loss by min(trainer / engine probability, this); None: off
     micro_batch_tokens: int  # padded tokens per forward; does not change the result beyond rounding
+    lr_schedule: str = "constant"  # "linear" and "cosine" go down to `lr_floor` over the run's steps
+    lr_floor: float = 0.0  # the last step's learning rate, as a share of `learning_rate`
+    dynamic_sampling: int | None = None  # rounds of further problems, at most, for groups of equal rewards; None: such groups stay
 
 
 @dataclass
