@@ -33,7 +33,7 @@ def check_grpo(grpo: s.GrpoConfig) -> None:
     rounds = grpo.dynamic_sampling
     require(rounds is None or rounds >= 1, "grpo.dynamic_sampling", rounds, "rounds of further problems, at least 1, or null")
     one_of("grpo.advantage", grpo.advantage, ("std", "mean"))
-    one_of("grpo.aggregation", grpo.aggregation, ("response", "constant"))
+    one_of("grpo.aggregation", grpo.aggregation, ("response", "token", "constant"))
 
 
 def merge_grpo(grpo: s.GrpoConfig, changes: dict[str, Any], key: str = "grpo") -> s.GrpoConfig:

@@ -20,7 +20,7 @@ class GrpoConfig:
     minibatches: int  # optimizer steps per pass
     advantage: str  # "std" (r - mean) / (std + eps), or "mean"
     advantage_eps: float  # the eps above
-    aggregation: str  # "response" (mean over each response's tokens) or "constant" (sum / sampling.max_new_tokens)
+    aggregation: str  # "response" (mean over each response's tokens), "token" (over all tokens), "constant" (sum / sampling.max_new_tokens)
     clip_low: float  # the ratio is clipped to [1 - clip_low, 1 + clip_high]; 1.0 with clip_high .inf: no clip
     clip_high: float
     entropy_coef: float  # of an entropy bonus; 0: entropy is only logged
