@@ -22,7 +22,10 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Plateau:
-    """`slope` of reward per 100 steps and `all_wrong` are of the last half, whose mean reward is `gain` above the first tenth's; `since` is the first step from which on the slope is flat."""
+    """`slope` of reward per 100 steps and `all_wrong` are of the last half, whose mean reward is `gain` above the first tenth's.
+
+    `since` is the first step from which on the slope is flat.
+    """
 
     slope: Interval
     all_wrong: float

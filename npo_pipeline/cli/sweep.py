@@ -16,11 +16,13 @@ from itertools import product
 from pathlib import Path
 from re import sub
 
+from antlr4.error.Errors import RecognitionException
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 
 from npo_pipeline.cli.run import command
 from npo_pipeline.configuration.compose import load_root, stage_configs, to_yaml
-from npo_pipeline.configuration.overrides import for_hydra
 from npo_pipeline.configuration.settings import RootConfig
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.storage.atomic import write_text
@@ -55,15 +57,22 @@ def sweep(experiment: str, overrides: Sequence[str], options: argparse.Namespace
 
 
 def grid(overrides: Sequence[str]) -> tuple[list[list[str]], list[str]]:
-    """The choices of each word that has several, and the other words. Raises ConfigError for a word that is no override."""
+    """The choices of each word that has several, and the other words, whatever is wrong with them. Text with commas needs quotes."""
     choices, fixed = [], []
     for word in overrides:
-        found = OverridesParser.create().parse_override(for_hydra(word))
-        if found.is_sweep_override():
+        found = _parsed(word)
+        if found and found.is_sweep_override():
             choices.append([f"{found.get_key_element()}={value}" for value in found.sweep_string_iterator()])
         else:
             fixed.append(word)
     return choices, fixed
+
+
+def _parsed(word: str) -> Override | None:
+    try:
+        return OverridesParser.create().parse_override(word)
+    except (HydraException, RecognitionException, ValueError):  # a path or a title: text that need not be readable to Hydra
+        return None
 
 
 def points(experiment: str, overrides: Sequence[str]) -> list[Place]:
