@@ -64,8 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parsed(found: argparse.ArgumentParser, given: list[str]) -> argparse.Namespace:
-    """Options may stand before, between and behind the words; what follows `--` is for Snakemake, of `npo run` alone."""
-    at = given.index("--") if given[:1] == ["run"] and "--" in given else len(given)
+    """Options may stand before, between and behind the words; what follows `--` is for Snakemake, of `npo run` and `npo sweep`."""
+    at = given.index("--") if given[:1] in (["run"], ["sweep"]) and "--" in given else len(given)
     options, more = found.parse_known_args(given[:at])
     if more and ("words" not in options or any(word.startswith("-") for word in more)):
         found.error(f"unrecognized arguments: {' '.join(more)}")
@@ -84,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = found.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands)
+    _add_sweep(commands)
     _add_stage(commands)
     _add_plan(commands)
     report = _add(commands, "report", "make a finished run's report anew, and say where it is", _report)
@@ -104,6 +105,20 @@ def _add_run(commands: Commands) -> None:
     run = _add(commands, "run", "run an experiment, or go on with it", _run)
     run.usage = "npo run [experiment] [key=value ...] [options] [-- Snakemake's own options]"
     _add_words(run)
+    _add_where(run)
+    run.add_argument("--guide-jobs", type=at_least(1), metavar="N", help="jobs that share the guide checkpoints (default 1)")
+    run.add_argument("--target", action="append", help="comparison, signal_study, or a file of results/ (default: the report)")
+
+
+def _add_sweep(commands: Commands) -> None:
+    sweep = _add(commands, "sweep", "GRPO at every point of a grid: npo sweep sparse grpo.learning_rate=5e-5,1e-4 'seeds=[11,12]'", _sweep)
+    sweep.usage = "npo sweep [experiment] key=value,value ... [options] [-- Snakemake's own options]"
+    _add_words(sweep)
+    _add_where(sweep)
+    sweep.set_defaults(guide_jobs=None)
+
+
+def _add_where(run: argparse.ArgumentParser) -> None:
     run.add_argument("-n", "--dry-run", action="store_true", help="only say what would be made")
     run.add_argument("--cores", help="processes at a time (default: all cores; with --slurm: as the profile says)")
     where = run.add_mutually_exclusive_group()
@@ -111,8 +126,6 @@ def _add_run(commands: Commands) -> None:
     where.add_argument("--profile", help="workstation (default), slurm, or a folder with a config.yaml")
     run.set_defaults(profile="workstation")
     run.add_argument("--device", type=device_name, help="cpu, cuda, or auto: cuda where there is one (default)")
-    run.add_argument("--guide-jobs", type=at_least(1), metavar="N", help="jobs that share the guide checkpoints (default 1)")
-    run.add_argument("--target", action="append", help="comparison, signal_study, or a file of results/ (default: the report)")
 
 
 def _add_stage(commands: Commands) -> None:
@@ -165,6 +178,12 @@ def _run(options: argparse.Namespace) -> None:
     from npo_pipeline.cli.run import run
 
     run(*split_words(options.words), options)
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    from npo_pipeline.cli.sweep import sweep
+
+    sweep(*split_words(options.words), options)
 
 
 def _stage(options: argparse.Namespace) -> None:

@@ -184,13 +184,23 @@ class MeasureStage:
     dtype: str
 
 
-# Settings that came later: a stage's file and fingerprint hold them only where they are set, so that older results stay as they are.
-LATER = ("function", "function_sha256", "rules", "ema", "average", "averaged")
+# Settings that came later, unset: a stage's file and fingerprint hold them only where they are set, so that older results stay as they are.
+LATER = {
+    "function": None,
+    "function_sha256": None,
+    "rules": None,
+    "ema": None,
+    "average": None,
+    "averaged": None,
+    "lr_schedule": "constant",
+    "lr_floor": 0.0,
+    "dynamic_sampling": None,
+}
 
 
 def as_values(stage: Any) -> dict[str, Any]:
     """A stage's configuration as plain values, as its file holds it."""
-    return asdict(stage, dict_factory=lambda pairs: {key: value for key, value in pairs if key not in LATER or value is not None})
+    return asdict(stage, dict_factory=lambda pairs: {key: value for key, value in pairs if key not in LATER or value != LATER[key]})
 
 
 def what_counts(stage: Any) -> dict[str, Any]:

@@ -43,13 +43,17 @@ def kl_to_reference(logprobs_BT: Tensor, reference_BT: Tensor) -> Tensor:
     return torch.exp(difference) - 1.0 - difference
 
 
-def token_weights(mask_BT: Tensor, responses: int, aggregation: str, constant: int) -> Tensor:
-    """Weight of each token's loss so that the sum over all micro-batches of a batch of `responses` is the batch's loss.
+def token_weights(mask_BT: Tensor, count: int, aggregation: str, constant: int) -> Tensor:
+    """Weight of each token's loss so that the sum over all micro-batches of a batch of `count` is the batch's loss.
+
+    `count` is the batch's responses, or for "token" their tokens: then every token weighs the same (DAPO, arXiv 2503.14476, eq. 8).
 
     "response": the mean over each response's tokens, then over responses. "constant": the sum over tokens divided by
     `constant` (the maximal response length), then the mean over responses (Dr. GRPO, arXiv 2503.20783).
     An empty response weighs nothing.
     """
     mask = mask_BT.float()
+    if aggregation == "token":
+        return mask / max(count, 1)
     divisor = mask.sum(dim=1, keepdim=True).clamp(min=1.0) if aggregation == "response" else float(constant)
-    return mask / divisor / responses
+    return mask / divisor / count

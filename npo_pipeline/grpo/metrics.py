@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from npo_pipeline.grpo.dynamic import Filled, teaches
 from npo_pipeline.grpo.mixer import Mixed
 from npo_pipeline.grpo.update import UpdateResult
 from npo_pipeline.records import Group, Trajectory
@@ -12,12 +13,14 @@ GROSS = 1.0  # nats
 LARGEST_EXPONENT = 700.0  # exp of more overflows
 
 
-def step_metrics(groups: Sequence[Group], mixed: Mixed, result: UpdateResult) -> dict[str, Any]:
+def step_metrics(groups: Sequence[Group], mixed: Mixed, result: UpdateResult, filled: Filled | None = None) -> dict[str, Any]:
     """`groups` as sampled, `mixed` as trained on: what was injected shows in guide/* and nowhere else.
 
+    Rewards are of the problem order's own groups, so that runs with and without dynamic sampling compare; tokens are of all groups.
     A number that is not finite is None: JSON has no other word for it.
     """
-    sampled = [slot.trajectory for group in groups for slot in group.slots]
+    further = filled.further if filled else ()
+    sampled = [slot.trajectory for group in (*groups, *further) for slot in group.slots]
     metrics = (
         _reward_metrics(groups)
         | _completion_metrics(sampled)
@@ -25,6 +28,7 @@ def step_metrics(groups: Sequence[Group], mixed: Mixed, result: UpdateResult) ->
         | _policy_metrics(mixed.groups, result)
         | _update_metrics(result)
         | dict(mixed.metrics)
+        | (_dynamic_metrics(filled) if filled else {})
     )
     return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in metrics.items()}
 
@@ -58,6 +62,12 @@ def _guide_metrics(mixed: Mixed) -> dict[str, Any]:
         "guide/tokens": mixed.sampled_tokens,
         "guide/problem_ids": [problem_id for problem_id, _ in injected],
     }
+
+
+def _dynamic_metrics(filled: Filled) -> dict[str, Any]:
+    """Of dynamic sampling: in how many rounds, how many, and which share of the batch teaches in the end."""
+    taught = _mean([float(teaches(group)) for group in filled.kept])
+    return {"dynamic/rounds": filled.rounds, "dynamic/groups": len(filled.further), "dynamic/teaching": taught}
 
 
 def _policy_metrics(mixed: Sequence[Group], result: UpdateResult) -> dict[str, Any]:

@@ -55,6 +55,7 @@ def make_trainer(context: Context[Run], ranks: Ranks) -> Iterator[Trainer]:
     check_prompts(config.engine, config.sampling, policy, problems)
     reference = _reference(context, policy) if config.grpo.kl_coef > 0 else None
     updater = Updater(policy, config.grpo, config.sampling, reference, ranks, context.options.recompute_activations)
+    updater.optimizer.run_steps = config.steps
     with Verifier(config.verifier, context.options.workers) as verifier:
         engine = make_engine(config.engine, config.sampling, policy)
         yield Trainer(policy, engine, verifier, updater, problems, config.grpo, layout.seed, OnPolicy(), ranks)

@@ -5,7 +5,7 @@ Over many ranks each samples whole groups, then all know all groups: what is dec
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ import torch
 from npo_pipeline.configuration.settings import GrpoConfig
 from npo_pipeline.distributed.ranks import Ranks
 from npo_pipeline.grpo.advantages import group_advantages
+from npo_pipeline.grpo.dynamic import Filled, fill
 from npo_pipeline.grpo.metrics import step_metrics
 from npo_pipeline.grpo.mixer import Mixer
 from npo_pipeline.grpo.mixing import form_group
@@ -20,7 +21,7 @@ from npo_pipeline.grpo.update import Updater, UpdateResult
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.records import Group, Problem
 from npo_pipeline.rollout.engine import Engine
-from npo_pipeline.rollout.order import problem_batch
+from npo_pipeline.rollout.order import further_problems, problem_batch
 from npo_pipeline.rollout.sample import sample
 from npo_pipeline.storage.parquet import rollout_row
 from npo_pipeline.tasks.judging.verify import Verifier
@@ -57,25 +58,42 @@ def run_step(trainer: Trainer, step: int, policy_sha256: str, before_update: Cal
     """
     began = time.perf_counter()
     batch = trainer.mixer.batch(step, problem_batch(trainer.problems, trainer.seed, step, trainer.settings.prompts_per_step))
-    groups = trainer.ranks.spread(lambda own: _sample_groups(trainer, own, step), batch)
+    groups = _sample_groups(trainer, batch, step)
     mixed = trainer.mixer.mix(step, groups)
+    filled = _fill(trainer, mixed.groups, batch, step)
+    mixed = replace(mixed, groups=filled.kept)
     sampled = time.perf_counter()
     advantages = _advantages(mixed.groups, trainer.settings)
     slots = [slot for group in mixed.groups for slot in group.slots]
     if before_update:
         before_update()
     result = trainer.updater.update(slots, advantages, trainer.seed, step)
-    metrics = step_metrics(groups, mixed, result) | {"learning_rate": trainer.updater.optimizer.learning_rate(step)}
+    metrics = step_metrics(groups, mixed, result, filled if trainer.settings.dynamic_sampling else None) | {
+        "learning_rate": trainer.updater.optimizer.learning_rate(step)
+    }
     updated = time.perf_counter()
-    decisions = trainer.mixer.observe(step, mixed.groups, metrics)
+    decisions = trainer.mixer.observe(step, [*filled.kept, *filled.replaced], metrics)
     seconds = time.perf_counter() - began
     timings = {"seconds": seconds, "seconds/sample": sampled - began, "seconds/update": updated - sampled}
     timings["tokens_per_second"] = metrics["completions/tokens"] / seconds
     skipped = result.skipped[-1] if result.skipped and not result.losses else ""
-    return StepOutcome(_rows(mixed.groups, advantages, result, step, policy_sha256), metrics, timings, decisions, skipped)
+    return StepOutcome(_rows(filled, advantages, result, step, policy_sha256), metrics, timings, decisions, skipped)
+
+
+def _fill(trainer: Trainer, groups: Sequence[Group], batch: Sequence[Problem], step: int) -> Filled:
+    """The groups to train on: those, or with dynamic sampling others in the place of groups that teach nothing."""
+    rounds = trainer.settings.dynamic_sampling
+    if rounds is None:
+        return Filled(groups)
+    queue = further_problems(trainer.problems, batch, trainer.seed, step, lambda problem: problem.problem_id)
+    return fill(groups, queue, rounds, lambda further: _sample_groups(trainer, further, step))
 
 
 def _sample_groups(trainer: Trainer, batch: Sequence[Problem], step: int) -> list[Group]:
+    return trainer.ranks.spread(lambda own: _sample_own(trainer, own, step), batch)
+
+
+def _sample_own(trainer: Trainer, batch: Sequence[Problem], step: int) -> list[Group]:
     size = trainer.settings.group_size
     draws = [(problem, slot) for problem in batch for slot in range(size)]
     trajectories = sample(trainer.engine, trainer.policy, trainer.verifier, draws, "rollout", trainer.seed, step)
@@ -88,19 +106,18 @@ def _advantages(groups: Sequence[Group], settings: GrpoConfig) -> list[float]:
     return [float(a) for rewards_1G in rewards for a in group_advantages(rewards_1G, settings.advantage, settings.advantage_eps)[0]]
 
 
-def _rows(
-    groups: Sequence[Group], advantages: Sequence[float], result: UpdateResult, step: int, policy_sha256: str
-) -> list[dict[str, Any]]:
+def _rows(filled: Filled, advantages: Sequence[float], result: UpdateResult, step: int, policy_sha256: str) -> list[dict[str, Any]]:
+    """Of the batch, then of the groups that made room: no advantage, and no log-probs of a trainer that never saw them."""
     rows: list[dict[str, Any]] = []
-    for group in groups:
+    for group in (*filled.kept, *filled.replaced):
         for index, slot in enumerate(group.slots):
             row = len(rows)
             facts = {
                 "step": step,
                 "slot": index,
-                "advantage": advantages[row],
+                "advantage": advantages[row] if row < len(advantages) else 0.0,
                 "group_accuracy": group.accuracy,
-                "trainer_logprobs": result.measured.logprobs[row],
+                "trainer_logprobs": result.measured.logprobs[row] if row < len(advantages) else None,
             }
             sampler = policy_sha256 if slot.source == "on_policy" else None
             rows.append(rollout_row(slot, facts, group.problem.prompt, sampler))

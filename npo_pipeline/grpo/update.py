@@ -112,9 +112,10 @@ class Updater:
             return result
         for minibatch in self._minibatches(len(slots), seed, step):
             active = [i for i in minibatch if self._moves(advantages[i])]
+            count = self._count(rows, minibatch)
             measured = None if single else result.measured.logprobs
             with flash_attention(self.model):
-                seen = [self._backward(rows, batch, len(minibatch), measured) for batch in self._dealt(rows, active)]
+                seen = [self._backward(rows, batch, count, measured) for batch in self._dealt(rows, active)]
             self._step(self.ranks.total(_fetch(seen, result, single)), step, result)
         self._join(result)
         return result
@@ -133,6 +134,11 @@ class Updater:
 
     def _moves(self, advantage: float) -> bool:
         return advantage != 0.0 or self.settings.kl_coef > 0.0 or self.settings.entropy_coef > 0.0
+
+    def _count(self, rows: Rows, minibatch: Sequence[int]) -> int:
+        """What the loss is a mean over: responses, or their tokens."""
+        lengths = [response for _, response in rows.lengths(minibatch)]
+        return sum(lengths) if self.settings.aggregation == "token" else len(lengths)
 
     def _minibatches(self, rows: int, seed: int, step: int) -> Iterator[list[int]]:
         for epoch in range(self.settings.epochs):
@@ -167,7 +173,7 @@ class Updater:
             temperature, budget = self.sampling.temperature, self.settings.micro_batch_tokens
             return self.ranks.spread(lambda own: score(self.reference, own, self.policy.pad_id, temperature, budget), sequences)
 
-    def _backward(self, rows: Rows, dealt: MicroBatch, responses: int, measured: Sequence[Sequence[float]] | None) -> "Seen":
+    def _backward(self, rows: Rows, dealt: MicroBatch, count: int, measured: Sequence[Sequence[float]] | None) -> "Seen":
         """Accumulate the gradient of one micro-batch, and ask the device for nothing."""
         picked, batch = dealt.rows, self._batch(rows, dealt.rows)
         if dealt.dummy:
@@ -176,7 +182,7 @@ class Updater:
         logprobs, entropy = response_logprobs(self.model, batch, self.sampling.temperature, bonus > 0, self.share_prompts)
         now = logprobs.detach()
         seen = Seen([] if dealt.dummy else picked, rows.lengths(picked), now, entropy.detach().sum(dim=1))
-        weights = token_weights(batch.response_mask, responses, self.settings.aggregation, self.sampling.max_new_tokens)
+        weights = token_weights(batch.response_mask, count, self.settings.aggregation, self.sampling.max_new_tokens)
         terms = Terms(rows, picked, now, measured)
         losses = self._token_losses(terms, logprobs, batch.response_mask, seen) - bonus * entropy
         loss = (losses * weights).sum()

@@ -82,7 +82,8 @@ def _run(root: RootConfig, model: Architecture, assumed: Assumptions, stage: str
     checkpoints = (whole + (kept - whole) * assumed.delta) * checkpoint_bytes(root, model)
     disk = checkpoints + STATES * state_bytes(root, model) + rows
     seeds = len(root.seeds)
-    return Work(stage, seeds * responses, seeds * responses, seeds * disk, seeds * kept)
+    most = responses * (1 + (root.grpo.dynamic_sampling or 0))
+    return Work(stage, seeds * most, seeds * responses, seeds * disk, seeds * kept)
 
 
 def _guided(root: RootConfig, model: Architecture, assumed: Assumptions, run: str, method: MethodConfig, time: Timeline) -> Work:

@@ -4,7 +4,7 @@ The probe and each guided run meet the same problems at the same step, and a res
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TypeVar
 
@@ -13,6 +13,8 @@ import numpy as np
 from npo_pipeline.errors import DataError
 
 Item = TypeVar("Item")
+
+FURTHER = (0, 1)  # keeps this random stream apart from others of (seed, step)
 
 
 def problem_batch(problems: Sequence[Item], seed: int, step: int, count: int) -> list[Item]:
@@ -28,6 +30,13 @@ def problem_batch(problems: Sequence[Item], seed: int, step: int, count: int) ->
     epoch, position = divmod(step, per_epoch)
     order = _permutation(len(problems), seed, epoch)
     return [problems[i] for i in order[position * count : (position + 1) * count]]
+
+
+def further_problems(problems: Sequence[Item], batch: Sequence[Item], seed: int, step: int, key: Callable[[Item], str]) -> list[Item]:
+    """All problems that the step's `batch` does not hold, in the order in which they stand in for others: of (seed, step) alone."""
+    taken = {key(item) for item in batch}
+    order = np.random.default_rng([seed, step, *FURTHER]).permutation(len(problems))
+    return [problems[i] for i in order if key(problems[i]) not in taken]
 
 
 @lru_cache(maxsize=2)

@@ -54,7 +54,8 @@ _TRAJECTORY = [
 GUIDE_SHARD = pa.schema(_TRAJECTORY)
 
 # Roll-outs have the columns of a guide shard; `guide_logprobs` are the log-probs of whoever sampled the row (the policy
-# itself for on_policy rows), `trainer_logprobs` those that the trainer computed for the same tokens before its update.
+# itself for on_policy rows), `trainer_logprobs` those that the trainer computed for the same tokens before its update; null in rows
+# that dynamic sampling left out of the batch.
 ROLLOUT = pa.schema(
     [
         *_TRAJECTORY,

@@ -52,6 +52,7 @@ def test_response_mean_and_constant_by_hand():
     mask = torch.tensor([[True, True, False], [True, False, False]])
     torch.testing.assert_close(token_weights(mask, 2, "response", 3), torch.tensor([[0.25, 0.25, 0.0], [0.5, 0.0, 0.0]]))
     torch.testing.assert_close(token_weights(mask, 2, "constant", 4), torch.tensor([[0.125, 0.125, 0.0], [0.125, 0.0, 0.0]]))
+    torch.testing.assert_close(token_weights(mask, 3, "token", 4), torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]]) / 3)
 
 
 def test_empty_response_weighs_nothing():

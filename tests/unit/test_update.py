@@ -45,7 +45,7 @@ def trl_loss(policy: Policy, slots, settings, reference, tmp_path) -> torch.Tens
 
     arguments = GRPOConfig(
         output_dir=str(tmp_path),
-        loss_type={"response": "grpo", "constant": "dr_grpo"}[settings.aggregation],
+        loss_type={"response": "grpo", "constant": "dr_grpo", "token": "bnpo"}[settings.aggregation],
         epsilon=settings.clip_low,
         epsilon_high=settings.clip_high,
         use_bias_correction_kl=False,  # the KL term of the GRPO paper
@@ -85,7 +85,7 @@ def trl_loss(policy: Policy, slots, settings, reference, tmp_path) -> torch.Tens
     return trainer._compute_loss(policy.model, inputs)
 
 
-@pytest.mark.parametrize("aggregation", ["response", "constant"])
+@pytest.mark.parametrize("aggregation", ["response", "constant", "token"])
 @pytest.mark.parametrize("kl_coef", [0.0, 0.1])
 def test_loss_and_gradient_equal_trl(aggregation: str, kl_coef: float, tmp_path):
     policy = tiny_policy()

@@ -80,5 +80,7 @@ class SlotGradients:
         """Log-probs, and each token's weight in the loss of the whole group: [B, T]."""
         batch = collate(self.policy.rows(slots), self.policy.pad_id, self.policy.device)
         logprobs, _ = response_logprobs(self.policy.model, batch, self.sampling.temperature)
-        weights = token_weights(batch.response_mask, self.grpo.group_size, self.grpo.aggregation, self.sampling.max_new_tokens)
+        size, tokens = self.grpo.group_size, int(batch.response_mask.sum())  # of a guide alone: as if all of the group were as long
+        count = size * tokens // len(slots) if self.grpo.aggregation == "token" else size
+        weights = token_weights(batch.response_mask, count, self.grpo.aggregation, self.sampling.max_new_tokens)
         return logprobs, weights

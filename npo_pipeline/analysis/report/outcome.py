@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from npo_pipeline.analysis import numbers
+from npo_pipeline.analysis.plateau import plateau
 from npo_pipeline.analysis.results import GRPO, Results, policy_label
 from npo_pipeline.analysis.statistics import Interval
 from npo_pipeline.analysis.summary import PolicySummary, headline
@@ -13,7 +14,7 @@ def outcome(results: Results, summaries: Sequence[PolicySummary]) -> list[str]:
     """Sentences: what GRPO did, what each method did against it, and how far this carries."""
     by_policy = {summary.policy: summary for summary in summaries}
     methods = [_method(results, by_policy, name) for name in results.methods]
-    return [*_silent_runs(results), _baseline(results, by_policy), *methods, _caveat(results)]
+    return [*_silent_runs(results), _baseline(results, by_policy), *_plateaus(results), *methods, _caveat(results)]
 
 
 def averaged_outcome(results: Results, averages: Sequence[PolicySummary]) -> list[str]:
@@ -49,6 +50,17 @@ def _baseline(results: Results, by_policy: dict[str, PolicySummary]) -> str:
         )
     verb = "raised" if change.value > 0 else "lowered"
     return f"GRPO {verb} held-out {metric} from {before} to {after} in {_steps(grpo)}, on {problems} problems."
+
+
+def _plateaus(results: Results) -> list[str]:
+    """For each seed whose probe learns no more although many of its groups are all wrong."""
+    found = {seed.seed: plateau(seed.runs[GRPO]) for seed in results.seeds}
+    return [
+        f"GRPO is on a plateau since step {there.since}, seed {seed}: over the last half its reward changed by "
+        f"{numbers.difference(there.slope)} in 100 steps, and {there.all_wrong:.0%} of the groups were all wrong."
+        for seed, there in found.items()
+        if there and there.there
+    ]
 
 
 def _steps(summary: PolicySummary) -> str:

@@ -28,8 +28,12 @@ def check_grpo(grpo: s.GrpoConfig) -> None:
     require(len(betas) == 2 and all(0 <= beta < 1 for beta in betas), "grpo.adam_betas", betas, "two numbers in [0, 1)")
     cap = grpo.engine_correction_cap
     require(cap is None or cap > 0, "grpo.engine_correction_cap", cap, "more than 0 (2 is usual), or null")
+    one_of("grpo.lr_schedule", grpo.lr_schedule, ("constant", "linear", "cosine"))
+    require(0 <= grpo.lr_floor <= 1, "grpo.lr_floor", grpo.lr_floor, "in [0, 1]: a share of grpo.learning_rate")
+    rounds = grpo.dynamic_sampling
+    require(rounds is None or rounds >= 1, "grpo.dynamic_sampling", rounds, "rounds of further problems, at least 1, or null")
     one_of("grpo.advantage", grpo.advantage, ("std", "mean"))
-    one_of("grpo.aggregation", grpo.aggregation, ("response", "constant"))
+    one_of("grpo.aggregation", grpo.aggregation, ("response", "token", "constant"))
 
 
 def merge_grpo(grpo: s.GrpoConfig, changes: dict[str, Any], key: str = "grpo") -> s.GrpoConfig:

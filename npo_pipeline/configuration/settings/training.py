@@ -11,7 +11,7 @@ class GrpoConfig:
 
     prompts_per_step: int
     group_size: int  # responses per prompt
-    learning_rate: float  # constant after the warm-up
+    learning_rate: float  # after the warm-up; `lr_schedule` says whether it then decays
     warmup_steps: int  # over which it rises linearly
     weight_decay: float
     adam_betas: list[float]  # two
@@ -20,13 +20,16 @@ class GrpoConfig:
     minibatches: int  # optimizer steps per pass
     advantage: str  # "std" (r - mean) / (std + eps), or "mean"
     advantage_eps: float  # the eps above
-    aggregation: str  # "response" (mean over each response's tokens) or "constant" (sum / sampling.max_new_tokens)
+    aggregation: str  # "response" (mean over each response's tokens), "token" (over all tokens), "constant" (sum / sampling.max_new_tokens)
     clip_low: float  # the ratio is clipped to [1 - clip_low, 1 + clip_high]; 1.0 with clip_high .inf: no clip
     clip_high: float
     entropy_coef: float  # of an entropy bonus; 0: entropy is only logged
     kl_coef: float  # against the initial policy; 0: the reference is not even loaded
     engine_correction_cap: float | None  # weigh a sampled token's loss by min(trainer / engine probability, this); None: off
     micro_batch_tokens: int  # padded tokens per forward; does not change the result beyond rounding
+    lr_schedule: str = "constant"  # "linear" and "cosine" go down to `lr_floor` over the run's steps
+    lr_floor: float = 0.0  # the last step's learning rate, as a share of `learning_rate`
+    dynamic_sampling: int | None = None  # rounds of further problems, at most, for groups of equal rewards; None: such groups stay
 
 
 @dataclass

@@ -1,0 +1,65 @@
+"""Is a run on a plateau? Over the last half of its steps the reward's slope cannot be told from 0, and many groups are all wrong.
+
+Neighbouring steps share the policy, so that their rewards are no independent measurements: the slope is that of a line through the
+means of BLOCKS equal pieces, with Student's interval (Draper and Smith 1998, chapter 1), and so of BLOCKS - 2 degrees of freedom.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from npo_pipeline.analysis.results import Run
+from npo_pipeline.analysis.series import Floats, steps, values
+from npo_pipeline.analysis.statistics import Interval
+
+BLOCKS = 10
+SHORTEST = 40  # steps: a block of the last half has at least two
+ALL_WRONG = 0.2  # share of the groups from which GRPO learns nothing and a guide could
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """`slope` of reward per 100 steps and `all_wrong` are of the last half, whose mean reward is `gain` above the first tenth's.
+
+    `since` is the first step from which on the slope is flat.
+    """
+
+    slope: Interval
+    all_wrong: float
+    gain: float
+    since: int | None  # on a grid of tenths of the run; None where not even its last half is flat
+
+    @property
+    def there(self) -> bool:
+        """Something was learned, and then no more: a run that is flat from its first step on has learned nothing."""
+        return self.gain > 0 and bool(self.since) and self.all_wrong >= ALL_WRONG
+
+
+def plateau(run: Run) -> Plateau | None:
+    """None for a run too short to tell, or one with steps of unknown reward."""
+    reward, wrong = values(run, "reward/mean"), values(run, "groups/all_wrong")
+    if len(reward) < SHORTEST or not np.isfinite(reward).all() or not np.isfinite(wrong).all():
+        return None
+    half = len(reward) // 2
+    gain = float(reward[half:].mean() - reward[: len(reward) // 10].mean())
+    return Plateau(slope(reward[half:]), float(wrong[half:].mean()), gain, _since(reward, steps(run)))
+
+
+def _since(reward: Floats, numbers: Sequence[int]) -> int | None:
+    """The first tenth in the first half from which on every later one, up to half-way, begins a flat rest."""
+    starts = [len(reward) * tenth // 10 for tenth in range(5)] + [len(reward) // 2]
+    steep = [start for start in starts if slope(reward[start:]).excludes_zero]
+    flat = [start for start in starts if not steep or start > steep[-1]]
+    return numbers[flat[0]] if flat else None
+
+
+def slope(reward: Floats) -> Interval:
+    """Of reward per 100 steps, with its interval. Example: a reward that rises by .01 a step has 1 [1, 1]."""
+    pieces = np.array_split(np.arange(len(reward), dtype=np.float64), BLOCKS)
+    at, height = np.array([piece.mean() for piece in pieces]), np.array([reward[piece.astype(int)].mean() for piece in pieces])
+    found = stats.linregress(at, height)
+    reach = float(stats.t.ppf((1.0 + CONFIDENCE) / 2.0, BLOCKS - 2)) * found.stderr
+    return Interval(*(100.0 * float(bound) for bound in (found.slope, found.slope - reach, found.slope + reach)))

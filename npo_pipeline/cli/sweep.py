@@ -1,0 +1,120 @@
+"""`npo sweep`: GRPO at every point of a grid of overrides, over the experiment's seeds, in one table.
+
+    npo sweep sparse grpo.learning_rate=5e-5,1e-4,2e-4 grpo.warmup_steps=0,20 'seeds=[11,12]'
+
+A value with commas is a list of choices, as in Hydra's own sweeps. Each point is an experiment of its own, results/NAME-POINT, of which
+the probe and its evaluation are made; what is there already is not made again, and points that share their start share its making.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from re import sub
+
+from antlr4.error.Errors import RecognitionException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from npo_pipeline.cli.run import command
+from npo_pipeline.configuration.compose import load_root, stage_configs, to_yaml
+from npo_pipeline.configuration.settings import RootConfig
+from npo_pipeline.errors import ConfigError
+from npo_pipeline.storage.atomic import write_text
+from npo_pipeline.storage.manifest import NAME
+
+
+@dataclass(frozen=True)
+class Place:
+    """A point of the grid before it is run: its own words, all words of its experiment, and that experiment."""
+
+    values: tuple[str, ...]
+    overrides: list[str]
+    root: RootConfig
+
+    @property
+    def folder(self) -> Path:
+        return Path("results") / self.root.name
+
+
+def sweep(experiment: str, overrides: Sequence[str], options: argparse.Namespace) -> None:
+    """Compose every point first. Raises ConfigError for a grid that cannot work; ends with Snakemake's own code where a point failed."""
+    places = points(experiment, overrides)
+    for place in places:
+        if not options.dry_run:
+            share_start(place, places)
+        options.target = [f"{place.folder}/seed-{seed}/evaluation/probe.json" for seed in place.root.seeds]
+        print(f"{', '.join(place.values)}: {place.folder}", flush=True)
+        if code := subprocess.run(command(experiment, place.overrides, options), check=False).returncode:
+            sys.exit(code)
+    if not options.dry_run:
+        write_table(load_root(experiment, grid(overrides)[1]).name, places)
+
+
+def grid(overrides: Sequence[str]) -> tuple[list[list[str]], list[str]]:
+    """The choices of each word that has several, and the other words, whatever is wrong with them. Text with commas needs quotes."""
+    choices, fixed = [], []
+    for word in overrides:
+        found = _parsed(word)
+        if found and found.is_sweep_override():
+            choices.append([f"{found.get_key_element()}={value}" for value in found.sweep_string_iterator()])
+        else:
+            fixed.append(word)
+    return choices, fixed
+
+
+def _parsed(word: str) -> Override | None:
+    try:
+        return OverridesParser.create().parse_override(word)
+    except (HydraException, RecognitionException, ValueError):  # a path or a title: text that need not be readable to Hydra
+        return None
+
+
+def points(experiment: str, overrides: Sequence[str]) -> list[Place]:
+    """Every point, composed and checked. Raises ConfigError naming the key that is wrong, or where there is no grid."""
+    choices, fixed = grid(overrides)
+    if not choices:
+        raise ConfigError("sweep: found no grid; expected at least one key with several values, as grpo.learning_rate=5e-5,1e-4")
+    if any(values[0].startswith("seeds=") for values in choices):
+        raise ConfigError("sweep: seeds is no part of a grid; seeds=[1,2] runs every point over both seeds")
+    name = load_root(experiment, fixed).name
+    return [_place(experiment, fixed, name, values) for values in product(*choices)]
+
+
+def _place(experiment: str, fixed: Sequence[str], name: str, values: tuple[str, ...]) -> Place:
+    last = [value.partition("=") for value in values]
+    called = "-".join([name, *(f"{key.split('.')[-1]}-{sub(r'[^A-Za-z0-9_.-]+', '_', chosen)}" for key, _, chosen in last)])
+    overrides = [*(word for word in fixed if not word.startswith("name=")), *values, f"name={called}"]
+    return Place(values, overrides, load_root(experiment, overrides))
+
+
+def share_start(place: Place, places: Sequence[Place]) -> None:
+    """Copy the problems and the initial policy from a point that has made the same already."""
+    text = to_yaml(stage_configs(place.root)["prepare"])
+    for other in places:
+        made, file = other.folder / "prepare" / NAME, other.folder / "config/prepare.yaml"
+        if (place.folder / "prepare").exists() or not (made.is_file() and file.is_file() and file.read_text(encoding="utf-8") == text):
+            continue
+        (place.folder / "config").mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, place.folder / "config")
+        partial = place.folder / ".prepare.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(other.folder / "prepare", partial)
+        partial.rename(place.folder / "prepare")
+
+
+def write_table(name: str, places: Sequence[Place]) -> None:
+    """results/NAME-sweep/table.md and table.csv. Raises ArtifactError where a point's results are damaged."""
+    from npo_pipeline.analysis.sweep import csv_table, load_point, markdown_table
+
+    found = [load_point(place.values, place.folder, place.root.seeds) for place in places]
+    folder = Path("results") / f"{name}-sweep"
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, text in (("table.csv", csv_table(found)), ("table.md", markdown_table(found))):
+        write_text(folder / file, text)
+    print(f"{markdown_table(found)}\n{folder / 'table.md'}")
