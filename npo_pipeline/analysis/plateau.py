@@ -34,8 +34,8 @@ class Plateau:
 
     @property
     def there(self) -> bool:
-        """Something was learned, and then no more."""
-        return self.gain > 0 and self.since is not None and self.all_wrong >= ALL_WRONG
+        """Something was learned, and then no more: a run that is flat from its first step on has learned nothing."""
+        return self.gain > 0 and bool(self.since) and self.all_wrong >= ALL_WRONG
 
 
 def plateau(run: Run) -> Plateau | None:
