@@ -218,6 +218,27 @@ def averaged(ranks: Ranks) -> Tensors:
     return {name: torch.tensor(values) for name, values in numbers.items()} | weights
 
 
+def dynamic(ranks: Ranks) -> Tensors:
+    """Steps whose groups of equal rewards make room for further problems, fewer than ranks in the last round; a mean over tokens."""
+    policy = tiny_policy()
+    settings = grpo(prompts_per_step=5, group_size=2, dynamic_sampling=3, lr_schedule="cosine", aggregation="token", micro_batch_tokens=60)
+    problems = [Problem(f"p{i}", "train", "", "", "all", "", tuple(range(10, 12 + i))) for i in range(12)]
+    updater = Updater(policy, settings, SAMPLING, ranks=ranks)
+    updater.optimizer.run_steps = 3
+    engine, verifier = TransformersEngine(policy, SAMPLING, 8), EvenLengths(VerifierConfig("exact", "whole", 1.0))
+    trainer = Trainer(policy, engine, verifier, updater, problems, settings, 0, OnPolicy(), ranks)
+    outcomes = [run_step(trainer, step, "") for step in range(2)]
+    assert sum(outcome.metrics["dynamic/groups"] for outcome in outcomes) > 0
+    rows = [row for outcome in outcomes for row in outcome.rows]
+    numbers = {
+        "tokens": [float(token) for row in rows for token in row["response_token_ids"]],
+        "advantages": [row["advantage"] for row in rows],
+        "metrics": [value for outcome in outcomes for value in outcome.metrics.values() if isinstance(value, int | float)],
+    }
+    weights = {f"weight.{name}": tensor.clone() for name, tensor in policy.model.state_dict().items()}
+    return {name: torch.tensor(values) for name, values in numbers.items()} | weights
+
+
 def _slot(problem_id: str, number: int, prompt: tuple[int, ...], images: tuple) -> Slot:
     generator = torch.Generator().manual_seed(number)
     response = tuple(torch.randint(10, 290, (3 + number % 5,), generator=generator).tolist())
@@ -227,6 +248,10 @@ def _slot(problem_id: str, number: int, prompt: tuple[int, ...], images: tuple) 
 SCENARIOS: dict[str, Callable[[Ranks], Tensors]] = {
     scenario.__name__: scenario
     for scenario in (text, tiles, one_row, epochs, recomputed, bfloat16, lora, bfloat16_lora, images, resumed, steps, averaged)
+    return {name: torch.tensor(values) for name, values in numbers.items()} | weights
+
+
+    for scenario in (text, tiles, one_row, epochs, recomputed, bfloat16, lora, bfloat16_lora, images, resumed, steps, dynamic)
 }
 
 if __name__ == "__main__":

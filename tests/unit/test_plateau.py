@@ -34,9 +34,10 @@ def test_rising_then_flat_is_a_plateau_since_the_bend() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reward", "all_wrong"), [(np.arange(200) / 250, 0.5), (np.full(200, 0.9), 0.05), (np.repeat([0.4, 0.2], 100), 0.5)]
+    ("reward", "all_wrong"),
+    [(np.arange(200) / 250, 0.5), (np.full(200, 0.9), 0.05), (np.full(200, 0.1), 0.9), (np.repeat([0.4, 0.2], 100), 0.5)],
 )
-def test_still_rising_or_solved_or_spoilt_is_none(reward: np.ndarray, all_wrong: float) -> None:
+def test_still_rising_or_solved_or_never_learned_or_spoilt_is_none(reward: np.ndarray, all_wrong: float) -> None:
     found = plateau(run_of(noisy(reward), all_wrong))
     assert found is not None
     assert not found.there
