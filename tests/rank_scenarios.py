@@ -247,11 +247,7 @@ def _slot(problem_id: str, number: int, prompt: tuple[int, ...], images: tuple) 
 
 SCENARIOS: dict[str, Callable[[Ranks], Tensors]] = {
     scenario.__name__: scenario
-    for scenario in (text, tiles, one_row, epochs, recomputed, bfloat16, lora, bfloat16_lora, images, resumed, steps, averaged)
-    return {name: torch.tensor(values) for name, values in numbers.items()} | weights
-
-
-    for scenario in (text, tiles, one_row, epochs, recomputed, bfloat16, lora, bfloat16_lora, images, resumed, steps, dynamic)
+    for scenario in (text, tiles, one_row, epochs, recomputed, bfloat16, lora, bfloat16_lora, images, resumed, steps, averaged, dynamic)
 }
 
 if __name__ == "__main__":
