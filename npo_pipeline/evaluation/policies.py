@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from npo_pipeline.configuration.checks.require import require
+from npo_pipeline.configuration.compose import load_stage
+from npo_pipeline.configuration.stages import AverageStage
 from npo_pipeline.storage.layout import AVERAGED, Layout, averaged, checkpoint
 from npo_pipeline.storage.manifest import NAME, read_manifest, verify
 
@@ -11,6 +14,18 @@ def policies(layout: Layout) -> list[str]:
     runs = {folder.parent for pattern in ("*", "round-*/*") for folder in layout.seed_folder.glob(f"{pattern}/checkpoints")}
     names = sorted(str(run.relative_to(layout.seed_folder)) for run in runs if (run / NAME).is_file())
     return ["initial", *names, *(averaged(name) for name in names if (layout.policy_averaged(name) / NAME).is_file())]
+
+
+def make_averaged(file: Path, layout: Layout, policy: str) -> None:
+    """Make the averaged policy of that name, as config/average.yaml says. Raises ConfigError for a name of none, ArtifactError."""
+    config, config_sha256 = load_stage(file, AverageStage)
+    require(policy.endswith(AVERAGED), "--policy", policy, f"the name of a run with {AVERAGED}, beside --average")
+    run = policy.removesuffix(AVERAGED)
+    verify(layout.run(run), "checkpoints")
+
+    from npo_pipeline.evaluation.averaged import average_run
+
+    average_run(config, config_sha256, layout, run)
 
 
 def verify_policy(layout: Layout, name: str) -> None:

@@ -5,22 +5,19 @@
 
 from pathlib import Path
 
-from npo_pipeline.configuration.checks.require import require
-from npo_pipeline.configuration.compose import load_stage
 from npo_pipeline.configuration.options import plain_name
-from npo_pipeline.configuration.stages import AverageStage, EvaluateStage
+from npo_pipeline.configuration.stages import EvaluateStage
 from npo_pipeline.context import Context
-from npo_pipeline.evaluation.policies import policies, verify_policy
+from npo_pipeline.evaluation.policies import make_averaged, policies, verify_policy
 from npo_pipeline.stages.cli import parser, run_stage
-from npo_pipeline.storage.layout import AVERAGED, Layout
 from npo_pipeline.storage.manifest import verify
 
 
 def run(context: Context[EvaluateStage]) -> None:
-    layout, file = context.layout, context.options.average
+    layout = context.layout
     verify(layout.prepare)
-    if file:
-        _average(*load_stage(file, AverageStage), layout, context.options.policy or "")
+    if context.options.average:
+        make_averaged(context.options.average, layout, context.options.policy or "")
     for name in [context.options.policy] if context.options.policy else policies(layout):
         verify_policy(layout, name)
         if context.config.evaluate.benchmarks:
@@ -29,17 +26,6 @@ def run(context: Context[EvaluateStage]) -> None:
         from npo_pipeline.evaluation.evaluate import evaluate
 
         evaluate(context, name)
-
-
-def _average(config: AverageStage, config_sha256: str, layout: Layout, policy: str) -> None:
-    """Raises ConfigError for a policy that is no average."""
-    run = policy.removesuffix(AVERAGED)
-    require(policy.endswith(AVERAGED), "--policy", policy, f"the name of a run with {AVERAGED}, beside --average")
-    verify(layout.run(run), "checkpoints")
-
-    from npo_pipeline.evaluation.averaged import average_run
-
-    average_run(config, config_sha256, layout, run)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ METHODS = ["npo", "npo_rolling", "autonpo_online", "resample", "npo_ema", "luffy
 # A trigger that always warns, a replay that starts at once, an average that leads by its first win: in six steps each has something to do.
 EAGER = (
     f" method=[{','.join(METHODS)}] comparison.seeds=[0] comparison.methods=[{','.join(METHODS)}] comparison.resamples=100 probe.steps=6"
-    " average_last=null guidance.lookback=6 method.autonpo_online.autonpo.patience=1 method.autonpo_online.autonpo.min_gain=9.0"
+    " guidance.lookback=6 method.autonpo_online.autonpo.patience=1 method.autonpo_online.autonpo.min_gain=9.0"
     " method.autonpo_online.autonpo.entropy_drop=-9.0 method.autonpo_online.autonpo.min_coverage=0.0"
     " method.autonpo_online.online.min_prompts=1"
     " method.npo_ema.gate=0.6 method.npo_ema.ema.compared=1.0 method.npo_ema.ema.certainty=0.5"

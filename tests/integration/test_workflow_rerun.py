@@ -16,12 +16,11 @@ from npo_pipeline.storage.parquet import MEASURED, SIGNAL, read_rows
 pytestmark = pytest.mark.slow
 
 REPORT = {"report"}
-GUIDED = {"guided seed=0 method=npo", "evaluate seed=0 policy=npo", "evaluate_averaged seed=0 run=npo"} | REPORT
+GUIDED = {"guided seed=0 method=npo", "evaluate seed=0 policy=npo"} | REPORT
 PLANNED = {"plan seed=0 method=npo"} | GUIDED
 GUIDE = {"guide_job seed=0 job=0 jobs=1", "guide seed=0"}
-PROBE = {"probe seed=0", "evaluate seed=0 policy=probe", "evaluate_averaged seed=0 run=probe"} | GUIDE | PLANNED
-AVERAGED = {f"evaluate_averaged seed=0 run={run}" for run in ("probe", "npo")} | REPORT
-EVALUATE = {f"evaluate seed=0 policy={policy}" for policy in ("initial", "probe", "npo")} | AVERAGED
+PROBE = {"probe seed=0", "evaluate seed=0 policy=probe"} | GUIDE | PLANNED
+EVALUATE = {f"evaluate seed=0 policy={policy}" for policy in ("initial", "probe", "npo")} | REPORT
 ALL = {"prepare"} | PROBE | EVALUATE
 
 
@@ -32,12 +31,10 @@ def test_an_empty_folder_needs_every_stage(empty: Workflow) -> None:
 def test_every_declared_file_is_there(template: Workflow) -> None:
     files = template.digests()
     seed = ["probe/manifest.json", "guide/manifest.json", "guide/signal.parquet", "npo/schedule.yaml", "npo/manifest.json"]
-    seed += ["probe/policy-averaged/manifest.json", "npo/policy-averaged/manifest.json"]
-    policies = ("initial", "probe", "npo", "probe-averaged", "npo-averaged")
-    expected = [f"seed-0/{file}" for file in seed] + [f"seed-0/evaluation/{name}.json" for name in policies]
+    expected = [f"seed-0/{file}" for file in seed] + [f"seed-0/evaluation/{name}.json" for name in ("initial", "probe", "npo")]
     assert files.keys() >= {*expected, "prepare/manifest.json", "comparison/table.csv", "comparison/table.md"}
     assert {file.stem for file in (template.results / "config").iterdir()} == {
-        "prepare", "probe", "guide", "plan-npo", "guided-npo", "average", "evaluate", "report",
+        "prepare", "probe", "guide", "plan-npo", "guided-npo", "evaluate", "report",
     }  # fmt: skip
 
 
@@ -51,17 +48,6 @@ def test_a_second_call_does_nothing(finished: Workflow) -> None:
     before = finished.digests()
     assert finished.run() == set()
     assert finished.digests() == before
-
-
-def test_results_from_before_averages_are_extended_and_nothing_of_them_is_made_anew(finished: Workflow) -> None:
-    for run in ("probe", "npo"):
-        shutil.rmtree(finished.results / f"seed-0/{run}/policy-averaged")
-    for file in (finished.results / "seed-0/evaluation").glob("*-averaged.*"):
-        file.unlink()
-    (finished.results / "config/average.yaml").unlink()
-    report = finished.results / "config/report.yaml"
-    report.write_text(report.read_text().replace("averaged: true\n", ""))
-    assert finished.planned() == AVERAGED
 
 
 def test_touched_configuration_changes_nothing(finished: Workflow) -> None:
@@ -79,7 +65,6 @@ def test_touched_configuration_changes_nothing(finished: Workflow) -> None:
         ("guidance.samples=5", GUIDE | PLANNED),
         ("method.npo.gate=0.3", PLANNED),
         ("guided.checkpoint_every=2", GUIDED),
-        ("average_last=1.0", AVERAGED),
         ("evaluate.seed=1", EVALUATE),
         ("report.title=Other", REPORT),
     ],
@@ -90,7 +75,6 @@ def test_a_knob_reruns_its_stage_and_what_follows(template: Workflow, overrides:
 
 def test_a_second_method_shares_probe_and_guide(template: Workflow) -> None:
     jobs = {"plan seed=0 method=npo_early", "guided seed=0 method=npo_early", "evaluate seed=0 policy=npo_early"}
-    jobs |= {"evaluate_averaged seed=0 run=npo_early"}
     assert template.planned(overrides="method=[npo,npo_early]") == jobs | REPORT
 
 

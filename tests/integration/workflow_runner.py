@@ -15,7 +15,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
 
-# The smallest experiment in which every stage has something to do: a few seconds per stage.
+# The smallest experiment in which every stage has something to do: a few seconds per stage. Averages: test_averages_workflow.py.
 TINY = (
     "task.config.min_numbers=2 task.config.max_numbers=3 task.config.max_value=3"
     " task.cold_start_config.min_numbers=2 task.cold_start_config.max_numbers=3 task.train_size=32 task.eval_size=8"
@@ -23,7 +23,7 @@ TINY = (
     " policy.cold_start.steps=250 policy.cold_start.examples=1000 policy.cold_start.learning_rate=1e-2"
     " grpo.prompts_per_step=8 grpo.group_size=4 sampling.max_new_tokens=12 probe.steps=4 probe.checkpoint_every=2"
     " guidance.every=2 guidance.samples=8 guidance.lookback=4 method=[npo]"
-    " evaluate.samples=2 evaluate.ks=[1,2] evaluate.bootstrap=100"
+    " evaluate.samples=2 evaluate.ks=[1,2] evaluate.bootstrap=100 average_last=null"
 )
 # What differs between two equal runs: when and how fast (the report tells it too), never what.
 VOLATILE = re.compile(r"/(logs|benchmarks)/|/timings\.jsonl$|/report\.html$")

@@ -94,7 +94,7 @@ def make_guide(maker: Maker, guide_step: int) -> tuple[int, int]:
     verified = first_verified(trajectories)
     made: dict[str, Any] = {"n_pool": len(pool), "n_covered": len(verified), "n_samples": len(trajectories)}
     if config.average:
-        made["average_of"] = averaged_steps(maker, guide_step)
+        made["average_of"] = mean_steps(maker, guide_step)
     write_guide(maker.context, guide_step, rows, list(rescore(maker, guide_step, outcomes, verified)), made)
     parts.remove()
     return len(verified), len(pool)
@@ -108,11 +108,11 @@ def guide_policy(maker: Maker, guide_step: int) -> Iterator[str]:
         walk.to(guide_step)
         yield walk.sha256()
         return
-    with acting(walk.policy.model, mean_of(walk, averaged_steps(maker, guide_step))):
+    with acting(walk.policy.model, mean_of(walk, mean_steps(maker, guide_step))):
         yield identity(walk.policy)
 
 
-def averaged_steps(maker: Maker, guide_step: int) -> list[int]:
+def mean_steps(maker: Maker, guide_step: int) -> list[int]:
     """The kept checkpoints whose mean stands for the guide checkpoint, in their order; fewer than asked for where the run is young."""
     assert maker.context.config.average is not None
     return [step for step in maker.walk.records if step <= guide_step][-maker.context.config.average :]
