@@ -23,6 +23,7 @@ SCHEMAS = {
     "comparison": c.ComparisonStage,
     "demonstrate": c.DemonstrateStage,
     "teacher": c.TeacherStage,
+    "average": c.AverageStage,
     "measure": c.MeasureStage,
 }
 # What a shipped file leaves to the user, because only they know it.

@@ -102,7 +102,7 @@ def test_outcome_claims_what_the_intervals_allow(one):
 def test_outcome_of_a_method_follows_its_interval(one, interval, words):
     _, results, summaries = one
     changed = [replace(s, to_grpo=interval) if s.policy == "npo" else s for s in summaries]
-    assert words in outcome(results, changed)[1]
+    assert any(words in sentence for sentence in outcome(results, changed) if sentence.startswith("npo"))
 
 
 @pytest.mark.parametrize(

@@ -81,9 +81,12 @@ def renew_configs(works):
 
 
 def record_outputs():
-    """When a run ends: what each output that is there, and current, was made from."""
+    """When a run ends: what each output that is there, and current, was made from; unless that was edited since."""
     for job in workflow.dag.jobs:
-        if job.rule.name not in ("all", "config") and (workflow.dag.finished(job) or not workflow.dag.needrun(job)):
-            for output in filter(Path.is_file, map(Path, job.output)):
-                if read_record(Path(RESULTS), output) is None or workflow.dag.finished(job):
-                    write_record(Path(RESULTS), output, map(Path, job.input))
+        if job.rule.name in ("all", "config") or not (workflow.dag.finished(job) or not workflow.dag.needrun(job)):
+            continue
+        inputs = [Path(file) for file in job.input]
+        for output in filter(Path.is_file, map(Path, job.output)):
+            old = any(file.is_file() and file.stat().st_mtime > output.stat().st_mtime for file in inputs)
+            if not old and (read_record(Path(RESULTS), output) is None or workflow.dag.finished(job)):
+                write_record(Path(RESULTS), output, inputs)
