@@ -12,7 +12,7 @@ from scipy import stats
 
 from npo_pipeline.analysis.results import Run
 from npo_pipeline.analysis.series import Floats, steps, values
-from npo_pipeline.analysis.statistics import Interval
+from npo_pipeline.analysis.statistics import Interval, students_interval
 
 BLOCKS = 10
 SHORTEST = 40  # steps: a block of the last half has at least two
@@ -61,5 +61,4 @@ def slope(reward: Floats) -> Interval:
     pieces = np.array_split(np.arange(len(reward), dtype=np.float64), BLOCKS)
     at, height = np.array([piece.mean() for piece in pieces]), np.array([reward[piece.astype(int)].mean() for piece in pieces])
     found = stats.linregress(at, height)
-    reach = float(stats.t.ppf((1.0 + CONFIDENCE) / 2.0, BLOCKS - 2)) * found.stderr
-    return Interval(*(100.0 * float(bound) for bound in (found.slope, found.slope - reach, found.slope + reach)))
+    return students_interval(100.0 * float(found.slope), 100.0 * float(found.stderr), BLOCKS - 2, CONFIDENCE)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from npo_pipeline.errors import ConfigError, DataError
 
@@ -60,6 +61,19 @@ def percentile_interval(value: float, draws_R: NDArray[np.float64], confidence: 
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(draws_R, [tail, 1.0 - tail])
     return Interval(value, float(low), float(high))
+
+
+def t_interval(values: Sequence[float] | NDArray[np.float64], confidence: float) -> Interval | None:
+    """The mean of independent values with Student's interval. None for a single one: it has no spread."""
+    if len(values) < 2:
+        return None
+    return students_interval(float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values))), len(values) - 1, confidence)
+
+
+def students_interval(value: float, error: float, freedom: float, confidence: float) -> Interval:
+    """`value` with the bounds that Student's t gives it: a standard error, known with so many degrees of freedom."""
+    reach = float(stats.t.ppf((1.0 + confidence) / 2.0, freedom)) * error
+    return Interval(value, value - reach, value + reach)
 
 
 def _resampled_means(values: NDArray[np.float64], resamples: int, seed: int) -> NDArray[np.float64]:

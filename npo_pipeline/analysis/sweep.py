@@ -7,10 +7,10 @@ from statistics import fmean
 
 from npo_pipeline.analysis import numbers
 from npo_pipeline.analysis.comparison.table import to_csv
-from npo_pipeline.analysis.comparison.uncertainty import t_interval
 from npo_pipeline.analysis.costs import run_spend
 from npo_pipeline.analysis.load import load_counts, load_steps
 from npo_pipeline.analysis.results import GRPO
+from npo_pipeline.analysis.statistics import t_interval
 from npo_pipeline.storage.layout import Layout
 
 CONFIDENCE = 0.95

@@ -39,3 +39,8 @@ def first_verified(trajectories: Sequence[Trajectory]) -> dict[str, Trajectory]:
         if trajectory.verified:
             found.setdefault(trajectory.problem_id, trajectory)
     return found
+
+
+def tokens_of(trajectories: Sequence[Trajectory]) -> int:
+    """Of their responses."""
+    return sum(len(trajectory.response_token_ids) for trajectory in trajectories)

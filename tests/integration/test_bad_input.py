@@ -9,12 +9,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import yaml
+from damage import Damage, cut, edit, nothing, remove, write
 from workflow_runner import PROJECT, Workflow
 
 pytestmark = pytest.mark.slow
@@ -22,7 +22,6 @@ pytestmark = pytest.mark.slow
 CONFIG, DATA, ARTIFACT, STORAGE, USAGE = 78, 65, 66, 74, 2  # exit codes; 1 is a crash
 SMALL = "policy.cold_start.steps=5 policy.cold_start.examples=64"
 SHARD = "seed-0/guide/step-000002/trajectories-00000-of-00001.parquet"
-Mend = Callable[[Path], object]
 
 
 @dataclass
@@ -58,39 +57,7 @@ def listing(folder: Path) -> set[Path]:
     return {file for file in folder.rglob("*") if file.is_file()}
 
 
-def edit(name: str, **values: object) -> Mend:
-    """Set keys of a YAML file; `a__b` is key b of mapping a."""
-
-    def change(root: Path) -> None:
-        content = yaml.safe_load((root / name).read_text())
-        for key, value in values.items():
-            *parents, last = key.split("__")
-            place = content
-            for parent in parents:
-                place = place[int(parent)] if isinstance(place, list) else place[parent]
-            place[last] = value
-        (root / name).write_text(yaml.safe_dump(content))
-
-    return change
-
-
-def cut(name: str) -> Mend:
-    return lambda root: os.truncate(root / name, (root / name).stat().st_size // 2)
-
-
-def remove(name: str) -> Mend:
-    return lambda root: (root / name).unlink()
-
-
-def write(name: str, text: str) -> Mend:
-    return lambda root: (root / name).write_text(text)
-
-
-def nothing(root: Path) -> None:
-    """The command line itself is wrong."""
-
-
-BY_HAND: list[tuple[Mend, str, list[str], int, str]] = [
+BY_HAND: list[tuple[Damage, str, list[str], int, str]] = [
     (edit("config/probe.yaml", grpo__learning_rat=1), "probe", [], CONFIG, "probe.yaml: grpo.learning_rat: no such key; did you mean"),
     (edit("config/probe.yaml", grpo__group_size=1), "probe", [], CONFIG, "probe.yaml: grpo.group_size=1: expected at least 2"),
     (
@@ -126,7 +93,7 @@ BY_HAND: list[tuple[Mend, str, list[str], int, str]] = [
 @pytest.mark.parametrize(
     ("damage", "name", "options", "code", "line"), BY_HAND, ids=lambda value: getattr(value, "__name__", str(value))[:40]
 )
-def test_a_stage_by_hand_says_it_in_one_line(copy: Workflow, damage: Mend, name: str, options: list[str], code: int, line: str) -> None:
+def test_a_stage_by_hand_says_it_in_one_line(copy: Workflow, damage: Damage, name: str, options: list[str], code: int, line: str) -> None:
     damage(copy.results)
     before = listing(copy.results)
     ran = stage(copy.results, name, *options, config="guided-npo" if name == "guided" else "")

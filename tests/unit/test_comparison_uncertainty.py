@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npo_pipeline.analysis.comparison import uncertainty
-from npo_pipeline.analysis.comparison.uncertainty import crossed_interval, ratio_interval, sign_flip_p, t_interval
+from npo_pipeline.analysis.comparison.uncertainty import crossed_interval, ratio_interval, sign_flip_p
+from npo_pipeline.analysis.statistics import t_interval
 from npo_pipeline.errors import DataError
 
 SMALL = st.floats(-10, 10).map(lambda x: round(x, 3))

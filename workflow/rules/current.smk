@@ -32,8 +32,9 @@ def settle():
     if workflow.dag_settings.rerun_triggers == RerunTrigger.all():
         workflow.dag_settings.rerun_triggers = frozenset({RerunTrigger.MTIME, RerunTrigger.INPUT})
     workflow.dag_settings.force_incomplete = True
-    judge_outputs()
-    return renew_configs(works)
+    texts = {f"config/{stage}.yaml": to_yaml(values) for stage, values in STAGES.items()}
+    judge_outputs(texts)
+    return renew_configs(texts, works)
 
 
 def take_over():
@@ -50,10 +51,9 @@ def take_over():
         code.unlink()
 
 
-def judge_outputs():
+def judge_outputs(texts):
     """Say of each output why it is made again; what is as it was made stays, whatever its modification time."""
     root = Path(RESULTS)
-    texts = {f"config/{stage}.yaml": to_yaml(values) for stage, values in STAGES.items()}
     records = {output: read_record(root, output) for output in recorded_outputs(root)}
     reasons = {output: why_stale(root, record, texts) for output, record in records.items() if record}
     mend_times(root, {output: records[output] for output, reason in reasons.items() if not reason})
@@ -70,23 +70,27 @@ def is_asked_for(parts):
     return not parts[0].startswith("seed-") or (parts[0] in seeds and (parts[1] in names or parts[1].startswith("round-")))
 
 
-def renew_configs(works):
+def renew_configs(texts, works):
     """A configuration that is not what was composed is replaced before anything reads it."""
-    texts = {stage: (Path(f"{RESULTS}/config/{stage}.yaml"), to_yaml(values)) for stage, values in STAGES.items()}
-    changed = {stage for stage, (file, text) in texts.items() if file.is_file() and file.read_text() != text}
+    files = {name: Path(RESULTS) / name for name in texts}
+    changed = [name for name, file in files.items() if file.is_file() and file.read_text() != texts[name]]
     if works:
-        for stage in changed:
-            write_text(*texts[stage])
-    return frozenset(changed)
+        for name in changed:
+            write_text(files[name], texts[name])
+    return frozenset(name.removeprefix("config/").removesuffix(".yaml") for name in changed)
 
 
 def record_outputs():
     """When a run ends: what each output that is there, and current, was made from; unless that was edited since."""
     for job in workflow.dag.jobs:
-        if job.rule.name in ("all", "config") or not (workflow.dag.finished(job) or not workflow.dag.needrun(job)):
-            continue
-        inputs = [Path(file) for file in job.input]
-        for output in filter(Path.is_file, map(Path, job.output)):
-            old = any(file.is_file() and file.stat().st_mtime > output.stat().st_mtime for file in inputs)
-            if not old and (read_record(Path(RESULTS), output) is None or workflow.dag.finished(job)):
-                write_record(Path(RESULTS), output, inputs)
+        made = workflow.dag.finished(job)
+        if job.rule.name not in ("all", "config") and (made or not workflow.dag.needrun(job)):
+            for output in filter(Path.is_file, map(Path, job.output)):
+                record_output(output, [Path(file) for file in job.input], made)
+
+
+def record_output(output, inputs, made):
+    """`made`: by this run; what an earlier one has recorded stands."""
+    edited = any(file.is_file() and file.stat().st_mtime > output.stat().st_mtime for file in inputs)
+    if not edited and (made or read_record(Path(RESULTS), output) is None):
+        write_record(Path(RESULTS), output, inputs)

@@ -10,10 +10,10 @@ from npo_pipeline.analysis import series
 from npo_pipeline.analysis.benchmarks import BenchmarkRow, benchmark_scores, summarise_benchmarks
 from npo_pipeline.analysis.comparison.groups import difficulty_groups
 from npo_pipeline.analysis.comparison.load import Comparison
-from npo_pipeline.analysis.comparison.uncertainty import Floats, crossed_interval, ratio_interval, sign_flip_p, t_interval
+from npo_pipeline.analysis.comparison.uncertainty import Floats, crossed_interval, ratio_interval, sign_flip_p
 from npo_pipeline.analysis.methods import label
 from npo_pipeline.analysis.results import GRPO
-from npo_pipeline.analysis.statistics import Interval
+from npo_pipeline.analysis.statistics import Interval, t_interval
 from npo_pipeline.analysis.summary import steps_to_grpo
 from npo_pipeline.storage.layout import averaged
 

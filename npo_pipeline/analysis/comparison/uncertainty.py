@@ -10,9 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
-from npo_pipeline.analysis.statistics import Interval
+from npo_pipeline.analysis.statistics import Interval, students_interval, t_interval
 from npo_pipeline.errors import DataError
 
 Floats = NDArray[np.float64]
@@ -39,7 +38,7 @@ def crossed_interval(values_SP: Floats, confidence: float) -> Interval:
     spread = max(squares[0] + squares[1] - rest, rest)  # no less than if neither seed nor problem mattered
     spoilt = sum(square**2 / freedom for square, freedom in zip(squares, (seeds - 1, problems - 1, freedom_of_rest), strict=True))
     freedom = max(spread**2 / spoilt, seeds - 1) if spoilt else seeds - 1
-    return _interval(float(values_SP.mean()), float(np.sqrt(spread / values_SP.size)), freedom, confidence)
+    return students_interval(float(values_SP.mean()), float(np.sqrt(spread / values_SP.size)), freedom, confidence)
 
 
 def _rest(values_SP: Floats) -> float:
@@ -47,18 +46,6 @@ def _rest(values_SP: Floats) -> float:
     mean_S1, mean_1P = values_SP.mean(axis=1, keepdims=True), values_SP.mean(axis=0, keepdims=True)
     rest_SP = values_SP - mean_S1 - mean_1P + values_SP.mean()
     return float((rest_SP**2).sum() / ((values_SP.shape[0] - 1) * (values_SP.shape[1] - 1)))
-
-
-def t_interval(values: Sequence[float] | Floats, confidence: float) -> Interval | None:
-    """The mean of independent values with Student's interval. None for a single one: it has no spread."""
-    if len(values) < 2:
-        return None
-    return _interval(float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values))), len(values) - 1, confidence)
-
-
-def _interval(value: float, error: float, freedom: float, confidence: float) -> Interval:
-    reach = float(stats.t.ppf((1.0 + confidence) / 2.0, freedom)) * error
-    return Interval(value, value - reach, value + reach)
 
 
 def ratio_interval(numerators_S: Sequence[float], denominators_S: Sequence[float], confidence: float) -> Interval | None:

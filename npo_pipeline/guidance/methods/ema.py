@@ -22,7 +22,7 @@ from npo_pipeline.configuration.stages import GuidedStage
 from npo_pipeline.context import Context
 from npo_pipeline.grpo.mixer import MakeMixer, Mixed, Mixer, OnPolicy
 from npo_pipeline.grpo.mixing import mix
-from npo_pipeline.guidance.generate import Room, first_verified, sample_until_verified
+from npo_pipeline.guidance.generate import Room, first_verified, sample_until_verified, tokens_of
 from npo_pipeline.guidance.lead import Lead, Paired
 from npo_pipeline.guidance.signal import LogRatios, signal
 from npo_pipeline.records import Draw, Group, GuideTrajectory, Problem, Ratio, Trajectory
@@ -152,10 +152,6 @@ def paired(compared: Sequence[Problem], lived: Sequence[Trajectory], tried: Sequ
     average = {trajectory.problem_id: trajectory.verified for trajectory in tried if trajectory.sample_index == 0}
     both = [(average[p.problem_id], live[p.problem_id]) for p in compared if p.problem_id in average]
     return Paired(len(both), both.count((True, True)), both.count((True, False)), both.count((False, True)))
-
-
-def tokens_of(trajectories: Sequence[Trajectory]) -> int:
-    return sum(len(trajectory.response_token_ids) for trajectory in trajectories)
 
 
 def share(count: int, total: int) -> float:

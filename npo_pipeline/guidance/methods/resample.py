@@ -13,7 +13,7 @@ from npo_pipeline.configuration.stages import GuidedStage
 from npo_pipeline.context import Context
 from npo_pipeline.grpo.mixer import MakeMixer, Mixed, Mixer, OnPolicy
 from npo_pipeline.grpo.mixing import mix
-from npo_pipeline.guidance.generate import first_verified, sample_until_verified
+from npo_pipeline.guidance.generate import first_verified, sample_until_verified, tokens_of
 from npo_pipeline.records import Draw, Group, GuideTrajectory, Trajectory
 
 if TYPE_CHECKING:
@@ -51,4 +51,4 @@ class ResampleMixer(OnPolicy):
         tried = sample_until_verified(gated, self.settings.samples, lambda draws: self.sample_at(step, draws))
         found = {problem_id: GuideTrajectory(trajectory, step) for problem_id, trajectory in first_verified(tried).items()}
         mixed = [mix(group, found.get(group.problem.problem_id), self.gate, "policy") for group in groups]
-        return Mixed(mixed, sum(len(trajectory.response_token_ids) for trajectory in tried))
+        return Mixed(mixed, tokens_of(tried))

@@ -120,8 +120,8 @@ def mean_steps(maker: Maker, guide_step: int) -> list[int]:
 
 def parts_of(context: Context[GuideStage], guide_step: int, policy_sha256: str) -> Parts:
     """What an interrupted job of this very configuration, probe and policy has sampled already."""
-    identity = f"{made_as(context.config)} {probe_sha256(context)} {policy_sha256} {context.layout.seed} {guide_step}"
-    return Parts(context.layout.guide_parts(guide_step), identity, context.config_sha256, context.layout.prepare)
+    sampled_by = f"{made_as(context.config)} {probe_sha256(context)} {policy_sha256} {context.layout.seed} {guide_step}"
+    return Parts(context.layout.guide_parts(guide_step), sampled_by, context.config_sha256, context.layout.prepare)
 
 
 def write_guide(
