@@ -1,7 +1,9 @@
 """An experiment whose stages are called in this process, in a folder of its own: what Snakemake does, without its start and theirs."""
 
+import shutil
 from argparse import Namespace
 from collections.abc import Sequence
+from copy import copy
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,13 @@ class Experiment:
             (root / f"config/{name}.yaml").write_text(to_yaml(values))
         if prepare:
             (root / "prepare").symlink_to(prepare.resolve())
+
+    def copied(self, root: Path) -> "Experiment":
+        """The same with all that it has made, in a folder of its own."""
+        shutil.copytree(self.root, root, symlinks=True)
+        found = copy(self)
+        found.root, found.layout = root, Layout(root)
+        return found
 
     def run(self, name: str, **options: Any) -> None:
         """A stage by the name of its configuration: guided-npo. Raises what it raises."""

@@ -1,6 +1,6 @@
 """A GRPO run of TRL's own trainer on prepared problems, with nothing of this project in its training: what there is to be adopted.
 
-    python tests/trl_run.py PREPARE OUT [--steps 4] [--save-every 2] [--lora] [--completions]
+python tests/trl_run.py PREPARE OUT [--steps 4] [--save-every 2] [--lora] [--completions]
 """
 
 import argparse

@@ -68,7 +68,7 @@ def resolve_start(root: RootConfig, kept: Sequence[int]) -> int | None:
         start = next((step for step in there if step >= start), start)
     if start not in there:
         raise ConfigError(
-            f"guided.start={wanted}: the probe keeps no checkpoint there before its end; take from {', '.join(map(str, there))}"
+            f"guided.start={wanted}: the probe has no checkpoint there before its end; take from {', '.join(map(str, there))}"
         )
     return start if start or root.probe.adopt else None
 
@@ -173,8 +173,10 @@ def _resolve_method(key: str, method: MethodConfig, place: Place) -> MethodConfi
         rolling = RollingConfig(as_steps(method.rolling.distance, steps, f"{key}.rolling.distance", least=1))
         windows = _rolling_windows(f"{key}.rolling", rolling.distance, guides, lookback)
         return replace(method, rolling=rolling, windows=_from_start(f"{key}.rolling", windows, place.start))
-    windows = [_resolve_window(f"{key}.windows[{i}]", window, steps, guides, lookback) for i, window in enumerate(method.windows)]
-    windows = _from_start(f"{key}.windows", windows, place.start)
+    resolved = [_resolve_window(f"{key}.windows[{i}]", window, steps, guides, lookback) for i, window in enumerate(method.windows)]
+    windows = _from_start(f"{key}.windows", [window for window in resolved if window], place.start)
+    if method.windows and not windows:
+        raise ConfigError(f"{key}.windows: none is left: no guide reaches back into one; raise guidance.lookback, or give others")
     check_windows(f"{key}.windows", windows, steps, guides, lookback)
     return replace(
         method,
@@ -215,15 +217,20 @@ def _resolve_resample(key: str, settings: ResampleConfig, steps: int) -> Resampl
     return replace(settings, from_step=start, to_step=end)
 
 
-def _resolve_window(key: str, window: WindowConfig, steps: int, guides: list[int], lookback: int) -> WindowConfig:
+def _resolve_window(key: str, window: WindowConfig, steps: int, guides: list[int], lookback: int) -> WindowConfig | None:
+    """None where it is a fraction's, and its guide, the next one of a run with few checkpoints, reaches back to none of its steps."""
     guide = window.guide_step
     if isinstance(guide, float):
         target = as_steps(guide, steps, f"{key}.guide_step")
         guide = next(step for step in guides if step >= target)
     start = as_steps(window.from_step, steps, f"{key}.from_step", least=0)
+    end = as_steps(window.to_step, steps, f"{key}.to_step")
     if isinstance(window.from_step, float) and isinstance(guide, int):
-        start = max(start, guide - lookback)  # a fraction is fitted to what the guide can reach
-    return WindowConfig(start, as_steps(window.to_step, steps, f"{key}.to_step"), guide)
+        reached = max(start, guide - lookback)  # a fraction is fitted to what the guide can reach
+        if start < end <= reached:
+            return None
+        start = reached
+    return WindowConfig(start, end, guide)
 
 
 def _resolve_autonpo(key: str, settings: AutoNpoConfig, steps: int) -> AutoNpoConfig:

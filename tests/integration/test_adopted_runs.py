@@ -57,7 +57,7 @@ def is_guided(experiment: Experiment) -> None:
     rows = read_jsonl(experiment.root / "seed-0/npo/metrics.jsonl")
     assert [row["step"] for row in rows] == [2, 3]
     assert json.loads((experiment.root / "seed-0/npo/manifest.json").read_text())["start"] == 2
-    assert list(read_records(experiment.root / "seed-0/npo"))[0] == 2
+    assert min(read_records(experiment.root / "seed-0/npo")) == 2
     report = (experiment.root / "report.html").read_text()
     assert "Guided runs began at step 2" in report
 
@@ -77,7 +77,9 @@ def test_without_completions(trained: Path, prepared: Path, tmp_path: Path, caps
     assert file.resolve() == (trained / "checkpoint-2/model.safetensors").resolve()
     theirs = weights(trained / "checkpoint-4")
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in Walk(probe, 4).policy.model.state_dict().items())
-    logged = [row["reward"] for row in json.loads((trained / "checkpoint-4/trainer_state.json").read_text())["log_history"] if "reward" in row]
+    logged = [
+        row["reward"] for row in json.loads((trained / "checkpoint-4/trainer_state.json").read_text())["log_history"] if "reward" in row
+    ]
     assert [row["reward/mean"] for row in read_jsonl(probe / "metrics.jsonl")] == pytest.approx(logged)
     is_guided(experiment)
 
