@@ -18,7 +18,7 @@ from npo_pipeline.analysis.summary import total
 from npo_pipeline.errors import ArtifactError
 from npo_pipeline.storage.guides import verify_guide
 from npo_pipeline.storage.layout import Layout
-from npo_pipeline.storage.manifest import verify
+from npo_pipeline.storage.manifest import NAME, read_manifest, verify
 from npo_pipeline.storage.parquet import read_table
 
 RESPONSES = pa.schema([("response_token_ids", pa.list_(pa.int32()))])
@@ -58,7 +58,7 @@ def seed_costs(layout: Layout, runs: Mapping[str, Run], configs: Mapping[str, Ma
     """The cost of every policy of a seed. `configs` holds the part `method` of each resolved configuration. Raises ArtifactError."""
     wanted = {name: needs(name, configs.get(name, {})) for name in runs}
     guides = guide_spend(layout) if any("guides" in found for found in wanted.values()) else NOTHING
-    probe = run_spend(runs[GRPO])
+    probe = adopted_spend(layout) or run_spend(runs[GRPO])
 
     def before(name: str) -> Spend:
         parts: dict[Need, Spend] = {"probe": probe, "guides": guides}
@@ -84,6 +84,15 @@ def cumulative_tokens(run: Run) -> Floats | None:
 def run_spend(run: Run) -> Spend:
     tokens = total([{"tokens": step_tokens(row)} for row in run.metrics], "tokens")
     return Spend(tokens, total(run.timings, "seconds"))
+
+
+def adopted_spend(layout: Layout) -> Spend | None:
+    """Of a run that was made elsewhere, and is there: what sampling its checkpoints took; None of a probe that was trained here."""
+    made = read_manifest(layout.probe) if (layout.probe / NAME).is_file() else {}
+    if not made.get("adopted"):
+        return None
+    job = benchmarks(layout) / "adopt.tsv"
+    return Spend(made["sampled_tokens"], benchmark_seconds(job) if job.is_file() else None)
 
 
 def guide_spend(layout: Layout) -> Spend:

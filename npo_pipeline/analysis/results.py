@@ -70,6 +70,11 @@ class Results:
         return tuple(map(averaged, self.runs)) if self.with_averages else ()
 
     @property
+    def start(self) -> int:
+        """The step of GRPO's that the guided runs began at; 0 where they began with the initial policy."""
+        return max((int(seed.runs[name].metrics[0]["step"]) for seed in self.seeds for name in self.methods), default=0)
+
+    @property
     def settings(self) -> Evaluation:
         """The evaluation settings, which all policies share."""
         return self.seeds[0].evaluations[GRPO]

@@ -1,7 +1,7 @@
 """Time series of training runs: values per step, smoothed, and brought together over seeds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,15 @@ def values(run: Run, key: str) -> Floats:
 
 def steps(run: Run) -> list[int]:
     return [int(row["step"]) for row in run.metrics]
+
+
+def first_step(run: Run) -> int:
+    return steps(run)[0]
+
+
+def since(run: Run, step: int) -> Run:
+    """The run's steps from this one on: what a run that began there is compared with."""
+    return replace(run, metrics=tuple(row for row in run.metrics if row["step"] >= step))
 
 
 def ema(raw: Floats, weight: float = EMA_WEIGHT) -> Floats:

@@ -129,7 +129,7 @@ def _training(seeds: Sequence[SeedResults], policy: str) -> Training:
     runs = [seed.runs[policy] for seed in seeds]
     marks = [steps_to_grpo(seed, policy) for seed in seeds]
     return Training(
-        steps=max(len(run.metrics) for run in runs),
+        steps=max(series.steps(run)[-1] + 1 for run in runs),
         reward=fmean(series.last(series.ema(series.values(run, "reward/mean"))) for run in runs),
         entropy=fmean(series.last(series.ema(series.values(run, "entropy"))) for run in runs),
         steps_to_grpo=_mean_if_all(marks),

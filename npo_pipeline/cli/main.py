@@ -19,6 +19,7 @@ from npo_pipeline.storage.home import usable_caches
 STAGES = [
     "prepare",
     "probe",
+    "adopt",
     "guide",
     "plan",
     "guided",

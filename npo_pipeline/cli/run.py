@@ -13,8 +13,15 @@ from npo_pipeline.errors import ArtifactError
 
 
 def run(experiment: str, overrides: Sequence[str], options: argparse.Namespace) -> None:
-    """Compose first, so that a wrong value is one line before Snakemake starts. Raises ConfigError."""
-    load_root(experiment, overrides)
+    """Compose first, so that a wrong value is one line before Snakemake starts. Raises ConfigError.
+
+    Of an adopted run without a start nothing is made: it is said where to begin.
+    """
+    root = load_root(experiment, overrides)
+    if root.probe.adopt and root.guided.start is None:
+        from npo_pipeline.cli.propose import propose
+
+        return propose(root, experiment, overrides)
     sys.stdout.flush()
     os.execv(sys.executable, command(experiment, overrides, options))
 

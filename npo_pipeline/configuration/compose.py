@@ -8,55 +8,36 @@ import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import yaml
 from antlr4.error.Errors import RecognitionException
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf._utils import get_yaml_loader
 from omegaconf.errors import OmegaConfBaseException
 
 from npo_pipeline.configuration import settings as s
 from npo_pipeline.configuration import stages as c
-from npo_pipeline.configuration.checks import check_root, check_stage, merge_grpo
+from npo_pipeline.configuration.adoption import with_adopted
+from npo_pipeline.configuration.checks import check_root, merge_grpo
 from npo_pipeline.configuration.checks.kinds import check_kinds
 from npo_pipeline.configuration.hydra_errors import check_readable, key_error, no_such_file, override_error
 from npo_pipeline.configuration.overrides import check_texts, for_hydra
 from npo_pipeline.configuration.places import CONF, PROJECT, choices, own_conf
 from npo_pipeline.configuration.reward_file import with_digest
-from npo_pipeline.configuration.rules import by_rules, check_rules
-from npo_pipeline.configuration.timeline import Timeline, check_windows, resolve_measure, resolve_timeline, run_steps
+from npo_pipeline.configuration.rules import by_rules
+from npo_pipeline.configuration.stage_files import load_stage, to_yaml
+from npo_pipeline.configuration.stages import VERSIONS
+from npo_pipeline.configuration.timeline import Timeline, guided_checkpoints, resolve_measure, resolve_timeline, run_steps
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.shown import one_line
-from npo_pipeline.storage.manifest import sha256_text
 
 __all__ = ["CONF", "PROJECT", "VERSIONS", "later_rounds", "load_compared", "load_root", "load_stage", "stage_configs", "to_yaml"]
 
-# Raise a stage's version when its code changes what it writes: Snakemake then makes it again.
-VERSIONS = {
-    "prepare": 4,
-    "teacher": 1,
-    "probe": 5,
-    "guide": 3,
-    "plan": 3,
-    "demonstrate": 3,
-    "guided": 5,
-    "benchmarks": 1,
-    "average": 1,
-    "evaluate": 3,
-    "report": 3,
-    "comparison": 2,
-    "measure": 1,
-}
-
 # Mappings whose keys belong to somebody else (a reasoning-gym dataset): overrides may add to them.
 OPEN_KEYS = ("task.config.", "task.cold_start_config.", "evaluate.benchmarks.")
-
-Stage = TypeVar("Stage")
 
 
 def load_root(experiment: str = "default", overrides: str | Sequence[str] = (), conf: Path = CONF) -> s.RootConfig:
@@ -73,6 +54,7 @@ def load_root(experiment: str = "default", overrides: str | Sequence[str] = (), 
         raise ConfigError(one_line(key_error(error))) from None
     assert isinstance(root, s.RootConfig)
     check_kinds(root)
+    root = with_adopted(root)
     check_root(root)
     given = {name: benchmark for name, benchmark in root.evaluate.benchmarks.items() if benchmark.data is not None}
     return replace(root, evaluate=replace(root.evaluate, benchmarks=given))
@@ -96,14 +78,18 @@ def stage_configs(root: s.RootConfig) -> dict[str, dict[str, Any]]:
     averaged = True if time.average else None
     stages: dict[str, Any] = {
         "prepare": c.PrepareStage(VERSIONS["prepare"], root.task, replace(root.policy, teacher=None, lora=None)),
-        "probe": c.ProbeStage(VERSIONS["probe"], checkpoint_every=time.checkpoint_every, **run),
         "evaluate": c.EvaluateStage(VERSIONS["evaluate"], root.evaluate, **shared),
         "report": c.ReportStage(VERSIONS["report"], root.name, root.seeds, [*root.method, *later_rounds(root)], root.report, averaged),
         "comparison": c.ComparisonStage(version=VERSIONS["comparison"], name=root.name, averaged=averaged, **vars(root.comparison)),
         "measure": _measure_stage(root, time, shared),
     }
+    if root.probe.adopt:
+        stages["adopt"] = _adopt_stage(root, time, shared)
+    else:
+        probe = c.ProbeStage(VERSIONS["probe"], checkpoint_every=time.checkpoint_every, keep_states=root.probe.keep_states, **run)
+        stages["probe"] = probe
     if time.average:
-        stages["average"] = c.AverageStage(VERSIONS["average"], *time.average)
+        stages["average"] = c.AverageStage(VERSIONS["average"], *time.average, checkpoints=time.adopted)
     if root.evaluate.benchmarks:
         stages["benchmarks"] = c.BenchmarksStage(VERSIONS["benchmarks"], root.task, root.evaluate.benchmarks, root.policy.dtype)
     for name, method in time.methods.items():
@@ -128,7 +114,7 @@ def _round_stages(root: s.RootConfig, time: Timeline, number: int, shared: dict[
     probe_run = "probe" if number == 1 else first if number == 2 else f"round-{number - 1}/{first}"
     prefix = f"{place}/" if place else ""
     known: dict[str, Any] = {"round": place, "probe_run": probe_run}
-    guides: dict[str, Any] = {"guide_steps": time.guide_steps, "lookback": time.lookback}
+    guides: dict[str, Any] = {"guide_steps": time.guide_steps, "lookback": time.lookback, "start": time.start}
     stages: dict[str, Any] = {f"{prefix}guide": _guide_stage(root, time, known | guides | shared)}
     for name, method in time.methods.items():
         if number > 1 and f"{prefix}{name}" not in later_rounds(root):
@@ -160,9 +146,30 @@ def _guided_stage(root: s.RootConfig, time: Timeline, name: str, run: dict[str, 
     """What a schedule says is not repeated: editing it, or a method's gate, is the plan's matter."""
     method = time.methods[name]
     live = None if method.kind in s.SCHEDULED else method
-    own = {"steps": run_steps(method, time.steps), "grpo": merge_grpo(root.grpo, method.grpo)}
+    own: dict[str, Any] = {"steps": run_steps(method, time.steps), "grpo": merge_grpo(root.grpo, method.grpo)}
     variance = root.guidance.variance if method.kind in s.SCORED_LIVE else None
+    if time.start is not None:
+        own |= {"start": time.start, "start_warmup": root.guided.start_warmup, "checkpoints": guided_checkpoints(time, own["steps"])}
     return c.GuidedStage(VERSIONS["guided"], name=name, checkpoint_every=every, method=live, variance=variance, **(run | own))
+
+
+def _adopt_stage(root: s.RootConfig, time: Timeline, shared: dict[str, Any]) -> c.AdoptStage:
+    """Where its roll-outs are imported nothing is sampled, and no key of sampling prompts counts."""
+    probe, prompts = root.probe, None
+    if probe.completions is None:
+        prompts = c.SampledPrompts(time.start or 0, root.grpo.prompts_per_step, root.grpo.group_size)
+    return c.AdoptStage(
+        version=VERSIONS["adopt"],
+        adopted=probe.adopt,
+        copy=probe.adopt_copy,
+        completions=probe.completions,
+        log=probe.log,
+        steps=time.steps,
+        sampled=prompts,
+        lora=root.policy.lora,
+        prompt=root.task.prompt,
+        **shared,
+    )
 
 
 def _demonstrate_stage(root: s.RootConfig, name: str, method: s.MethodConfig, steps: int) -> c.DemonstrateStage:
@@ -194,63 +201,6 @@ def _measure_stage(root: s.RootConfig, time: Timeline, shared: dict[str, Any]) -
         grpo=root.grpo,
         **shared,
     )
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes text that OmegaConf would read as a number where PyYAML would not: 1e3."""
-
-
-for _tag, _pattern in get_yaml_loader().yaml_implicit_resolvers["1"]:
-    if _tag == "tag:yaml.org,2002:float":
-        _Dumper.add_implicit_resolver(_tag, _pattern, list("-+0123456789."))
-
-
-def to_yaml(values: dict[str, Any]) -> str:
-    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-
-
-def load_stage(path: Path, schema: type[Stage]) -> tuple[Stage, str]:
-    """Read a stage's resolved YAML into its dataclass and check it; also its sha256. Raises ConfigError naming file and key."""
-    text, values = _read_mapping(path)
-    _check_version(path, values.get("version"), schema)
-    try:
-        check_texts(OmegaConf.to_container(values), schema)
-        stage = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
-        check_kinds(stage)
-        check_stage(stage)
-        check_rules(stage)
-        if isinstance(stage, c.PlanStage):
-            check_windows("method.windows", stage.method.windows, stage.steps, stage.guide_steps, stage.lookback)
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{path}: {one_line(key_error(error))}") from None
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {one_line(str(error))}") from None
-    assert isinstance(stage, schema)
-    return stage, sha256_text(text)
-
-
-def _check_version(path: Path, found: Any, schema: type) -> None:
-    """Raises ConfigError for a file that another version of the code wrote; a key that is missing altogether is named later."""
-    stage = schema.__name__.removesuffix("Stage").lower()
-    if found is not None and found != VERSIONS[stage]:
-        raise ConfigError(
-            f"{path}: version {found} of the stage {stage}, this code is version {VERSIONS[stage]}. Run snakemake again: it writes the "
-            "file anew, and makes what depends on it anew too; or take the code that wrote it"
-        )
-
-
-def _read_mapping(path: Path) -> tuple[str, DictConfig]:
-    fix = "Give the file that snakemake writes, results/<experiment>/config/<stage>.yaml, with --config."
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = OmegaConf.create(text)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}. {fix}") from None
-    except Exception as error:  # OmegaConf asserts that a text holds more than a number, and PyYAML lets many kinds through
-        raise ConfigError(f"{path}: not readable as YAML: {one_line(str(error)) or type(error).__name__}. {fix}") from None
-    if not isinstance(values, DictConfig):
-        raise ConfigError(f"{path}: expected a mapping of keys to values. {fix}")
-    return text, values
 
 
 def _compose(experiment: str, overrides: list[str], conf: Path) -> DictConfig:

@@ -26,6 +26,24 @@ from npo_pipeline.configuration.settings import (
     VerifierConfig,
 )
 
+# Raise a stage's version when its code changes what it writes: Snakemake then makes it again.
+VERSIONS = {
+    "prepare": 4,
+    "teacher": 1,
+    "probe": 5,
+    "adopt": 1,
+    "guide": 3,
+    "plan": 3,
+    "demonstrate": 3,
+    "guided": 5,
+    "benchmarks": 1,
+    "average": 1,
+    "evaluate": 3,
+    "report": 3,
+    "comparison": 2,
+    "measure": 1,
+}
+
 
 @dataclass
 class PrepareStage:
@@ -52,7 +70,35 @@ class RunStage:
 
 @dataclass
 class ProbeStage(RunStage):
-    pass
+    keep_states: int | None = None
+
+
+@dataclass
+class SampledPrompts:
+    """Those of the steps from `start` to the end of the adopted run, as a guided run from there sees them."""
+
+    start: int
+    prompts_per_step: int
+    group_size: int  # samples of each
+
+
+@dataclass
+class AdoptStage:
+    """A run that was made elsewhere, in place of the probe (npo_pipeline.configuration.adoption)."""
+
+    version: int
+    adopted: dict[int, str]  # by step: a folder, or NAME@COMMIT of the hub
+    copy: bool
+    completions: str | None
+    log: str | None
+    steps: int  # the last of them
+    sampled: SampledPrompts | None  # None: there are completions
+    sampling: SamplingConfig
+    engine: EngineConfig
+    verifier: VerifierConfig
+    dtype: str
+    lora: LoraConfig | None
+    prompt: PromptConfig
 
 
 @dataclass
@@ -64,6 +110,9 @@ class GuidedStage(RunStage):
     name: str  # the method's
     method: MethodConfig | None = None
     variance: VarianceConfig | None = None
+    start: int | None = None  # the step of the probe's checkpoint that it begins from
+    start_warmup: int | None = None
+    checkpoints: list[int] | None = None  # in place of every `checkpoint_every` steps
 
 
 @dataclass
@@ -89,6 +138,7 @@ class GuideStage(RoundStage):
     verifier: VerifierConfig
     dtype: str
     average: int | None = None
+    start: int | None = None  # no prompt of an earlier step is tried: guided runs begin there
 
 
 @dataclass
@@ -98,6 +148,7 @@ class PlanStage(RoundStage):
     steps: int
     guide_steps: list[int]
     lookback: int
+    start: int | None = None
 
 
 @dataclass
@@ -139,6 +190,7 @@ class AverageStage:
     version: int
     every: int
     last: int
+    checkpoints: list[int] | None = None  # of an adopted run, in place of the grid
 
 
 @dataclass
@@ -195,6 +247,10 @@ LATER = {
     "lr_schedule": "constant",
     "lr_floor": 0.0,
     "dynamic_sampling": None,
+    "keep_states": None,
+    "start": None,
+    "start_warmup": None,
+    "checkpoints": None,
 }
 
 

@@ -29,20 +29,58 @@ class Timeline:
     guided_checkpoint_every: int
     average: tuple[int, int] | None  # grid and span of the averaged policies' checkpoints (`averaged_steps`)
     methods: dict[str, MethodConfig]
+    start: int | None = None  # where guided runs begin; None: at the initial policy
+    adopted: list[int] | None = None  # the checkpoints of an adopted run; None: the probe's own, every `checkpoint_every`
 
 
 def resolve_timeline(root: RootConfig) -> Timeline:
     """Resolve every StepLike of the configuration. Raises ConfigError naming the key."""
-    steps, dense = root.probe.steps, root.probe.checkpoint_every
-    guides = guide_steps(as_steps(root.guidance.every, steps, "guidance.every", multiple=dense), steps)
+    adopted = sorted(root.probe.adopt) if root.probe.adopt else None
+    steps, dense = root.probe.steps, 1 if adopted else root.probe.checkpoint_every
+    start = resolve_start(root, adopted or checkpoint_steps(dense, steps))
+    guides = guide_steps(as_steps(root.guidance.every, steps, "guidance.every", multiple=dense), steps, adopted)
     # A fraction is rounded up to the checkpoints' grid, so that a guide that was rounded up still reaches its window's start.
     grid = dense if isinstance(root.guidance.lookback, float) else 1
     lookback = as_steps(root.guidance.lookback, steps, "guidance.lookback", multiple=grid)
     kept = as_steps(root.guided.checkpoint_every, steps, "guided.checkpoint_every")
-    methods = {name: _resolve_method(f"method.{name}", method, steps, guides, lookback) for name, method in root.method.items()}
+    place = Place(steps, guides, lookback, start or 0)
+    methods = {name: _resolve_method(f"method.{name}", method, place) for name, method in root.method.items()}
     last = None if root.average_last is None else as_steps(root.average_last, steps, "average_last")
     average = None if last is None else (math.lcm(dense, kept), last)  # what all runs keep: averages over other steps are no comparison
-    return Timeline(steps, dense, guides, lookback, kept, average, methods)
+    ahead = [step for step in guides if step > (start or 0)]
+    return Timeline(steps, root.probe.checkpoint_every, ahead, lookback, kept, average, methods, start, adopted)
+
+
+def resolve_start(root: RootConfig, kept: Sequence[int]) -> int | None:
+    """The step of the checkpoint that guided runs begin from, of those `kept`; a fraction takes the next one at it or later.
+
+    Raises ConfigError for a step without a checkpoint, and where an adopted run leaves the start open.
+    """
+    wanted, steps = root.guided.start, root.probe.steps
+    there = sorted({0, *(step for step in kept if step < steps)})
+    if wanted is None:
+        if root.probe.adopt:
+            choice = f"expected one of {', '.join(map(str, there))}; `npo run` proposes one from the run's log"
+            raise ConfigError(f"guided.start: not given, but probe.adopt names a run to begin in: {choice}")
+        return None
+    start = as_steps(wanted, steps, "guided.start", least=0)
+    if isinstance(wanted, float):
+        start = next((step for step in there if step >= start), start)
+    if start not in there:
+        raise ConfigError(
+            f"guided.start={wanted}: the probe has no checkpoint there before its end; take from {', '.join(map(str, there))}"
+        )
+    return start if start or root.probe.adopt else None
+
+
+def guided_checkpoints(time: Timeline, steps: int) -> list[int] | None:
+    """Of a guided run of an adopted one, in place of a grid that the adopted run does not have: its start, every so many steps, and
+    those over which runs are averaged. None otherwise."""
+    if time.adopted is None or time.start is None:
+        return None
+    last = averaged_steps(1, time.average[1], time.steps, time.start, time.adopted) if time.average else []
+    grid = [step for step in checkpoint_steps(time.guided_checkpoint_every, steps) if step >= time.start]
+    return sorted({time.start, *grid, *last})
 
 
 def as_steps(value: StepLike, total: int, key: str, multiple: int = 1, least: int = 1) -> int:
@@ -74,9 +112,10 @@ def resolve_measure(measure: MeasureConfig, steps: int, dense: int) -> MeasureCo
     return replace(measure, current_steps=whole("current_steps", measure.current_steps), distances=whole("distances", measure.distances))
 
 
-def guide_steps(every: int, steps: int) -> list[int]:
-    """Every `every` steps, and the last checkpoint of the probe."""
-    return sorted({*range(every, steps + 1, every), steps})
+def guide_steps(every: int, steps: int, adopted: Sequence[int] | None = None) -> list[int]:
+    """Every `every` steps, and the last checkpoint of the probe; of an adopted run the next checkpoint that is there."""
+    wanted = {*range(every, steps + 1, every), steps}
+    return sorted(wanted if adopted is None else {next(step for step in adopted if step >= at) for at in wanted})
 
 
 def checkpoint_steps(every: int, steps: int) -> list[int]:
@@ -84,18 +123,20 @@ def checkpoint_steps(every: int, steps: int) -> list[int]:
     return sorted({*range(0, steps + 1, every), steps})
 
 
-def averaged_steps(every: int, last: int, end: int) -> list[int]:
-    """The checkpoints whose mean a run of `end` steps is averaged to: of the grid, in its last `last` steps, but two at least.
+def averaged_steps(every: int, last: int, end: int, start: int = 0, checkpoints: Sequence[int] | None = None) -> list[int]:
+    """The checkpoints whose mean a run from `start` to `end` is averaged to: of the grid, in its last `last` steps, but two at least.
 
+    `checkpoints`, those of an adopted run, take the grid's place. The start is one of them where no other lies between it and the end.
     Examples: every 5, last 20, end 120: 100, 105, 110, 115, 120; every 30, last 20: 90, 120.
     """
-    kept = checkpoint_steps(every, end)
+    grid = checkpoint_steps(every, end) if checkpoints is None else checkpoints
+    kept = sorted({step for step in grid if start <= step < end} | {end})
+    kept = kept if len(kept) > 1 else [start, end]
     return [step for step in kept if step >= min(end - last, kept[-2])]
 
 
-def check_guide_steps(place: str, guide_steps: Sequence[int], every: int, steps: int) -> None:
-    """Raises ConfigError for a guide checkpoint that a probe of `steps` steps does not have; `place` names the file that asks for it."""
-    there = checkpoint_steps(every, steps)
+def check_guide_steps(place: str, guide_steps: Sequence[int], there: Sequence[int]) -> None:
+    """Raises ConfigError for a guide checkpoint that is not among the probe's; `place` names the file that asks for it."""
     if missing := [step for step in guide_steps if step not in there]:
         raise ConfigError(
             f"{place}: guide_steps={list(guide_steps)}: the probe has no checkpoint {missing[0]}; "
@@ -103,9 +144,9 @@ def check_guide_steps(place: str, guide_steps: Sequence[int], every: int, steps:
         )
 
 
-def measured_pairs(place: str, measure: MeasureConfig, every: int, steps: int) -> list[tuple[int, int]]:
+def measured_pairs(place: str, measure: MeasureConfig, there: Sequence[int]) -> list[tuple[int, int]]:
     """(current step, guide step) of the grid of which the probe has both checkpoints. Raises ConfigError if there is none."""
-    there = checkpoint_steps(every, steps)
+    steps = max(there)
     wanted = [(current, current + distance) for current in measure.current_steps for distance in measure.distances]
     found = [(current, guide) for current, guide in wanted if current in there and guide in there and current < steps]
     if not found:
@@ -116,11 +157,26 @@ def measured_pairs(place: str, measure: MeasureConfig, every: int, steps: int) -
     return found
 
 
-def _resolve_method(key: str, method: MethodConfig, steps: int, guides: list[int], lookback: int) -> MethodConfig:
+@dataclass(frozen=True)
+class Place:
+    """What a window has to fit into."""
+
+    steps: int
+    guides: list[int]
+    lookback: int
+    start: int  # of the guided runs
+
+
+def _resolve_method(key: str, method: MethodConfig, place: Place) -> MethodConfig:
+    steps, guides, lookback = place.steps, place.guides, place.lookback
     if method.rolling:
         rolling = RollingConfig(as_steps(method.rolling.distance, steps, f"{key}.rolling.distance", least=1))
-        return replace(method, rolling=rolling, windows=_rolling_windows(f"{key}.rolling", rolling.distance, guides, lookback))
-    windows = [_resolve_window(f"{key}.windows[{i}]", window, steps, guides, lookback) for i, window in enumerate(method.windows)]
+        windows = _rolling_windows(f"{key}.rolling", rolling.distance, guides, lookback)
+        return replace(method, rolling=rolling, windows=_from_start(f"{key}.rolling", windows, place.start))
+    resolved = [_resolve_window(f"{key}.windows[{i}]", window, steps, guides, lookback) for i, window in enumerate(method.windows)]
+    windows = _from_start(f"{key}.windows", [window for window in resolved if window], place.start)
+    if method.windows and not windows:
+        raise ConfigError(f"{key}.windows: none is left: no guide reaches back into one; raise guidance.lookback, or give others")
     check_windows(f"{key}.windows", windows, steps, guides, lookback)
     return replace(
         method,
@@ -129,6 +185,14 @@ def _resolve_method(key: str, method: MethodConfig, steps: int, guides: list[int
         online=method.online and replace(method.online, max_steps=as_steps(method.online.max_steps, steps, f"{key}.online.max_steps")),
         resample=method.resample and _resolve_resample(f"{key}.resample", method.resample, steps),
     )
+
+
+def _from_start(key: str, windows: list[WindowConfig], start: int) -> list[WindowConfig]:
+    """What is left of the windows in a run that begins at `start`. Raises ConfigError if that is nothing."""
+    left = [replace(window, from_step=max(window.from_step, start)) for window in windows if window.to_step > start]
+    if windows and not left:
+        raise ConfigError(f"{key}: every window ends before guided.start={start}; give later ones, or leave this method out")
+    return left
 
 
 def _rolling_windows(key: str, distance: int, guides: list[int], lookback: int) -> list[WindowConfig]:
@@ -153,15 +217,20 @@ def _resolve_resample(key: str, settings: ResampleConfig, steps: int) -> Resampl
     return replace(settings, from_step=start, to_step=end)
 
 
-def _resolve_window(key: str, window: WindowConfig, steps: int, guides: list[int], lookback: int) -> WindowConfig:
+def _resolve_window(key: str, window: WindowConfig, steps: int, guides: list[int], lookback: int) -> WindowConfig | None:
+    """None where it is a fraction's, and its guide, the next one of a run with few checkpoints, reaches back to none of its steps."""
     guide = window.guide_step
     if isinstance(guide, float):
         target = as_steps(guide, steps, f"{key}.guide_step")
         guide = next(step for step in guides if step >= target)
     start = as_steps(window.from_step, steps, f"{key}.from_step", least=0)
+    end = as_steps(window.to_step, steps, f"{key}.to_step")
     if isinstance(window.from_step, float) and isinstance(guide, int):
-        start = max(start, guide - lookback)  # a fraction is fitted to what the guide can reach
-    return WindowConfig(start, as_steps(window.to_step, steps, f"{key}.to_step"), guide)
+        reached = max(start, guide - lookback)  # a fraction is fitted to what the guide can reach
+        if start < end <= reached:
+            return None
+        start = reached
+    return WindowConfig(start, end, guide)
 
 
 def _resolve_autonpo(key: str, settings: AutoNpoConfig, steps: int) -> AutoNpoConfig:

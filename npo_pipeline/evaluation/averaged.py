@@ -22,7 +22,8 @@ def average_run(config: AverageStage, config_sha256: str, layout: Layout, run: s
 
     On the CPU, whatever samples afterwards: it takes a policy, the float32 sum of what was trained, and its mean.
     """
-    folder, steps = layout.policy_averaged(run), averaged_steps(config.every, config.last, read_manifest(layout.run(run))["steps"])
+    folder, made = layout.policy_averaged(run), read_manifest(layout.run(run))
+    steps = averaged_steps(config.every, config.last, made["steps"], made.get("start", 0), config.checkpoints)
     with only_writer(layout.run(run), ".average.lock"):
         shutil.rmtree(folder, ignore_errors=True)
         walk = Walk(layout.run(run), steps[0], pick_device("cpu"))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from npo_pipeline.configuration.settings import GrpoConfig
 
@@ -13,8 +14,23 @@ DECAYS: dict[str, Callable[[float], float]] = {
 }
 
 
-def learning_rate(settings: GrpoConfig, step: int, steps: int) -> float:
+@dataclass(frozen=True)
+class Warmup:
+    """Of a run that begins at step `start` with fresh moments: the rate rises linearly over `steps` steps to what it would be."""
+
+    start: int
+    steps: int
+
+    def share(self, step: int) -> float:
+        return min(1.0, (step - self.start + 1) / self.steps) if self.steps else 1.0
+
+
+def learning_rate(settings: GrpoConfig, step: int, steps: int, fresh: Warmup | None = None) -> float:
     """Linear warm-up over `warmup_steps`, then down to `lr_floor` times the full rate, which the last of `steps` steps has."""
+    return _scheduled(settings, step, steps) * (fresh.share(step) if fresh else 1.0)
+
+
+def _scheduled(settings: GrpoConfig, step: int, steps: int) -> float:
     warm = settings.warmup_steps
     if step < warm:
         return settings.learning_rate * ((step + 1) / warm)

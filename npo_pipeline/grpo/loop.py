@@ -21,7 +21,7 @@ from npo_pipeline.policy.checkpoints import CheckpointWriter
 from npo_pipeline.policy.identity import identity
 from npo_pipeline.progress import Progress
 from npo_pipeline.storage.checkpoints import whole_until
-from npo_pipeline.storage.layout import STATE
+from npo_pipeline.storage.layout import STATE, STATES
 from npo_pipeline.storage.run_files import RunFiles
 
 LONGEST_UNSAVED = 1800.0  # seconds: where a step takes long, a kill must not cost `save_every` of them
@@ -35,6 +35,18 @@ class RunLength:
     checkpoint_every: int
     key_every: int  # every how many checkpoints one is a whole policy
     save_every: int
+    first: int = 0  # the step that the run begins with
+    checkpoints: Sequence[int] | None = None  # in place of every `checkpoint_every` steps
+    keep_states: int | None = None  # every how many steps a state is kept for good
+
+    @property
+    def kept(self) -> set[int]:
+        """The steps of its policy checkpoints: always its first, and its end."""
+        grid = checkpoint_steps(self.checkpoint_every, self.steps) if self.checkpoints is None else self.checkpoints
+        return {self.first, *(step for step in grid if step > self.first), self.steps}
+
+    def keeps_state(self, step: int) -> bool:
+        return self.keep_states is not None and step % self.keep_states == 0
 
 
 @dataclass
@@ -63,6 +75,11 @@ class Run:
             self.files.flush()
         save_state(self.files.folder / STATE, self.trainer.updater.optimizer, step, self.fingerprint, self.trainer.ranks)
 
+    def keep(self, step: int) -> None:
+        """A state before `step` that stays when the run has ended."""
+        optimizer, ranks = self.trainer.updater.optimizer, self.trainer.ranks
+        save_state(self.files.folder / STATES, optimizer, step, self.fingerprint, ranks, kept=None)
+
 
 def train(trainer: Trainer, files: RunFiles, length: RunLength, label: str, fingerprint: str, report_to: Sequence[str] = ()) -> None:
     """Run to the last step, from the last saved state of this very run (`fingerprint`) if there is one.
@@ -70,9 +87,9 @@ def train(trainer: Trainer, files: RunFiles, length: RunLength, label: str, fing
     A run that was killed and started again leaves the same files as one that was not (timings excepted). Raises Interrupted where a
     signal asks for it, StorageError if the disk refuses.
     """
-    kept = set(checkpoint_steps(length.checkpoint_every, length.steps))
+    kept = length.kept
     start = _start(trainer, files, kept, label, fingerprint)
-    trainer.mixer.restore(files.folder, start)
+    trainer.mixer.restore(files.folder, start, files.first)
     sinks = reporting(report_to if trainer.ranks.main else (), files.folder, start)
     with noticing() as stop, _writer(trainer, files, length) as writer, sinks as reporter:
         if writer:
@@ -84,10 +101,11 @@ def _start(trainer: Trainer, files: RunFiles, kept: set[int], label: str, finger
     """Load the last usable state, and make the files ready to go on from there; the step to start at."""
     ranks = trainer.ranks
     whole = ranks.on_main(lambda: min(files.whole_steps(), whole_until(files.folder, kept)))
-    start = load_state(files.folder / STATE, trainer.updater.optimizer, fingerprint, whole, ranks)
-    if start:
+    start = load_state(files.folder / STATE, trainer.updater.optimizer, fingerprint, whole, ranks) or files.first
+    resumes = start > files.first
+    if resumes:
         trainer.updater.take_over()
-    if start and ranks.main:
+    if resumes and ranks.main:
         print(f"{label}: resuming from step {start}", file=sys.stderr)
     ranks.on_main(lambda: files.start(start))
     return start
@@ -118,6 +136,8 @@ def _steps(run: Run, start: int, kept: set[int], stop: Stop) -> None:
         trouble.see(step, outcome.skipped)
         signal = ranks.first(stop.signal)
         if (done := step + 1) < length.steps:
+            if length.keeps_state(done):
+                run.keep(done)
             _between(run, done, signal, bool(outcome.skipped))
     if run.writer:
         run.writer.put(length.steps, identity(run.trainer.policy))

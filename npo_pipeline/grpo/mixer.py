@@ -38,8 +38,9 @@ class Mixer(Protocol):
         """See the step's mixed groups and metrics, after the update; returns decisions, one mapping each, for interventions.jsonl."""
         ...
 
-    def restore(self, run: Path, step: int) -> None:
-        """Before a resumed run goes on at `step`: come to the state of a run that never stopped, from the run's own files."""
+    def restore(self, run: Path, step: int, first: int = 0) -> None:
+        """Before a run that began at step `first` goes on at `step`, perhaps the same: come to the state of a run that never stopped,
+        from the run's own files."""
         ...
 
 
@@ -55,7 +56,7 @@ class OnPolicy:
     def observe(self, step: int, groups: Sequence[Group], metrics: dict[str, Any]) -> list[dict[str, Any]]:
         return []
 
-    def restore(self, run: Path, step: int) -> None:
+    def restore(self, run: Path, step: int, first: int = 0) -> None:
         pass
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from npo_pipeline.configuration.settings import GrpoConfig
 from npo_pipeline.errors import NumericalError
-from npo_pipeline.grpo.learning_rate import learning_rate
+from npo_pipeline.grpo.learning_rate import Warmup, learning_rate
 from npo_pipeline.policy.sharded import whole_tensor
 
 PIECE = 2**25  # elements of gradients that are float32 at once
@@ -23,6 +23,7 @@ class PolicyOptimizer:
     def __init__(self, model: nn.Module, settings: GrpoConfig) -> None:
         self.settings = settings
         self.run_steps = 1  # of the whole run: where a learning rate that decays ends (npo_pipeline.grpo.run)
+        self.fresh: Warmup | None = None  # of moments that began anew in the middle of a run
         self.parameters: list[Tensor] = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.exact = all(p.dtype == torch.float32 for p in self.parameters)  # they are their own masters
         self.masters = self.parameters if self.exact else [p.detach().float().clone() for p in self.parameters]
@@ -36,7 +37,7 @@ class PolicyOptimizer:
         self.kept: dict[str, Sequence[Tensor]] = {}  # by name: what a method keeps of every master, saved and restored with them
 
     def learning_rate(self, step: int) -> float:
-        return learning_rate(self.settings, step, self.run_steps)
+        return learning_rate(self.settings, step, self.run_steps, self.fresh)
 
     def step(self, step: int) -> float:
         """Apply the accumulated gradients; returns their norm before clipping. A norm that is not finite changes nothing.

@@ -19,7 +19,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from npo_pipeline.distributed.ranks import Ranks
+from npo_pipeline.errors import ArtifactError
 from npo_pipeline.grpo.optimizer import PolicyOptimizer
+from npo_pipeline.shown import one_line
 from npo_pipeline.storage.atomic import new_folder, partial_of
 from npo_pipeline.storage.layout import step_name
 from npo_pipeline.storage.manifest import sha256_file
@@ -29,15 +31,15 @@ TENSORS, FACTS = "trainer.safetensors", "state.json"
 ONE = Ranks()
 
 
-def save_state(folder: Path, optimizer: PolicyOptimizer, step: int, fingerprint: str, ranks: Ranks = ONE) -> None:
-    """Add a state, atomically, and drop all but the last `KEPT`. `step` is the next step to run. Raises StorageError."""
+def save_state(folder: Path, optimizer: PolicyOptimizer, step: int, fingerprint: str, ranks: Ranks = ONE, kept: int | None = KEPT) -> None:
+    """Add a state, atomically, and drop all but the last `kept`; None drops none. `step` is the next step to run. Raises StorageError."""
     with _new_shared_folder(folder / step_name(step), ranks) as partial:
         digests = _write_shard(partial, optimizer, ranks) if ranks.size > 1 else _write(partial, optimizer)
         if ranks.main:
             facts = {"step": step, "fingerprint": fingerprint, "sha256": digests}
             (partial / FACTS).write_text(json.dumps(facts), encoding="utf-8")
-    if ranks.main:
-        for old in _states(folder)[KEPT:]:
+    if ranks.main and kept is not None:
+        for old in _states(folder)[kept:]:
             shutil.rmtree(old)
 
 
@@ -50,9 +52,31 @@ def load_state(folder: Path, optimizer: PolicyOptimizer, fingerprint: str, whole
     if found is None:
         return 0
     state, step = found
+    _restore(state, optimizer, ranks)
+    return step
+
+
+def load_kept_state(state: Path, optimizer: PolicyOptimizer, ranks: Ranks = ONE) -> str | None:
+    """Restore the state that another run kept, whatever its configuration; the sha256 of its facts, None where there is none.
+
+    Raises ArtifactError if it is damaged.
+    """
+    if not (state / FACTS).is_file():
+        return None
+    try:
+        _check(state, facts := json.loads((state / FACTS).read_text(encoding="utf-8")), facts["step"])
+        _restore(state, optimizer, ranks)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError, RuntimeError) as error:
+        reason = one_line(f"{type(error).__name__}: {error}")
+        raise ArtifactError(
+            f"{state}: not a usable state of this policy's optimizer ({reason}). Delete it to begin with fresh moments"
+        ) from None
+    return sha256_file(state / FACTS)
+
+
+def _restore(state: Path, optimizer: PolicyOptimizer, ranks: Ranks) -> None:
     one_file = (state / TENSORS).is_file() and ranks.size == 1
     optimizer.load_state_tensors(load_file(state / TENSORS) if one_file else _read_shards(state, optimizer, ranks))
-    return step
 
 
 def _newest_usable(folder: Path, fingerprint: str, whole_steps: int) -> tuple[Path, int] | None:

@@ -40,6 +40,7 @@ class Trainer:
     seed: int
     mixer: Mixer
     ranks: Ranks = field(default_factory=Ranks)
+    first: int = 0  # the step that the run begins with
 
 
 @dataclass

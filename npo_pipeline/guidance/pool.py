@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from npo_pipeline.configuration.timeline import checkpoint_steps
 from npo_pipeline.records import Outcome
 
 
@@ -25,11 +24,11 @@ def mistake_pool(outcomes: Iterable[Outcome], start: int, end: int, gate: float)
     return list(dict.fromkeys(outcome.problem_id for outcome in failed))
 
 
-def segments(checkpoint_every: int, steps: int, guide_step: int, lookback: int) -> list[Segment]:
-    """The current policies that guide checkpoint `guide_step` may guide, oldest first.
+def segments(checkpoints: Iterable[int], guide_step: int, since: int) -> list[Segment]:
+    """The current policies, of the run's `checkpoints`, that checkpoint `guide_step` may guide at steps from `since` on, oldest first.
 
-    Example: checkpoints every 5, guide 20, lookback 12: current steps 5 ([8, 10)), 10 ([10, 15)) and 15 ([15, 20)).
+    Example: checkpoints every 5, guide 20, since 8: current steps 5 ([8, 10)), 10 ([10, 15)) and 15 ([15, 20)).
     """
-    kept: Sequence[int] = [step for step in checkpoint_steps(checkpoint_every, steps) if step <= guide_step]
-    found = [Segment(a, max(a, guide_step - lookback), b) for a, b in zip(kept, [*kept[1:], guide_step], strict=True)]
+    kept: Sequence[int] = [step for step in checkpoints if step <= guide_step]
+    found = [Segment(a, max(a, since), b) for a, b in zip(kept, [*kept[1:], guide_step], strict=True)]
     return [segment for segment in found if segment.start < segment.end]

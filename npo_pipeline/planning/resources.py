@@ -84,7 +84,7 @@ def _shape(root: RootConfig) -> Architecture | None:
 def stage_resources(root: RootConfig, device: str, guide_jobs: int) -> dict[str, Resources]:
     """By stage: "prepare", "probe", "guide_job", "demonstrate", "evaluate", "measure", and each run of a method ("npo", "round-2/npo")."""
     gpu, model, runs = wants_gpu(root, device), _shape(root), [*root.method, *later_rounds(root)]
-    heavy = ["probe", "guide_job", "demonstrate", "evaluate", "measure", *runs]
+    heavy = ["probe", "adopt", "guide_job", "demonstrate", "evaluate", "measure", *runs]
     if model is None:
         processes = root.trainer.nproc * root.trainer.nodes
         unknown = Resources(processes * gpu, processes * (GPU_CORES if gpu else 1), UNKNOWN_MB, MOST_MIN)
@@ -93,6 +93,7 @@ def stage_resources(root: RootConfig, device: str, guide_jobs: int) -> dict[str,
     train, sample, alone = (_Stage(root, model, gpu, trains, ranks) for trains, ranks in ((True, root.trainer), (False, ONE), (True, ONE)))
     sampled = {
         "guide_job": max(n for stage, n in responses.items() if stage.endswith("guide")) / guide_jobs,
+        "adopt": responses["probe"],
         "demonstrate": max((n for stage, n in responses.items() if stage.endswith(": demonstrations")), default=0.0),
         "evaluate": next(n for stage, n in responses.items() if stage.startswith("evaluate")) / evaluated_policies(root),
     }

@@ -53,7 +53,11 @@ def plan_work(root: RootConfig, model: Architecture, assumed: Assumptions) -> It
     whole = model.parameters * BYTES[root.policy.dtype]
     yield Work("prepare", 0, 0.0, whole)
     group = root.grpo.prompts_per_step * root.grpo.group_size
-    yield _run(root, model, assumed, "probe", time.steps, time.checkpoint_every, time.steps * group)
+    yield (
+        _adopted(root, assumed, time, group)
+        if time.adopted
+        else _run(root, model, assumed, "probe", time.steps, time.checkpoint_every, time.steps * group)
+    )
     for place in ("", *(f"round-{n}/" for n in range(2, root.rounds + 1))):
         yield _guide(root, time, assumed, f"{place}guide")
     for run in (*root.method, *later_rounds(root)):
@@ -86,9 +90,15 @@ def _run(root: RootConfig, model: Architecture, assumed: Assumptions, stage: str
     return Work(stage, seeds * most, seeds * responses, seeds * disk, seeds * kept)
 
 
+def _adopted(root: RootConfig, assumed: Assumptions, time: Timeline, group: int) -> Work:
+    """A run in the probe's place: nothing is trained, and sampled only where it has no completions."""
+    responses = 0 if root.probe.completions else (time.steps - (time.start or 0)) * group
+    return _sampled(root, assumed, "probe", responses, responses)
+
+
 def _guided(root: RootConfig, model: Architecture, assumed: Assumptions, run: str, method: MethodConfig, time: Timeline) -> Work:
     """A run of a method; of "resample" and "ema" also its further tries. Its `policy/` is whole."""
-    steps = round(method.length * time.steps)
+    steps = round(method.length * time.steps) - (time.start or 0)
     own = _run(root, model, assumed, run, steps, time.guided_checkpoint_every, steps * root.grpo.prompts_per_step * root.grpo.group_size)
     most = expected = 0.0
     if method.resample:
@@ -106,7 +116,7 @@ def _guide(root: RootConfig, time: Timeline, assumed: Assumptions, stage: str) -
     """Each guide checkpoint tries the prompts of its lookback, up to `samples` times."""
     if not any(method.kind in (*SCHEDULED, "online") for method in root.method.values()):
         return Work(stage, 0, 0.0, 0.0)
-    prompts = sum(_distinct(root, min(guide, time.lookback)) for guide in time.guide_steps)
+    prompts = sum(_distinct(root, min(guide - (time.start or 0), time.lookback)) for guide in time.guide_steps)
     most = prompts * root.guidance.samples
     return _sampled(root, assumed, stage, most, most * assumed.failed * assumed.tries)
 

@@ -9,6 +9,7 @@ from npo_pipeline.configuration.timeline import check_guide_steps
 from npo_pipeline.context import Context
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.stages.cli import parser, run_stage
+from npo_pipeline.storage.checkpoints import read_records
 from npo_pipeline.storage.manifest import verify
 
 
@@ -16,7 +17,8 @@ def run(context: Context[GuideStage]) -> None:
     config, options = context.config, context.options
     job = options.job or 0
     verify(context.layout.prepare)
-    check_guide_steps(str(options.config), config.guide_steps, config.checkpoint_every, verify(context.layout.probe)["steps"])
+    verify(context.layout.probe)
+    check_guide_steps(str(options.config), config.guide_steps, list(read_records(context.layout.probe)))
     if not 0 <= job < options.jobs:
         raise ConfigError(f"--job {job} --jobs {options.jobs}: expected 0 <= job < jobs")
     if not options.gather:

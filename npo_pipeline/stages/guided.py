@@ -12,6 +12,8 @@ def run(context: Context[GuidedStage]) -> None:
     """Everything that the run depends on is read and checked before a model is loaded."""
     layout, method = context.layout, method_of(context.config)
     verify(layout.prepare)
+    if context.config.start:
+        verify(layout.probe, "checkpoints")
     inputs = method.inputs(context)
     if layout.guide / NAME in inputs:
         verify_guide(layout.guide, layout.guide)

@@ -7,13 +7,15 @@ from npo_pipeline.configuration.stages import MeasureStage
 from npo_pipeline.configuration.timeline import measured_pairs
 from npo_pipeline.context import Context
 from npo_pipeline.stages.cli import parser, run_stage
+from npo_pipeline.storage.checkpoints import read_records
 from npo_pipeline.storage.manifest import verify
 
 
 def run(context: Context[MeasureStage]) -> None:
     config, layout = context.config, context.layout
     verify(layout.prepare)
-    pairs = measured_pairs(str(context.options.config), config.measure, config.checkpoint_every, verify(layout.probe)["steps"])
+    verify(layout.probe)
+    pairs = measured_pairs(str(context.options.config), config.measure, list(read_records(layout.probe)))
 
     from npo_pipeline.analysis.measurement.measure import measure
 

@@ -21,7 +21,7 @@ def run(context: Context[PlanStage]) -> None:
         verify(layout.probe, METRICS)
         verify_guide(layout.guide, layout.guide)
         metrics, signal = read_jsonl(layout.probe / METRICS), read_rows(layout.signal, SIGNAL)
-        schedule = plan_autonpo(config.name, config.method, metrics, signal, config.lookback)
+        schedule = plan_autonpo(config.name, config.method, metrics, signal, config.lookback, config.start or 0)
     write_schedule(layout.schedule(config.name), replace(schedule, seed=layout.seed))
 
 

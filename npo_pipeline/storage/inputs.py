@@ -22,6 +22,7 @@ from npo_pipeline.storage.atomic import write_text
 
 FOLDER = "inputs"
 WHOLE = 1 << 24  # bytes: of a larger file (a policy's weights, a dataset) both ends and the size are looked at
+ONE_OF = ("config/probe.yaml", "config/adopt.yaml")  # both make the probe
 SHOWN = 3  # changed keys of a configuration
 
 Digest = Callable[[Path], str]
@@ -100,6 +101,8 @@ def why_stale(root: Path, record: Record, configs: Mapping[str, str]) -> str:
         if name in configs:
             if record.configs.get(name) != configs[name]:
                 return f"{name} says otherwise: {changed_keys(record.configs.get(name, ''), configs[name])}"
+        elif name in ONE_OF and any(other in configs for other in ONE_OF):
+            return f"it was made as {name} says, and is made by another stage now"
         elif (file := path_of(root, name)).is_file() and known_digest(file, file.stat().st_mtime_ns) != known:
             return f"{name} has another content than it was made from"
     return ""

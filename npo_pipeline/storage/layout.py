@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 STATE = "state"  # of a run that is under way: what a resume starts from
+STATES = "states"  # of a run that keeps some for good: what a guided run may begin with
 POLICY_AVERAGED = "policy-averaged"  # of a finished run: the mean of its last checkpoints
 AVERAGED = "-averaged"  # behind the name of a run: that policy of it
 
@@ -129,6 +130,11 @@ def averaged(run: str) -> str:
 def checkpoint(run: Path, step: int) -> Path:
     """The policy that acts at `step`: the result of `step` updates."""
     return run / "checkpoints" / step_name(step)
+
+
+def kept_state(run: Path, step: int) -> Path:
+    """Of the optimizer before `step`, where the run kept one."""
+    return run / STATES / step_name(step)
 
 
 def rollouts(run: Path, step: int) -> Path:

@@ -9,33 +9,33 @@ from typing import Any
 
 from npo_pipeline.errors import ArtifactError, StorageError
 from npo_pipeline.storage.atomic import flush, write_text
-from npo_pipeline.storage.layout import POLICY_AVERAGED, STATE, rollouts
+from npo_pipeline.storage.layout import POLICY_AVERAGED, STATE, STATES, rollouts
 from npo_pipeline.storage.manifest import NAME, write_manifest
 from npo_pipeline.storage.parquet import ROLLOUT, write_table
 
 METRICS, TIMINGS, INTERVENTIONS = "metrics.jsonl", "timings.jsonl", "interventions.jsonl"
 REPORTED = ("tensorboard", "wandb", "trackio")  # what npo_pipeline.grpo.reporting leaves: of no other stage's concern
-OWNED = ("rollouts", "checkpoints", "policy", POLICY_AVERAGED, STATE, METRICS, TIMINGS, INTERVENTIONS, NAME, *REPORTED)
+OWNED = ("rollouts", "checkpoints", "policy", POLICY_AVERAGED, STATE, STATES, METRICS, TIMINGS, INTERVENTIONS, NAME, *REPORTED)
 
 
 class RunFiles:
     """Writes below `folder`. Timings lie apart from metrics: equal runs have equal metrics, never equal timings.
 
-    `facts` go into the metadata of every roll-out file: how its responses were sampled.
+    `facts` go into the metadata of every roll-out file: how its responses were sampled. `first` is the step that the run begins with.
     """
 
-    def __init__(self, folder: Path, config_sha256: str, facts: dict[str, Any] | None = None) -> None:
-        self.folder, self.config_sha256, self.facts = folder, config_sha256, facts
+    def __init__(self, folder: Path, config_sha256: str, facts: dict[str, Any] | None = None, first: int = 0) -> None:
+        self.folder, self.config_sha256, self.facts, self.first = folder, config_sha256, facts, first
 
     def start(self, step: int) -> None:
-        """Make ready for `step`: 0 removes what an earlier run left, otherwise later entries are cut off."""
+        """Make ready for `step`: the first removes what an earlier run left, otherwise later entries are cut off."""
         (self.folder / NAME).unlink(missing_ok=True)  # first: what is left of a start that fails is no finished run
-        if step == 0:
+        if step == self.first:
             for name in OWNED:
                 _remove(self.folder / name)
-        elif (found := len(_lines(self.folder / METRICS))) < step:
+        elif (found := len(_lines(self.folder / METRICS))) < step - self.first:
             raise ArtifactError(
-                f"{self.folder / METRICS}: {found} lines, expected the {step} of the saved state. "
+                f"{self.folder / METRICS}: {found} lines, expected the {step - self.first} of the saved state. "
                 f"Delete {self.folder / STATE} and run again: the run starts anew."
             )
         for name in (METRICS, INTERVENTIONS):
@@ -45,8 +45,8 @@ class RunFiles:
 
     def whole_steps(self) -> int:
         """Steps that the files of this folder hold from the first on, so that a run can be resumed at any of them."""
-        known = len([line for line in _lines(self.folder / METRICS) if line.endswith("\n")])
-        return next((step for step in range(known) if not rollouts(self.folder, step).is_file()), known)
+        known = self.first + len([line for line in _lines(self.folder / METRICS) if line.endswith("\n")])
+        return next((step for step in range(self.first, known) if not rollouts(self.folder, step).is_file()), known)
 
     def flush(self) -> None:
         """What was appended so far is on disk after this, should the machine fail. Raises StorageError."""
@@ -69,7 +69,7 @@ class RunFiles:
         files = [
             self.folder / METRICS,
             self.folder / INTERVENTIONS,
-            *(file for name in ("rollouts", "checkpoints", "policy") for file in (self.folder / name).rglob("*")),
+            *(file for name in ("rollouts", "checkpoints", "policy", STATES) for file in (self.folder / name).rglob("*")),
         ]
         write_manifest(self.folder, stage, self.config_sha256, [file for file in files if file.is_file()], facts)
         _remove(self.folder / STATE)

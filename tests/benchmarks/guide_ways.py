@@ -125,7 +125,9 @@ class Naive(Way):
         return ids[: end + 1]
 
     def score(self, guide_step: int, outcomes: Sequence[Any], verified: dict[str, Trajectory]) -> None:
-        for segment in segments(self.config.checkpoint_every, self.config.guide_steps[-1], guide_step, self.config.lookback):
+        for segment in segments(
+            checkpoint_steps(self.config.checkpoint_every, self.config.guide_steps[-1]), guide_step, guide_step - self.config.lookback
+        ):
             failed = mistake_pool(outcomes, segment.start, segment.end, self.config.gate)
             if rows := [(verified[i].prompt_token_ids, verified[i].response_token_ids) for i in failed if i in verified]:
                 current = load_policy(self.folder / str(segment.current_step), self.config.dtype)

@@ -38,7 +38,7 @@ def test_a_group_exactly_at_the_gate_is_in_the_pool(tmp_path: Path, solved: int,
 @given(st.integers(1, 7), st.integers(1, 60), st.integers(1, 60), st.integers(1, 60))
 def test_segments_tile_the_lookback(every: int, steps: int, guide: int, lookback: int):
     guide = max(g for g in checkpoint_steps(every, steps) if g <= max(guide, every) or g == 0) or steps
-    found = segments(every, steps, guide, lookback)
+    found = segments(checkpoint_steps(every, steps), guide, guide - lookback)
     covered = [step for segment in found for step in range(segment.start, segment.end)]
     assert covered == list(range(max(0, guide - lookback), guide))
     assert all(segment.current_step <= segment.start and segment.current_step in checkpoint_steps(every, steps) for segment in found)

@@ -4,7 +4,7 @@ def guide_job_files(wildcards):
     changed, folder = settle(), Path(f"{RESULTS}/seed-{wildcards.seed}/{wildcards.round}guide")
     asked = job_files(folder, option("guide_jobs"))
     if all(map(Path.exists, asked)) or (
-        workflow.is_main_process and not is_finished(folder, changed & {"prepare", "probe", f"{wildcards.round}guide"})
+        workflow.is_main_process and not is_finished(folder, changed & {"prepare", "probe", "adopt", f"{wildcards.round}guide"})
     ):
         return [str(file) for file in asked]
     return [str(file) for file in newest_jobs(folder) or asked]

@@ -2,10 +2,11 @@
 def guide_inputs(wildcards):
     """What a run of this method learns from."""
     method, seed = wildcards.method, f"{RESULTS}/seed-{wildcards.seed}/{wildcards.round}".rstrip("/")
+    begin = [probe_manifest(wildcards)] if ROOT.guided.start else []
     needed = {"demonstrations": [f"{seed}/{method}/demonstrations/manifest.json"], "online": [f"{seed}/guide/manifest.json"]}
     if is_scheduled(method):
-        return [f"{seed}/guide/manifest.json", f"{seed}/{method}/schedule.yaml"]
-    return needed.get(KINDS[method], [])
+        return [*begin, f"{seed}/guide/manifest.json", f"{seed}/{method}/schedule.yaml"]
+    return [*begin, *needed.get(KINDS[method], [])]
 
 
 def demonstrator(wildcards):

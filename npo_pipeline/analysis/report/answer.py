@@ -14,7 +14,7 @@ from npo_pipeline.analysis import numbers
 from npo_pipeline.analysis.costs import Cost, cumulative_tokens
 from npo_pipeline.analysis.methods import LONG
 from npo_pipeline.analysis.results import GRPO, Results, Run
-from npo_pipeline.analysis.series import ema, values
+from npo_pipeline.analysis.series import ema, first_step, since, steps, values
 from npo_pipeline.analysis.summary import PolicySummary, headline
 
 Costs = Sequence[Mapping[str, Cost]]  # by policy, of each seed
@@ -48,7 +48,7 @@ def best_method(results: Results, summaries: Sequence[PolicySummary]) -> PolicyS
 
 def equal_tokens(results: Results, method: str) -> EqualTokens | None:
     """Of the run's own tokens, without what made its guides. None where tokens were not logged."""
-    pairs = [(_curve(seed.runs[method]), _curve(seed.runs[GRPO])) for seed in results.seeds]
+    pairs = [(_curve(own), _curve(since(seed.runs[GRPO], first_step(own)))) for seed in results.seeds for own in [seed.runs[method]]]
     known = [(own, grpo) for own, grpo in pairs if own is not None and grpo is not None]
     if len(known) < len(pairs):
         return None
@@ -80,7 +80,7 @@ def _same_steps(results: Results, summaries: Sequence[PolicySummary], best: Poli
 def _steps(results: Results, best: PolicySummary) -> str:
     """What the two runs share, or do not: a method may be given more steps."""
     assert best.training is not None
-    own, grpo = best.training.steps, max(len(seed.runs[GRPO].metrics) for seed in results.seeds)
+    own, grpo = best.training.steps, max(steps(seed.runs[GRPO])[-1] + 1 for seed in results.seeds)
     return f"at the same {numbers.count(own)} steps" if own == grpo else f"after {numbers.count(own)} steps, GRPO's {numbers.count(grpo)}"
 
 

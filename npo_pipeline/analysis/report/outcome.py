@@ -14,7 +14,7 @@ def outcome(results: Results, summaries: Sequence[PolicySummary]) -> list[str]:
     """Sentences: what GRPO did, what each method did against it, and how far this carries."""
     by_policy = {summary.policy: summary for summary in summaries}
     methods = [_method(results, by_policy, name) for name in results.methods]
-    return [*_silent_runs(results), _baseline(results, by_policy), *_plateaus(results), *methods, _caveat(results)]
+    return [*_silent_runs(results), _baseline(results, by_policy), *_plateaus(results), *_start(results), *methods, _caveat(results)]
 
 
 def averaged_outcome(results: Results, averages: Sequence[PolicySummary]) -> list[str]:
@@ -61,6 +61,12 @@ def _plateaus(results: Results) -> list[str]:
         for seed, there in found.items()
         if there and there.there
     ]
+
+
+def _start(results: Results) -> list[str]:
+    if not results.start:
+        return []
+    return [f"Guided runs began at step {results.start} of GRPO, with its policy: their steps, tokens and seconds are of what followed."]
 
 
 def _steps(summary: PolicySummary) -> str:

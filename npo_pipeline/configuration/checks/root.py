@@ -8,7 +8,7 @@ from npo_pipeline.configuration.checks.policy import check_policy
 from npo_pipeline.configuration.checks.require import check_seed, one_of, plain_name, require
 from npo_pipeline.configuration.checks.results import check_comparison, check_evaluate, check_measure
 from npo_pipeline.configuration.checks.task import check_task
-from npo_pipeline.configuration.checks.training import check_grpo, check_probe, check_trainer, merge_grpo
+from npo_pipeline.configuration.checks.training import check_grpo, check_guided, check_probe, check_trainer, merge_grpo
 from npo_pipeline.configuration.timeline import run_steps
 
 
@@ -25,6 +25,7 @@ def check_root(root: s.RootConfig) -> None:
     for name in root.report_to:
         one_of("report_to", name, s.SINKS)
     check_probe(root.probe)
+    check_guided(root.guided)
     check_guidance(root.guidance)
     check_comparison(root.comparison)
     check_measure(root.measure)

@@ -29,6 +29,7 @@ PARTS: dict[type, Callable[[Any], None]] = {
 }
 
 
+LATER = ("start", "start_warmup", "checkpoints", "keep_states")  # null where they are not set
 COUNTS = ("steps", "checkpoint_every", "key_every", "lookback", "samples", "shard_rows", "every", "last")
 
 
@@ -37,7 +38,11 @@ def check_stage(stage: Any) -> None:
     for key, value in vars(stage).items():
         if check := PARTS.get(type(value)):
             check(value)
-        elif key in COUNTS:
+        elif key in LATER and value is None:
+            continue
+        elif key in ("start", "start_warmup", "checkpoints"):
+            require(min(value, default=0) >= 0 if isinstance(value, list) else value >= 0, key, value, "0 or more")
+        elif key in (*COUNTS, "keep_states"):
             require(value >= 1, key, value, "at least 1")
         elif key == "dtype":
             one_of(key, value, ("float32", "bfloat16"))

@@ -54,3 +54,15 @@ def check_trainer(trainer: s.TrainerConfig) -> None:
 def check_probe(probe: s.ProbeConfig) -> None:
     for key in ("steps", "checkpoint_every", "key_every"):
         require(getattr(probe, key) >= 1, f"probe.{key}", getattr(probe, key), "at least 1")
+    states, every = probe.keep_states, probe.checkpoint_every
+    on_grid = states is None or (states >= 1 and states % every == 0)
+    require(
+        on_grid,
+        "probe.keep_states",
+        states,
+        f"a multiple of probe.checkpoint_every={every}, or null: a state is of use beside a checkpoint",
+    )
+
+
+def check_guided(guided: s.GuidedConfig) -> None:
+    require(guided.start_warmup >= 0, "guided.start_warmup", guided.start_warmup, "0 or more steps")

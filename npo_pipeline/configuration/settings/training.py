@@ -1,6 +1,7 @@
 """`grpo`, `trainer`, `probe` and `guided`: how a run is trained, and which checkpoints it keeps."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from npo_pipeline.configuration.settings.steps import StepLike
 
@@ -51,6 +52,11 @@ class ProbeConfig:
     steps: int
     checkpoint_every: int  # steps between checkpoints: the grid on which guide checkpoints lie
     key_every: int  # every how many checkpoints one is a whole policy; those in between are deltas. Also of guided runs
+    keep_states: int | None = None  # every how many steps the optimizer's state stays beside the checkpoint, to start a guided run from
+    adopt: Any = None  # checkpoints of a run that was made elsewhere (npo_pipeline.configuration.adoption); then no probe is trained
+    adopt_copy: bool = False  # copy them into the results, where links are made otherwise
+    completions: str | None = None  # the adopted run's own roll-outs; null: its checkpoints are sampled
+    log: str | None = None  # the adopted run's log; null: the last checkpoint's trainer_state.json, where there is one
 
 
 @dataclass
@@ -58,3 +64,5 @@ class GuidedConfig:
     """Pass two."""
 
     checkpoint_every: StepLike  # of a run that is the probe of a next round: probe.checkpoint_every
+    start: StepLike | None = None  # begin from the probe's checkpoint at this step; null: from the initial policy
+    start_warmup: int = 10  # steps over which the learning rate then rises, where the probe kept no state of its optimizer there

@@ -19,8 +19,10 @@ def plan_manual(name: str, method: MethodConfig) -> Schedule:
     return Schedule(name, [Window(w.from_step, w.to_step, w.guide_step, method.gate, method.correction, reason) for w in method.windows])
 
 
-def plan_autonpo(name: str, method: MethodConfig, metrics: Sequence[Row], signal: Sequence[Row], lookback: int) -> Schedule:
+def plan_autonpo(name: str, method: MethodConfig, metrics: Sequence[Row], signal: Sequence[Row], lookback: int, start: int = 0) -> Schedule:
     """Walk the probe's `metrics` (one row per step) and decide at each guide checkpoint of `signal`, which looked `lookback` steps back.
+
+    The run to be guided begins at `start`: no window reaches back further. The walk itself begins with the log.
 
     Decisions are taken at guide checkpoints only, since only there a confirmation roll-out exists: a warning raised in between
     waits for the next one.
@@ -30,7 +32,7 @@ def plan_autonpo(name: str, method: MethodConfig, metrics: Sequence[Row], signal
     seen = trends([row["reward/mean"] for row in metrics], [row["entropy"] for row in metrics], settings)
     windows: list[Window] = []
     decisions: list[Row] = []
-    after = 0
+    after = start
     for guide in sorted({row["guide_step"] for row in signal}):
         quiet_until = windows[-1].to_step + settings.cooldown if windows else 0
         warned = [trend for trend in seen if trend.warning and max(after, quiet_until) < trend.step <= guide]
@@ -38,7 +40,7 @@ def plan_autonpo(name: str, method: MethodConfig, metrics: Sequence[Row], signal
         if warned:
             account, chosen = decide(warned[-1], slices([row for row in signal if row["guide_step"] == guide]), settings)
             decisions.append(account)
-            windows += _window(windows, chosen, account["reason"], method, lookback)
+            windows += _window(windows, chosen, account["reason"], method, max(guide - lookback, start))
     return Schedule(name, windows, [*decisions, _closing(len(metrics), seen, windows, decisions)])
 
 
@@ -57,12 +59,12 @@ def slices(rows: Sequence[Row]) -> list[Row]:
     return candidates[::-1]
 
 
-def _window(earlier: Sequence[Window], chosen: Row | None, reason: str, method: MethodConfig, lookback: int) -> list[Window]:
-    """[guide - Delta*, guide), cut where the guide looked no further back or an earlier intervention already guides; may be empty."""
+def _window(earlier: Sequence[Window], chosen: Row | None, reason: str, method: MethodConfig, since: int) -> list[Window]:
+    """[guide - Delta*, guide), cut where the guide tried nothing before `since` or an earlier intervention already guides; may be empty."""
     if chosen is None:
         return []
     guide = chosen["guide_step"]
-    start = max([guide - chosen["distance"], guide - lookback, *(window.to_step for window in earlier)])
+    start = max([guide - chosen["distance"], since, *(window.to_step for window in earlier)])
     return [Window(start, guide, guide, method.gate, method.correction, reason)] if start < guide else []
 
 

@@ -30,15 +30,15 @@ class Watch:
         self._reward: deque[float] = deque(maxlen=settings.patience + 1)  # moving averages of the last steps
         self._entropy: deque[float] = deque(maxlen=settings.patience + 1)
 
-    def see(self, reward: float, entropy: float | None) -> Trend | None:
-        """The Trend after this step; None until there are `patience` steps before it.
+    def see(self, reward: float | None, entropy: float | None) -> Trend | None:
+        """The Trend after this step; None until there are `patience` steps of known reward before it.
 
-        An entropy that is not known (of a step that was skipped for numbers that are not finite) leaves the average as it was.
+        What is not known (of a step that was skipped for numbers that are not finite, or that no log tells) leaves the average as it was.
         """
         self.step += 1
         self._average(self._reward, reward)
         self._average(self._entropy, entropy)
-        if self.step <= self.settings.patience:
+        if len(self._reward) <= self.settings.patience or not self._entropy:
             return None
         gain = self._reward[-1] - self._reward[0]
         drop = 1.0 - self._entropy[-1] / self._entropy[0] if self._entropy[0] > 0 else 0.0
@@ -46,15 +46,15 @@ class Watch:
         return Trend(self.step, self._reward[-1], self._entropy[-1], gain, drop, warning)
 
     def _average(self, averages: deque[float], value: float | None) -> None:
-        """Exponential moving average; the first value starts it, 0 while there is none."""
+        """Exponential moving average; the first known value starts it."""
         weight = self.settings.ema
-        if value is None:
-            averages.append(averages[-1] if averages else 0.0)
-        else:
+        if value is not None:
             averages.append(weight * value + (1.0 - weight) * averages[-1] if averages else value)
+        elif averages:
+            averages.append(averages[-1])
 
 
-def trends(rewards: Sequence[float], entropies: Sequence[float | None], settings: AutoNpoConfig) -> list[Trend]:
+def trends(rewards: Sequence[float | None], entropies: Sequence[float | None], settings: AutoNpoConfig) -> list[Trend]:
     """One Trend per step from the first that has `patience` steps before it; each hangs on that step and earlier ones only."""
     watch = Watch(settings)
     seen = [watch.see(reward, entropy) for reward, entropy in zip(rewards, entropies, strict=True)]

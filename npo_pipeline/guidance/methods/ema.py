@@ -127,9 +127,9 @@ class EmaMixer(OnPolicy):
         self.future.see(step)
         return []
 
-    def restore(self, run: Path, step: int) -> None:
+    def restore(self, run: Path, step: int, first: int = 0) -> None:
         """The pairs are in the metrics; the average itself is in the saved state."""
-        for row in read_jsonl(run / METRICS) if step else []:
+        for row in read_jsonl(run / METRICS) if step > first else []:
             self.lead.see(Paired(**{name: row[f"paired/{name}"] for name in vars(Paired())}))
 
 

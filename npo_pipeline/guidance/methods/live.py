@@ -54,8 +54,8 @@ class AveragedPolicy:
         return log_ratios(self.trainer, trajectories)
 
     def see(self, step: int) -> None:
-        """The first weights were seen when it was made, so those after the update of step 0 are the second."""
-        self.average.see(self.optimizer.masters, step + 2)
+        """The first weights were seen when it was made, so those after the update of the run's first step are the second."""
+        self.average.see(self.optimizer.masters, step - self.trainer.first + 2)
 
 
 def log_ratios(trainer: Trainer, trajectories: Sequence[Trajectory]) -> list[list[float]]:

@@ -47,17 +47,27 @@ def make(context: Context[GuidedStage]) -> MakeMixer:
     def mixer(trainer: "Trainer") -> Mixer:
         from npo_pipeline.guidance.methods import live
 
-        return OnlineMixer(method, variance, supply, tried, partial(live.log_ratios, trainer))
+        return OnlineMixer(method, variance, supply, tried, partial(live.log_ratios, trainer), context.layout.probe)
 
     return mixer
 
 
 class OnlineMixer(OnPolicy):
-    def __init__(self, method: MethodConfig, variance: VarianceConfig, supply: Supply, tried: Tried, log_ratios: LiveLogRatios) -> None:
+    def __init__(
+        self,
+        method: MethodConfig,
+        variance: VarianceConfig,
+        supply: Supply,
+        tried: Tried,
+        log_ratios: LiveLogRatios,
+        before: Path = Path(),
+    ) -> None:
+        """`before` is the run that a guided run with a later first step goes on from: its last steps are as the run's own."""
         assert method.autonpo is not None, "checked with the configuration"
         assert method.online is not None, "checked with the configuration"
         self.method, self.trigger, self.online, self.variance = method, method.autonpo, method.online, variance
         self.supply, self.tried, self.log_ratios = supply, tried, log_ratios
+        self.before = before
         self.watch = Watch(self.trigger)
         self.failures: list[tuple[int, str]] = []  # (step, problem) of the groups without a verified sample
         self.window: Window | None = None
@@ -97,15 +107,21 @@ class OnlineMixer(OnPolicy):
         ratios = self.log_ratios([self.supply[guide, problem_id].trajectory for problem_id in covered])
         return place | signal(failed, covered, ratios, self.variance)
 
-    def restore(self, run: Path, step: int) -> None:
+    def restore(self, run: Path, step: int, first: int = 0) -> None:
         """Metrics and roll-outs hold what was observed; interventions.jsonl holds the last window."""
-        if step == 0:
+        for folder, start, end in ((self.before, 0, first), (run, first, step)):
+            if start < end:
+                self._look_back(folder, start, end)
+        if step == first:
             return
-        for row in read_jsonl(run / METRICS):
-            self.watch.see(row["reward/mean"], row["entropy"])
-        self.failures = [(o.step, o.problem_id) for o in read_outcomes(run, 0, step) if o.accuracy == 0.0]
         made = [row for row in read_jsonl(run / INTERVENTIONS) if row["chosen"] is not None] if (run / INTERVENTIONS).exists() else []
         if made:
             last = made[-1]
             place = (last["from_step"], last["to_step"], last["guide_step"])
             self.window = Window(*place, self.method.gate, self.method.correction, last["reason"])
+
+    def _look_back(self, folder: Path, start: int, end: int) -> None:
+        for row in read_jsonl(folder / METRICS):
+            if start <= row["step"] < end:
+                self.watch.see(row["reward/mean"], row["entropy"])
+        self.failures += [(o.step, o.problem_id) for o in read_outcomes(folder, start, end) if o.accuracy == 0.0]

@@ -98,9 +98,9 @@ class ReplayMixer(OnPolicy):
         if kept and solved < self.group_size:
             self.buffer[problem_id] = Experience(solved, kept)
 
-    def restore(self, run: Path, step: int) -> None:
-        metrics = read_jsonl(run / METRICS) if step else []
-        for past, row in enumerate(metrics):
+    def restore(self, run: Path, step: int, first: int = 0) -> None:
+        metrics = read_jsonl(run / METRICS) if step > first else []
+        for past, row in enumerate(metrics, first):
             self.observe(past, read_groups(run, past, self.problems), row)
 
 

@@ -14,9 +14,10 @@ from npo_pipeline.guidance.generate import first_verified
 from npo_pipeline.guidance.pool import mistake_pool, segments
 from npo_pipeline.guidance.signal import signal
 from npo_pipeline.records import Trajectory
+from npo_pipeline.storage.checkpoints import read_records
 from npo_pipeline.storage.guides import SCORES_FILE, read_outcomes, read_shards, verify_guide
 from npo_pipeline.storage.layout import step_name
-from npo_pipeline.storage.manifest import NAME, Manifest, read_manifest, sha256_file, sha256_text, verify, write_manifest
+from npo_pipeline.storage.manifest import NAME, Manifest, sha256_file, sha256_text, verify, write_manifest
 from npo_pipeline.storage.parquet import SCORES, SIGNAL, read_rows, write_table
 
 
@@ -63,6 +64,11 @@ def made_as(config: GuideStage) -> str:
     return sha256_text(json.dumps({key: value for key, value in what_counts(config).items() if key not in ("variance", "guide_steps")}))
 
 
+def reaches_back_to(config: GuideStage, guide_step: int) -> int:
+    """The first step whose prompts the guide checkpoint tries."""
+    return max(config.start or 0, guide_step - config.lookback)
+
+
 def probe_sha256(context: Context[GuideStage]) -> str:
     return sha256_file(context.layout.probe / NAME)
 
@@ -70,14 +76,14 @@ def probe_sha256(context: Context[GuideStage]) -> str:
 def signal_rows(context: Context[GuideStage], guide_step: int) -> list[dict[str, Any]]:
     """The rows of one guide checkpoint, one per current step that it may guide, the farthest first."""
     config, layout = context.config, context.layout
-    steps = read_manifest(layout.probe)["steps"]
-    outcomes = read_outcomes(layout.probe, max(0, guide_step - config.lookback), guide_step)
+    since = reaches_back_to(config, guide_step)
+    outcomes = read_outcomes(layout.probe, since, guide_step)
     trajectories = [trajectory for trajectory, _ in read_shards(layout.guide_step(guide_step))]
     verified = first_verified(trajectories)
     tries = Counter(trajectory.problem_id for trajectory in trajectories)
     ratios = _log_ratios(context, guide_step, verified)
     rows = []
-    for segment in segments(config.checkpoint_every, steps, guide_step, config.lookback):
+    for segment in segments(read_records(layout.probe), guide_step, since):
         failed = mistake_pool(outcomes, segment.start, segment.end, 0.0)
         pool = mistake_pool(outcomes, segment.start, segment.end, config.gate)
         counts = {"n_samples": sum(tries[i] for i in pool), "n_pool": len(pool), "n_scored": len(ratios[segment.current_step])}

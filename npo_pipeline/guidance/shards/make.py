@@ -12,7 +12,7 @@ from npo_pipeline.configuration.stages import GuideStage
 from npo_pipeline.context import Context
 from npo_pipeline.guidance.generate import first_verified, sample_until_verified
 from npo_pipeline.guidance.pool import mistake_pool, segments
-from npo_pipeline.guidance.shards.gather import finished, made_as, probe_sha256
+from npo_pipeline.guidance.shards.gather import finished, made_as, probe_sha256, reaches_back_to
 from npo_pipeline.policy.average import acting, mean_of
 from npo_pipeline.policy.checkpoints import Walk
 from npo_pipeline.policy.device import pick_device
@@ -26,7 +26,7 @@ from npo_pipeline.rollout.sample import sample, sampling_facts
 from npo_pipeline.storage.atomic import write_text
 from npo_pipeline.storage.guides import read_outcomes, write_scores, write_shards
 from npo_pipeline.storage.lock import only_writer
-from npo_pipeline.storage.manifest import read_manifest, write_manifest
+from npo_pipeline.storage.manifest import write_manifest
 from npo_pipeline.storage.parquet import read_problems, trajectory_row
 from npo_pipeline.storage.parts import Parts
 from npo_pipeline.tasks.judging.verify import Verifier
@@ -44,7 +44,6 @@ class Maker:
     engine: Engine
     verifier: Verifier
     problems: dict[str, Problem]
-    steps: int  # of the probe
     progress: Progress
 
 
@@ -67,12 +66,11 @@ def make_guides(context: Context[GuideStage], guide_steps: Sequence[int]) -> Non
 
 def _make(context: Context[GuideStage], todo: Sequence[int]) -> None:
     config, layout = context.config, context.layout
-    steps = read_manifest(layout.probe)["steps"]
     walk = Walk(layout.probe, todo[0], pick_device(context.options.device))
     problems = {problem.problem_id: problem for problem in read_problems(layout.problems)}
     with Verifier(config.verifier, context.options.workers) as verifier:
         progress = Progress("guide", len(todo))
-        maker = Maker(context, walk, make_engine(config.engine, config.sampling, walk.policy), verifier, problems, steps, progress)
+        maker = Maker(context, walk, make_engine(config.engine, config.sampling, walk.policy), verifier, problems, progress)
         for i in progress:
             with only_writer(layout.guide_parts(todo[i])):  # goes with the parts: nothing of it is left in a finished guide
                 covered, tried = make_guide(maker, todo[i])
@@ -83,7 +81,7 @@ def make_guide(maker: Maker, guide_step: int) -> tuple[int, int]:
     """Sample, re-score, write; returns how many prompts were covered, and of how many."""
     config, layout = maker.context.config, maker.context.layout
     shutil.rmtree(layout.guide_step(guide_step), ignore_errors=True)  # what an interrupted job or another configuration left
-    outcomes = read_outcomes(layout.probe, max(0, guide_step - config.lookback), guide_step)
+    outcomes = read_outcomes(layout.probe, reaches_back_to(config, guide_step), guide_step)
     pool = [maker.problems[i] for i in mistake_pool(outcomes, 0, guide_step, config.gate)]
     with guide_policy(maker, guide_step) as digest:
         parts = parts_of(maker.context, guide_step, digest)
@@ -158,7 +156,7 @@ def sample_batches(maker: Maker, guide_step: int, parts: Parts, draws: Sequence[
 def rescore(maker: Maker, guide_step: int, outcomes: Sequence[Outcome], verified: dict[str, Trajectory]) -> Iterator[dict[str, Any]]:
     """Log-probs of each verified trajectory under the current policies whose prompts it answers; loads those policies in turn."""
     config, policy = maker.context.config, maker.walk.policy
-    for segment in segments(config.checkpoint_every, maker.steps, guide_step, config.lookback):
+    for segment in segments(maker.walk.records, guide_step, reaches_back_to(config, guide_step)):
         usable = [verified[i] for i in mistake_pool(outcomes, segment.start, segment.end, config.gate) if i in verified]
         if not usable:
             continue

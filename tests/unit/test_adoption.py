@@ -1,0 +1,309 @@
+"""Adopted checkpoints: how they are found, what is refused and how, and where a guided run is told to begin."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from npo_pipeline.cli.propose import proposed_start
+from npo_pipeline.configuration.adoption import adopted_checkpoints, log_file
+from npo_pipeline.configuration.compose import load_root, stage_configs
+from npo_pipeline.configuration.settings import AutoNpoConfig, LoraConfig, PromptConfig
+from npo_pipeline.errors import ConfigError, DataError, NpoError
+from npo_pipeline.preparation.adoption.alike import check_alike
+from npo_pipeline.preparation.adoption.completions import Logged, Prompts, agreement, read_completions
+from npo_pipeline.preparation.adoption.log import read_log
+from npo_pipeline.preparation.adoption.sources import sources
+from npo_pipeline.records import Problem
+
+CONFIG = {"model_type": "qwen3", "hidden_size": 4, "num_hidden_layers": 1, "vocab_size": 3}
+TOKENIZER = {"model": {"vocab": {"a": 0, "b": 1}}, "added_tokens": [{"content": "<end>", "id": 2}]}
+PLAIN, AUTO = PromptConfig("plain", "{question}", None), PromptConfig("auto", "{question}", None)
+ADAPTER = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["v_proj", "q_proj"]}
+
+
+def policy(folder: Path, width: int = 4, config: dict | None = None, tokenizer: dict | None = TOKENIZER, template: str = "") -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(CONFIG | (config or {})))
+    save_file({"weight": np.zeros((3, width), np.float32)}, folder / "model.safetensors")
+    if tokenizer:
+        (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    if template:
+        (folder / "chat_template.jinja").write_text(template)
+    return folder
+
+
+def adapter(folder: Path, **values: object) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").write_text(json.dumps(ADAPTER | values))
+    save_file({"lora_A": np.zeros((4, 4), np.float32)}, folder / "adapter_model.safetensors")
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    for step in (10, 25, 100):
+        policy(tmp_path / f"run/checkpoint-{step}")
+    (tmp_path / "run/checkpoint-7").write_text("a file")
+    policy(tmp_path / "initial")
+    return tmp_path / "run"
+
+
+def test_a_pattern_a_list_and_folders_named_after_their_steps(run: Path) -> None:
+    expected = {step: str(run / f"checkpoint-{step}") for step in (10, 25, 100)}
+    assert adopted_checkpoints(f"{run}/checkpoint-*") == expected
+    assert adopted_checkpoints(str(run)) == expected
+    assert adopted_checkpoints({10: run / "checkpoint-10", "25": str(run / "checkpoint-25")}) == {k: expected[k] for k in (10, 25)}
+    assert load_root(overrides=[f"probe.adopt={{10:{run}/checkpoint-10}}"]).probe.steps == 10
+
+
+def test_the_step_is_of_the_part_that_the_pattern_leaves_open(tmp_path: Path) -> None:
+    policy(tmp_path / "v2/global_step_3/actor/huggingface")
+    policy(tmp_path / "v2/global_step_20/actor/huggingface")
+    assert list(adopted_checkpoints(f"{tmp_path}/v2/global_step_*")) == [3, 20]
+    assert list(adopted_checkpoints(f"{tmp_path}/v2/global_step_*/actor/huggingface")) == [3, 20]
+
+
+def test_it_is_the_probe_of_its_last_step(run: Path) -> None:
+    root = load_root(overrides=[f"probe.adopt={run}/checkpoint-*", "guided.start=25", "method=[npo,autonpo]", "guidance.every=20"])
+    stages = stage_configs(root)
+    assert "probe" not in stages
+    assert stages["adopt"]["steps"] == 100
+    assert stages["adopt"]["sampled"] == {"start": 25, "prompts_per_step": 32, "group_size": 8}
+    assert stages["guide"]["guide_steps"] == [100]  # the next one that is there, from 40, 60, 80 and 100 on
+    windows = stages["plan-npo"]["method"]["windows"]
+    assert [(w["from_step"], w["to_step"], w["guide_step"]) for w in windows] == [(50, 100, 100)]  # none reaches back into the first half
+    assert stages["guided-autonpo"]["checkpoints"] == [25, 50, 75, 100]
+    assert stages["average"]["checkpoints"] == [10, 25, 100]
+
+
+def test_the_start_has_to_be_a_checkpoint(run: Path) -> None:
+    adopt = f"probe.adopt={run}/checkpoint-*"
+    with pytest.raises(ConfigError, match=r"guided\.start: not given, but probe\.adopt names a run to begin in: expected one of 0, 10, 25"):
+        stage_configs(load_root(overrides=[adopt]))
+    with pytest.raises(ConfigError, match=r"guided\.start=30: the probe has no checkpoint there before its end; take from 0, 10, 25$"):
+        stage_configs(load_root(overrides=[adopt, "guided.start=30"]))
+    assert stage_configs(load_root(overrides=[adopt, "guided.start=0.2", "method=[autonpo]"]))["guided-autonpo"]["start"] == 25
+
+
+def shards(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (
+            ["actor/model_world_size_2_rank_0.pt", "actor/huggingface/config.json"],
+            "python -m verl.model_merger merge --backend fsdp --local_dir",
+        ),
+        (["actor/dist_ckpt/common.pt"], "python -m verl.model_merger merge --backend megatron --local_dir"),
+        (["pytorch_model_fsdp_0/__0_0.distcp"], "accelerate merge-weights"),
+        (["zero_to_fp32.py", "global_step10/mp_rank_00_model_states.pt"], "zero_to_fp32.py --safe_serialization"),
+        (["config.json", "pytorch_model.bin"], "pickled weights, expected safetensors; python -c"),
+        (["optimizer.txt"], "no policy in it, expected config.json beside *.safetensors"),
+    ],
+)
+def test_what_must_be_merged_first_is_said_with_the_command(tmp_path: Path, names: list[str], said: str) -> None:
+    shards(tmp_path / "run/checkpoint-5", *names)
+    with pytest.raises(ConfigError) as found:
+        adopted_checkpoints(f"{tmp_path}/run/checkpoint-*")
+    assert said in str(found.value)
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("{run}/nothing-*", "names no checkpoint; expected run/checkpoint-*"),
+        ("{run}/gone", "no such folder; expected run/checkpoint-*"),
+        ({"ten": "{run}/checkpoint-10"}, "'ten' is no step"),
+        ({5: "{run}/gone"}, "gone: no such folder"),
+        (5, "probe.adopt=5: expected run/checkpoint-*"),
+    ],
+)
+def test_what_cannot_be_found_is_one_line(run: Path, value: object, said: str) -> None:
+    given = value.format(run=run) if isinstance(value, str) else value
+    given = {key: place.format(run=run) for key, place in given.items()} if isinstance(given, dict) else given
+    with pytest.raises(ConfigError) as found:
+        adopted_checkpoints(given)
+    assert said in str(found.value)
+
+
+def test_a_hub_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"probe\.adopt=nobody/nothing: no such folder, and the hub did not tell its branches"):
+        adopted_checkpoints("nobody/nothing@step-*")
+
+
+def alike(run: Path, lora: LoraConfig | None = None, prompt: PromptConfig = PLAIN) -> list[str]:
+    return check_alike(sources(adopted_checkpoints(str(run))), run.parent / "initial", lora, prompt)
+
+
+def test_checkpoints_of_one_run_are_taken_without_a_word(run: Path) -> None:
+    assert alike(run) == []
+
+
+def test_another_architecture_in_the_middle(run: Path) -> None:
+    policy(run / "checkpoint-50", width=8)
+    with pytest.raises(DataError, match=r"step 50, .*: another architecture than step 10's: weight is \[3, 8\], expected \[3, 4\]"):
+        alike(run)
+
+
+def test_another_architecture_than_the_initial_policys(tmp_path: Path) -> None:
+    policy(tmp_path / "run/checkpoint-5", config={"num_hidden_layers": 2})
+    policy(tmp_path / "initial")
+    with pytest.raises(DataError, match=r"num_hidden_layers is 2, policy\.path's 1; set policy\.path to what that run began with"):
+        alike(tmp_path / "run")
+
+
+def test_a_tokenizer_that_differs(run: Path) -> None:
+    policy(run / "checkpoint-50", tokenizer={"model": {"vocab": {"a": 1, "b": 0}}, "added_tokens": TOKENIZER["added_tokens"]})
+    with pytest.raises(DataError, match=r"step 50, .*: its tokenizer is another than the initial policy's: 'a' is 1, policy\.path's 0"):
+        alike(run)
+
+
+def test_a_damaged_file_is_named(run: Path) -> None:
+    (run / "checkpoint-25/model.safetensors").write_bytes(b"\x05\0\0\0\0\0\0\0hello")
+    with pytest.raises(DataError, match=r"step 25, .*: model\.safetensors is no safetensors file"):
+        alike(run)
+
+
+def test_what_may_surprise_is_said_before_anything_is_sampled(tmp_path: Path) -> None:
+    policy(tmp_path / "run/checkpoint-5", tokenizer=None, template="other")
+    policy(tmp_path / "run/checkpoint-6", tokenizer=None, template="other")
+    policy(tmp_path / "initial", template="own")
+    for folder, end in ((tmp_path / "run/checkpoint-5", 1), (tmp_path / "initial", 2)):
+        (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": end}))
+    notes = alike(tmp_path / "run", prompt=AUTO)
+    assert [note.split(": ", 1)[1][:40] for note in notes] == [
+        "no tokenizer beside the checkpoints; pol",
+        "the checkpoints' chat template is not po",
+        "the checkpoints end a response at token ",
+    ]
+
+
+def test_adapters_need_the_settings_that_they_were_trained_with(tmp_path: Path) -> None:
+    adapter(tmp_path / "run/checkpoint-5")
+    policy(tmp_path / "initial")
+    shown = r"set policy\.lora=\{rank:4,alpha:8,target_modules:\[q_proj,v_proj\]\}"
+    with pytest.raises(ConfigError, match=f"policy.lora: null, but .*{shown}"):
+        alike(tmp_path / "run")
+    with pytest.raises(ConfigError, match=f"policy.lora: not what .*{shown}"):
+        alike(tmp_path / "run", LoraConfig(8, 8, target_modules=["q_proj", "v_proj"]))
+    assert alike(tmp_path / "run", LoraConfig(4, 8, target_modules=["q_proj", "v_proj"])) == []
+    assert alike(tmp_path / "run", LoraConfig(4, 8, target_modules=["all-linear"])) == []
+    adapter(tmp_path / "run/checkpoint-6", use_dora=True)
+    policy(tmp_path / "run/checkpoint-7")
+    with pytest.raises(DataError, match=r"step 7, .*: a whole policy, where step 5 is an adapter"):
+        alike(tmp_path / "run")
+
+
+def test_an_adapter_that_cannot_be_trained_on_here(tmp_path: Path) -> None:
+    adapter(tmp_path / "run/checkpoint-5", use_dora=True)
+    policy(tmp_path / "initial")
+    with pytest.raises(DataError, match="no plain LoRA adapter of named layers; merge it into its base and adopt that"):
+        alike(tmp_path / "run", LoraConfig(4, 8))
+
+
+def test_a_log_of_means_over_ten_steps_gives_each_the_mean(tmp_path: Path) -> None:
+    log = [{"step": 10, "reward": 0.1, "entropy": 2.0}, {"step": 10, "eval_loss": 1.0}, {"step": 20, "reward": 0.3, "entropy": 1.0}]
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"log_history": log}))
+    rows = read_log(tmp_path / "trainer_state.json", 25)
+    assert [row["step"] for row in rows] == list(range(25))
+    assert [rows[step]["reward/mean"] for step in (0, 9, 10, 19, 20)] == [0.1, 0.1, 0.3, 0.3, None]
+    assert rows[19]["entropy"] == 1.0
+    assert log_file(None, {20: str(tmp_path)}) == tmp_path / "trainer_state.json"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [("{", "not readable as JSONL"), ('{"step": 1, "loss": 2}', "holds no reward of the steps up to 5")]
+)
+def test_a_log_that_tells_nothing_is_one_line(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "log.jsonl").write_text(content)
+    with pytest.raises(DataError, match=said):
+        read_log(tmp_path / "log.jsonl", 5)
+
+
+def settings(patience: int) -> AutoNpoConfig:
+    return AutoNpoConfig(1.0, patience, 0.02, 0.02, 0.05, 0)
+
+
+def test_the_start_is_the_checkpoint_at_the_plateaus_onset() -> None:
+    """The reward rises to step 60 and stops; the entropy falls all along."""
+    metrics = [{"reward/mean": min(step, 60) / 100, "entropy": 2.0 - step / 100} for step in range(120)]
+    start, said = proposed_start(metrics, [25, 50, 75, 120], settings(10))
+    assert start == 50
+    assert "AutoNPO's warning after step 70: over 10 steps the reward's average gained +0.0100" in said
+    assert "The plateau began about step 60" in said
+
+
+@pytest.mark.parametrize(
+    ("metrics", "said"),
+    [
+        ([], "No log, no proposal"),
+        ([{"reward/mean": step / 100, "entropy": 1.0} for step in range(100)], "No plateau"),
+        ([{"reward/mean": 0.5, "entropy": None} for _ in range(100)], "The log tells no entropy"),
+    ],
+)
+def test_without_a_warning_nothing_is_proposed(metrics: list[dict], said: str) -> None:
+    start, found = proposed_start(metrics, [50, 100], settings(10))
+    assert start is None
+    assert said in found
+
+
+class Words:
+    """A tokenizer whose tokens are words; <s> is a special one."""
+
+    chat_template = None
+
+    def decode(self, ids: tuple[int, ...], skip_special_tokens: bool) -> str:
+        return " ".join(("<s>", "Sort:", "2", "1")[i] for i in ids if i or not skip_special_tokens)
+
+
+PROBLEM = Problem("p", "train", "2 1", "1 2", "all", "<s> Sort: 2 1\n", (0, 1, 2, 3))
+
+
+def logged(prompt: object) -> list[Logged]:
+    return [Logged(0, prompt, "1 2", 1.0)]
+
+
+@pytest.mark.parametrize("prompt", ["<s> Sort: 2 1\n", "Sort: 2 1", ("id", "p")])
+def test_prompts_match_as_rendered_or_without_special_tokens(prompt: object) -> None:
+    assert [problem for _, problem in Prompts([PROBLEM], Words()).match(logged(prompt))] == [PROBLEM]
+
+
+def test_completions_of_another_task_or_rendering() -> None:
+    prompts = Prompts([PROBLEM], Words())
+    with pytest.raises(
+        DataError, match=r"none of its 1 prompts is a training prompt of this task: completions of another task, the first asks 'Add"
+    ):
+        prompts.match(logged("Add: 3 4"))
+    with pytest.raises(DataError, match=r"though the questions are: that run read 'Please sort 2 1', here it is"):
+        prompts.match(logged("Please sort 2 1"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("1.jsonl", '{"input": "a"}', r"line 1 \(KeyError: 'output'\); expected input, output, score and step"),
+        ("1.parquet", "x", "not a readable Parquet file"),
+        ("1.txt", "x", r"no \.parquet or \.jsonl file"),
+    ],
+)
+def test_completions_that_cannot_be_read(tmp_path: Path, name: str, content: str, said: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(NpoError, match=said):
+        read_completions(str(tmp_path))
+
+
+def test_how_the_verifier_agrees_with_the_run() -> None:
+    assert agreement([(1.0, 1.0), (0.0, 0.0)]) == "task.verifier judges 2 of 2 as that run did"
+    assert agreement([(1.0, 0.0)]).startswith("task.verifier judges 0 of 1 as that run did; set task.verifier")
+    assert "of several functions" in agreement([])
