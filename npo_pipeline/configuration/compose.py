@@ -34,7 +34,18 @@ from npo_pipeline.errors import ConfigError
 from npo_pipeline.shown import one_line
 from npo_pipeline.storage.manifest import sha256_text
 
-__all__ = ["CONF", "PROJECT", "VERSIONS", "later_rounds", "load_compared", "load_root", "load_stage", "stage_configs", "to_yaml"]
+__all__ = [
+    "CONF",
+    "PROJECT",
+    "VERSIONS",
+    "later_rounds",
+    "load_compared",
+    "load_root",
+    "load_stage",
+    "several_starts",
+    "stage_configs",
+    "to_yaml",
+]
 
 # Raise a stage's version when its code changes what it writes: Snakemake then makes it again.
 VERSIONS = {
@@ -95,7 +106,7 @@ def stage_configs(root: s.RootConfig) -> dict[str, dict[str, Any]]:
     run: dict[str, Any] = {"steps": time.steps, "key_every": root.probe.key_every, "grpo": root.grpo, "lora": root.policy.lora, **shared}
     averaged = True if time.average else None
     stages: dict[str, Any] = {
-        "prepare": c.PrepareStage(VERSIONS["prepare"], root.task, replace(root.policy, teacher=None, lora=None)),
+        "prepare": c.PrepareStage(VERSIONS["prepare"], root.task, replace(root.policy, teacher=None, lora=None, cold_starts=None)),
         "probe": c.ProbeStage(VERSIONS["probe"], checkpoint_every=time.checkpoint_every, **run),
         "evaluate": c.EvaluateStage(VERSIONS["evaluate"], root.evaluate, **shared),
         "report": c.ReportStage(VERSIONS["report"], root.name, root.seeds, [*root.method, *later_rounds(root)], root.report, averaged),
@@ -113,7 +124,14 @@ def stage_configs(root: s.RootConfig) -> dict[str, dict[str, Any]]:
                 stages["teacher"] = c.TeacherStage(VERSIONS["teacher"], root.task, root.policy.scratch, root.policy.teacher)
     for number in range(1, root.rounds + 1):
         stages |= _round_stages(root, time, number, shared, run)
-    return {name: c.as_values(stage) for name, stage in stages.items()}
+    starts = several_starts(root)
+    started = {name: replace(stage, cold_starts=starts) if isinstance(stage, c.Started) else stage for name, stage in stages.items()}
+    return {name: c.as_values(stage) for name, stage in started.items()}
+
+
+def several_starts(root: s.RootConfig) -> int | None:
+    """How many initial policies there are; None where all seeds share one."""
+    return None if root.policy.cold_starts == 1 else root.policy.cold_starts
 
 
 def later_rounds(root: s.RootConfig) -> list[str]:

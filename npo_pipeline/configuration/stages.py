@@ -3,7 +3,7 @@
 compose.py makes them from the settings in `conf/` (settings/), with every StepLike in whole steps.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from npo_pipeline.configuration.settings import (
@@ -28,14 +28,21 @@ from npo_pipeline.configuration.settings import (
 
 
 @dataclass
-class PrepareStage:
+class Started:
+    """A stage of one training seed, which says from which initial policy that starts (npo_pipeline.storage.layout.Layout)."""
+
+    cold_starts: int | None = field(default=None, kw_only=True)
+
+
+@dataclass
+class PrepareStage(Started):
     version: int
     task: TaskConfig
     policy: PolicyConfig
 
 
 @dataclass
-class RunStage:
+class RunStage(Started):
     """What the probe and a guided run share."""
 
     version: int
@@ -67,7 +74,7 @@ class GuidedStage(RunStage):
 
 
 @dataclass
-class RoundStage:
+class RoundStage(Started):
     """What says which round a stage belongs to (npo_pipeline.storage.layout.Layout)."""
 
     version: int
@@ -109,7 +116,7 @@ class TeacherStage:
 
 
 @dataclass
-class DemonstrateStage:
+class DemonstrateStage(Started):
     version: int
     name: str  # the method's
     policy: str
@@ -142,7 +149,7 @@ class AverageStage:
 
 
 @dataclass
-class EvaluateStage:
+class EvaluateStage(Started):
     version: int
     evaluate: EvaluateConfig
     sampling: SamplingConfig
@@ -152,7 +159,7 @@ class EvaluateStage:
 
 
 @dataclass
-class ReportStage:
+class ReportStage(Started):
     version: int
     name: str
     seeds: list[int]
@@ -162,7 +169,7 @@ class ReportStage:
 
 
 @dataclass
-class ComparisonStage(ComparisonConfig):
+class ComparisonStage(ComparisonConfig, Started):
     """The methods over all seeds, in the layout of the paper's table. GRPO is the probe, so `methods` does not name it."""
 
     version: int
@@ -171,7 +178,7 @@ class ComparisonStage(ComparisonConfig):
 
 
 @dataclass
-class MeasureStage:
+class MeasureStage(Started):
     version: int
     checkpoint_every: int
     gate: float
@@ -195,6 +202,7 @@ LATER = {
     "lr_schedule": "constant",
     "lr_floor": 0.0,
     "dynamic_sampling": None,
+    "cold_starts": None,
 }
 
 

@@ -36,7 +36,7 @@ rule plan:
 
 rule demonstrate:
     input:
-        "<results>/prepare/manifest.json",
+        prepared,
         demonstrator,
         config=configured("demonstrate-{method}"),
     output:
@@ -54,7 +54,7 @@ rule demonstrate:
 
 rule guided:
     input:
-        "<results>/prepare/manifest.json",
+        prepared,
         guide_inputs,
         config=configured("{round}guided-{method}"),
     output:

@@ -1,7 +1,7 @@
 # Pass 1: plain GRPO, with dense checkpoints and every roll-out kept.
 rule probe:
     input:
-        "<results>/prepare/manifest.json",
+        prepared,
         config=configured("probe"),
     output:
         "<results>/seed-{seed}/probe/manifest.json",

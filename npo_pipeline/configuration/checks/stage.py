@@ -44,6 +44,8 @@ def check_stage(stage: Any) -> None:
         elif key in ("seeds", "methods", "guide_steps"):
             require(bool(value), key, value, "at least one")
             require(key != "methods" or all(map(is_run_name, value)), key, value, "names of methods, such as npo or round-2/npo")
+        elif key == "cold_starts":
+            require(value is None or value >= 1, key, value, "at least 1, or left out: all training seeds start from one policy")
         elif key == "name":
             plain_name(key, value)
         elif key in ("round", "probe_run"):
