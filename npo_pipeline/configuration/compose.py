@@ -52,8 +52,8 @@ VERSIONS = {
     "prepare": 4,
     "teacher": 1,
     "probe": 5,
-    "guide": 3,
-    "plan": 3,
+    "guide": 4,
+    "plan": 4,
     "demonstrate": 3,
     "guided": 5,
     "benchmarks": 1,
@@ -61,7 +61,7 @@ VERSIONS = {
     "evaluate": 3,
     "report": 3,
     "comparison": 2,
-    "measure": 1,
+    "measure": 2,
 }
 
 # Mappings whose keys belong to somebody else (a reasoning-gym dataset): overrides may add to them.

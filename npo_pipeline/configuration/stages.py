@@ -203,6 +203,7 @@ LATER = {
     "lr_floor": 0.0,
     "dynamic_sampling": None,
     "cold_starts": None,
+    "choice": "argmax",
 }
 
 

@@ -262,11 +262,8 @@ def test_seeds_of_several_initial_policies_are_compared_over_these(copy):
     assert float(row["mean@4 minus GRPO"]) == pytest.approx((0.25 + 0.75) / 2)  # each initial policy counts alike
     assert float(row["mean@4 minus GRPO, sign-flip p"]) == 2 / 4
     assert float(row["mean@4 minus GRPO, SD between seeds"]) == pytest.approx(0.5 / 2**0.5, abs=1e-6)
-    assert [line["cold start"] for line in csv.DictReader((copy.comparison / "seeds.csv").open()) if line["method"] == "npo"] == [
-        "0",
-        "1",
-        "0",
-    ]
+    with open(copy.comparison / "seeds.csv", newline="") as stream:
+        assert [line["cold start"] for line in csv.DictReader(stream) if line["method"] == "npo"] == ["0", "1", "0"]
     page = (copy.comparison / "table.md").read_text()
     assert "## Where scores differ from: standard deviations" in page
     assert "The seeds start from 2 initial policies" in page

@@ -93,7 +93,15 @@ class OnlineMixer(OnPolicy):
         failed = [problem_id for problem_id in recent if problem_id in self.tried[guide]]
         covered = [problem_id for problem_id in failed if (guide, problem_id) in self.supply]
         if len(failed) < self.online.min_prompts:
-            return {**place, "n_failed": len(failed), "n_covered": len(covered), "q": math.nan, "v": math.nan, "s": math.nan}
+            return {
+                **place,
+                "n_failed": len(failed),
+                "n_covered": len(covered),
+                "q": math.nan,
+                "v": math.nan,
+                "s": math.nan,
+                "s_se": math.nan,
+            }
         ratios = self.log_ratios([self.supply[guide, problem_id].trajectory for problem_id in covered])
         return place | signal(failed, covered, ratios, self.variance)
 
