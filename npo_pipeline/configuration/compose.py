@@ -180,7 +180,15 @@ def _guided_stage(root: s.RootConfig, time: Timeline, name: str, run: dict[str, 
     live = None if method.kind in s.SCHEDULED else method
     own = {"steps": run_steps(method, time.steps), "grpo": merge_grpo(root.grpo, method.grpo)}
     variance = root.guidance.variance if method.kind in s.SCORED_LIVE else None
-    return c.GuidedStage(VERSIONS["guided"], name=name, checkpoint_every=every, method=live, variance=variance, **(run | own))
+    return c.GuidedStage(
+        VERSIONS["guided"],
+        name=name,
+        checkpoint_every=every,
+        method=live,
+        variance=variance,
+        replace=root.guidance.replace if method.replaces else "last",
+        **(run | own),
+    )
 
 
 def _demonstrate_stage(root: s.RootConfig, name: str, method: s.MethodConfig, steps: int) -> c.DemonstrateStage:

@@ -71,6 +71,7 @@ class GuidedStage(RunStage):
     name: str  # the method's
     method: MethodConfig | None = None
     variance: VarianceConfig | None = None
+    replace: str = "last"  # as in settings.GuidanceConfig
 
 
 @dataclass
@@ -204,6 +205,7 @@ LATER = {
     "dynamic_sampling": None,
     "cold_starts": None,
     "choice": "argmax",
+    "replace": "last",
 }
 
 

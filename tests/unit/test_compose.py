@@ -309,3 +309,13 @@ def test_several_initial_policies_are_told_to_the_stages_of_a_seed() -> None:
 def test_initial_policies_that_cannot_differ_are_refused(words: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_root(overrides=words)
+
+
+def test_which_sample_a_guide_replaces_is_a_matter_of_the_runs_that_replace_one() -> None:
+    methods = "method=[npo,autonpo_online,resample,npo_ema,luffy,exgrpo,rlep,grpo_long]"
+    plain, wrong = stage_configs(load_root(overrides=methods)), stage_configs(load_root(overrides=f"{methods} guidance.replace=wrong"))
+    changed = {name for name in plain if plain[name] != wrong[name]}
+    assert changed == {f"guided-{name}" for name in ("npo", "autonpo_online", "resample", "npo_ema", "luffy")}
+    assert wrong["guided-npo"]["replace"] == "wrong"
+    with pytest.raises(ConfigError, match=r"guidance\.replace='right': expected one of last, wrong"):
+        load_root(overrides="guidance.replace=right")

@@ -55,6 +55,8 @@ def check_stage(stage: Any) -> None:
         require(0 <= stage.gate < 1, "gate", stage.gate, "in [0, 1)")
     if isinstance(stage, c.GuideStage):
         check_average("average", stage.average)
+    if isinstance(stage, c.GuidedStage):
+        one_of("replace", stage.replace, s.REPLACED)
     if isinstance(stage, c.PlanStage):
         check_method(stage.name, stage.method)
         for i, window in enumerate(stage.method.windows):

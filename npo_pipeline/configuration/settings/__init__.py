@@ -15,7 +15,7 @@ Steps that scale with the run (`StepLike`) are whole numbers of steps, or a frac
 """
 
 from npo_pipeline.configuration.settings.engine import EngineConfig, SamplingConfig, VllmConfig
-from npo_pipeline.configuration.settings.guidance import GuidanceConfig, VarianceConfig
+from npo_pipeline.configuration.settings.guidance import REPLACED, GuidanceConfig, VarianceConfig
 from npo_pipeline.configuration.settings.method import (
     CHOICES,
     GUIDED,
@@ -52,6 +52,7 @@ __all__ = [
     "EXTRACTORS",
     "GUIDED",
     "KINDS",
+    "REPLACED",
     "RULES",
     "SCHEDULED",
     "SCORED_LIVE",

@@ -110,6 +110,11 @@ class MethodConfig:
     grpo: dict[str, Any] = field(default_factory=dict)  # settings of `grpo` that this method changes
     length: float = 1.0  # steps of the run, as a multiple of probe.steps
 
+    @property
+    def replaces(self) -> bool:
+        """Whether its guides take slots of a group: those of rlep are appended, and exgrpo's replayed group is one with a sample fewer."""
+        return self.kind not in ("none", "replay") and not (self.demonstrations and self.demonstrations.place == "append")
+
 
 SCHEDULED = ("manual", "autonpo", "rolling")
 GUIDED = (*SCHEDULED, "online")  # learn from the guide stage's shards

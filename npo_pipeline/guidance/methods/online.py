@@ -47,24 +47,32 @@ def make(context: Context[GuidedStage]) -> MakeMixer:
     def mixer(trainer: "Trainer") -> Mixer:
         from npo_pipeline.guidance.methods import live
 
-        return OnlineMixer(method, variance, supply, tried, partial(live.log_ratios, trainer))
+        return OnlineMixer(method, variance, supply, tried, partial(live.log_ratios, trainer), context.config.replace)
 
     return mixer
 
 
 class OnlineMixer(OnPolicy):
-    def __init__(self, method: MethodConfig, variance: VarianceConfig, supply: Supply, tried: Tried, log_ratios: LiveLogRatios) -> None:
+    def __init__(
+        self,
+        method: MethodConfig,
+        variance: VarianceConfig,
+        supply: Supply,
+        tried: Tried,
+        log_ratios: LiveLogRatios,
+        replaced: str = "last",
+    ) -> None:
         assert method.autonpo is not None, "checked with the configuration"
         assert method.online is not None, "checked with the configuration"
         self.method, self.trigger, self.online, self.variance = method, method.autonpo, method.online, variance
-        self.supply, self.tried, self.log_ratios = supply, tried, log_ratios
+        self.supply, self.tried, self.log_ratios, self.replaced = supply, tried, log_ratios, replaced
         self.watch = Watch(self.trigger)
         self.failures: list[tuple[int, str]] = []  # (step, problem) of the groups without a verified sample
         self.window: Window | None = None
 
     def mix(self, step: int, groups: Sequence[Group]) -> Mixed:
         active = self.window and self.window.from_step <= step < self.window.to_step
-        return mix_window(self.window if active else None, self.supply, groups)
+        return mix_window(self.window if active else None, self.supply, groups, self.replaced)
 
     def observe(self, step: int, groups: Sequence[Group], metrics: dict[str, Any]) -> list[Row]:
         self.failures += [(step, group.problem.problem_id) for group in groups if group.accuracy == 0.0]
