@@ -14,8 +14,10 @@ PROBLEMS, SIGNAL = "problems", "signal"  # how the names begin of what is read o
 def verify_reported(layout: Layout, seeds: Sequence[int], methods: Sequence[str], with_averages: bool = False) -> None:
     """Raises ArtifactError naming the first file that is missing, damaged or of another run."""
     runs = ("probe", *methods)
-    verify(layout.prepare, PROBLEMS)
-    for own in (replace(layout, seed=seed) for seed in seeds):
+    layouts = [replace(layout, seed=seed) for seed in seeds]
+    for prepared in dict.fromkeys(own.prepare for own in layouts):
+        verify(prepared, PROBLEMS)
+    for own in layouts:
         for name in runs:
             verify(own.run(name), METRICS)
             verify(own.run(name), INTERVENTIONS)

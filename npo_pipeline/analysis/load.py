@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 def load_results(stage: ReportStage, layout: Layout) -> Results:
     """Read every seed of the experiment. Raises ArtifactError naming the first file that is missing or damaged, and the fix."""
-    problems = read_problems(existing(layout.problems, "prepare"))
+    problems = read_problems(existing(replace(layout, seed=stage.seeds[0]).problems, "prepare"))
     return Results(
         name=stage.name,
         methods=tuple(stage.methods),

@@ -22,10 +22,11 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from npo_pipeline.cli.run import command
-from npo_pipeline.configuration.compose import load_root, stage_configs, to_yaml
+from npo_pipeline.configuration.compose import load_root, several_starts, stage_configs, to_yaml
 from npo_pipeline.configuration.settings import RootConfig
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.storage.atomic import write_text
+from npo_pipeline.storage.layout import prepare_name
 from npo_pipeline.storage.manifest import NAME
 
 
@@ -94,18 +95,25 @@ def _place(experiment: str, fixed: Sequence[str], name: str, values: tuple[str, 
 
 
 def share_start(place: Place, places: Sequence[Place]) -> None:
-    """Copy the problems and the initial policy from a point that has made the same already."""
-    text = to_yaml(stage_configs(place.root)["prepare"])
+    """Copy the problems and the initial policies from a point that has made the same already."""
+    text, starts = to_yaml(stage_configs(place.root)["prepare"]), several_starts(place.root) or 1
     for other in places:
-        made, file = other.folder / "prepare" / NAME, other.folder / "config/prepare.yaml"
-        if (place.folder / "prepare").exists() or not (made.is_file() and file.is_file() and file.read_text(encoding="utf-8") == text):
+        file = other.folder / "config/prepare.yaml"
+        if not (file.is_file() and file.read_text(encoding="utf-8") == text):
             continue
-        (place.folder / "config").mkdir(parents=True, exist_ok=True)
-        shutil.copy2(file, place.folder / "config")
-        partial = place.folder / ".prepare.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(other.folder / "prepare", partial)
-        partial.rename(place.folder / "prepare")
+        for name in sorted({prepare_name(seed % starts) for seed in place.root.seeds}):
+            if (other.folder / name / NAME).is_file() and not (place.folder / name).exists():
+                _copy_start(other.folder, place.folder, name)
+
+
+def _copy_start(source: Path, target: Path, name: str) -> None:
+    """A folder of that name, which appears when it is whole, and the configuration that it was made by."""
+    (target / "config").mkdir(parents=True, exist_ok=True)
+    shutil.copy2(source / "config/prepare.yaml", target / "config")
+    partial = target / f".{name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(source / name, partial)
+    partial.rename(target / name)
 
 
 def write_table(name: str, places: Sequence[Place]) -> None:

@@ -34,7 +34,18 @@ from npo_pipeline.configuration.timeline import Timeline, guided_checkpoints, re
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.shown import one_line
 
-__all__ = ["CONF", "PROJECT", "VERSIONS", "later_rounds", "load_compared", "load_root", "load_stage", "stage_configs", "to_yaml"]
+__all__ = [
+    "CONF",
+    "PROJECT",
+    "VERSIONS",
+    "later_rounds",
+    "load_compared",
+    "load_root",
+    "load_stage",
+    "several_starts",
+    "stage_configs",
+    "to_yaml",
+]
 
 # Mappings whose keys belong to somebody else (a reasoning-gym dataset): overrides may add to them.
 OPEN_KEYS = ("task.config.", "task.cold_start_config.", "evaluate.benchmarks.")
@@ -77,7 +88,7 @@ def stage_configs(root: s.RootConfig) -> dict[str, dict[str, Any]]:
     run: dict[str, Any] = {"steps": time.steps, "key_every": root.probe.key_every, "grpo": root.grpo, "lora": root.policy.lora, **shared}
     averaged = True if time.average else None
     stages: dict[str, Any] = {
-        "prepare": c.PrepareStage(VERSIONS["prepare"], root.task, replace(root.policy, teacher=None, lora=None)),
+        "prepare": c.PrepareStage(VERSIONS["prepare"], root.task, replace(root.policy, teacher=None, lora=None, cold_starts=None)),
         "evaluate": c.EvaluateStage(VERSIONS["evaluate"], root.evaluate, **shared),
         "report": c.ReportStage(VERSIONS["report"], root.name, root.seeds, [*root.method, *later_rounds(root)], root.report, averaged),
         "comparison": c.ComparisonStage(version=VERSIONS["comparison"], name=root.name, averaged=averaged, **vars(root.comparison)),
@@ -99,7 +110,14 @@ def stage_configs(root: s.RootConfig) -> dict[str, dict[str, Any]]:
                 stages["teacher"] = c.TeacherStage(VERSIONS["teacher"], root.task, root.policy.scratch, root.policy.teacher)
     for number in range(1, root.rounds + 1):
         stages |= _round_stages(root, time, number, shared, run)
-    return {name: c.as_values(stage) for name, stage in stages.items()}
+    starts = several_starts(root)
+    started = {name: replace(stage, cold_starts=starts) if isinstance(stage, c.Started) else stage for name, stage in stages.items()}
+    return {name: c.as_values(stage) for name, stage in started.items()}
+
+
+def several_starts(root: s.RootConfig) -> int | None:
+    """How many initial policies there are; None where all seeds share one."""
+    return None if root.policy.cold_starts == 1 else root.policy.cold_starts
 
 
 def later_rounds(root: s.RootConfig) -> list[str]:
@@ -150,6 +168,7 @@ def _guided_stage(root: s.RootConfig, time: Timeline, name: str, run: dict[str, 
     variance = root.guidance.variance if method.kind in s.SCORED_LIVE else None
     if time.start is not None:
         own |= {"start": time.start, "start_warmup": root.guided.start_warmup, "checkpoints": guided_checkpoints(time, own["steps"])}
+    own["replace"] = root.guidance.replace if method.replaces else "last"
     return c.GuidedStage(VERSIONS["guided"], name=name, checkpoint_every=every, method=live, variance=variance, **(run | own))
 
 

@@ -3,7 +3,7 @@
 compose.py makes them from the settings in `conf/` (settings/), with every StepLike in whole steps.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from npo_pipeline.configuration.settings import (
@@ -32,8 +32,8 @@ VERSIONS = {
     "teacher": 1,
     "probe": 5,
     "adopt": 1,
-    "guide": 3,
-    "plan": 3,
+    "guide": 4,
+    "plan": 4,
     "demonstrate": 3,
     "guided": 5,
     "benchmarks": 1,
@@ -41,19 +41,26 @@ VERSIONS = {
     "evaluate": 3,
     "report": 3,
     "comparison": 2,
-    "measure": 1,
+    "measure": 2,
 }
 
 
 @dataclass
-class PrepareStage:
+class Started:
+    """A stage of one training seed, which says from which initial policy that starts (npo_pipeline.storage.layout.Layout)."""
+
+    cold_starts: int | None = field(default=None, kw_only=True)
+
+
+@dataclass
+class PrepareStage(Started):
     version: int
     task: TaskConfig
     policy: PolicyConfig
 
 
 @dataclass
-class RunStage:
+class RunStage(Started):
     """What the probe and a guided run share."""
 
     version: int
@@ -83,7 +90,7 @@ class SampledPrompts:
 
 
 @dataclass
-class AdoptStage:
+class AdoptStage(Started):
     """A run that was made elsewhere, in place of the probe (npo_pipeline.configuration.adoption)."""
 
     version: int
@@ -113,10 +120,11 @@ class GuidedStage(RunStage):
     start: int | None = None  # the step of the probe's checkpoint that it begins from
     start_warmup: int | None = None
     checkpoints: list[int] | None = None  # in place of every `checkpoint_every` steps
+    replace: str = "last"  # as in settings.GuidanceConfig
 
 
 @dataclass
-class RoundStage:
+class RoundStage(Started):
     """What says which round a stage belongs to (npo_pipeline.storage.layout.Layout)."""
 
     version: int
@@ -160,7 +168,7 @@ class TeacherStage:
 
 
 @dataclass
-class DemonstrateStage:
+class DemonstrateStage(Started):
     version: int
     name: str  # the method's
     policy: str
@@ -194,7 +202,7 @@ class AverageStage:
 
 
 @dataclass
-class EvaluateStage:
+class EvaluateStage(Started):
     version: int
     evaluate: EvaluateConfig
     sampling: SamplingConfig
@@ -204,7 +212,7 @@ class EvaluateStage:
 
 
 @dataclass
-class ReportStage:
+class ReportStage(Started):
     version: int
     name: str
     seeds: list[int]
@@ -214,7 +222,7 @@ class ReportStage:
 
 
 @dataclass
-class ComparisonStage(ComparisonConfig):
+class ComparisonStage(ComparisonConfig, Started):
     """The methods over all seeds, in the layout of the paper's table. GRPO is the probe, so `methods` does not name it."""
 
     version: int
@@ -223,7 +231,7 @@ class ComparisonStage(ComparisonConfig):
 
 
 @dataclass
-class MeasureStage:
+class MeasureStage(Started):
     version: int
     checkpoint_every: int
     gate: float
@@ -251,6 +259,9 @@ LATER = {
     "start": None,
     "start_warmup": None,
     "checkpoints": None,
+    "cold_starts": None,
+    "choice": "argmax",
+    "replace": "last",
 }
 
 

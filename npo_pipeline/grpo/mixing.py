@@ -13,14 +13,22 @@ def form_group(problem: Problem, sampled: Sequence[Trajectory]) -> Group:
     return Group(problem, tuple(Slot(trajectory) for trajectory in sampled), accuracy, reward_mean)
 
 
-def mix(group: Group, guide: GuideTrajectory | None, gate: float, ratio: Ratio) -> Group:
-    """Replace the last slot by the guide trajectory if the group's own accuracy <= gate; else return the group unchanged.
+def mix(group: Group, guide: GuideTrajectory | None, gate: float, ratio: Ratio, replaced: str = "last") -> Group:
+    """Replace a slot by the guide trajectory if the group's own accuracy <= gate; else return the group unchanged.
 
-    The group keeps its size, its own accuracy and its own mean reward. A guide trajectory that is not verified is refused.
+    `replaced` is "last", whatever stands there, or "wrong": the last slot that is not verified. The group keeps its size, its own
+    accuracy and its own mean reward. A guide trajectory that is not verified is refused.
     """
     if guide is None or group.accuracy > gate or not guide.trajectory.verified:
         return group
-    return replace(group, slots=(*group.slots[:-1], guide_slot(guide, ratio)))
+    place = len(group.slots) - 1 if replaced == "last" else last_wrong(group)
+    return replace(group, slots=(*group.slots[:place], guide_slot(guide, ratio), *group.slots[place + 1 :]))
+
+
+def last_wrong(group: Group) -> int:
+    """The last slot that is not verified; the last of all where every one is. Example: right, wrong, right gives 1."""
+    wrong = [place for place, slot in enumerate(group.slots) if not slot.trajectory.verified]
+    return wrong[-1] if wrong else len(group.slots) - 1
 
 
 def append(group: Group, guides: Sequence[GuideTrajectory], ratio: Ratio) -> Group:

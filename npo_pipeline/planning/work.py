@@ -51,7 +51,8 @@ def plan_work(root: RootConfig, model: Architecture, assumed: Assumptions) -> It
     """Every stage that samples or writes much, in the order of the pipeline."""
     time = resolve_timeline(root)
     whole = model.parameters * BYTES[root.policy.dtype]
-    yield Work("prepare", 0, 0.0, whole)
+    starts = {seed % (root.policy.cold_starts or 1) for seed in root.seeds}
+    yield Work("prepare", 0, 0.0, len(starts) * whole)
     group = root.grpo.prompts_per_step * root.grpo.group_size
     yield (
         _adopted(root, assumed, time, group)

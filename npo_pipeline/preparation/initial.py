@@ -16,13 +16,13 @@ from npo_pipeline.tasks.prompts import MARK
 from npo_pipeline.tasks.raw import RawProblem
 
 
-def initial_policy(context: Context[PrepareStage], texts: list[RawProblem]) -> Policy:
-    """Build or load the policy that the configuration names."""
+def initial_policy(context: Context[PrepareStage], texts: list[RawProblem], seed: int) -> Policy:
+    """Build or load the policy that the configuration names; `seed` is of its weights where they are random."""
     settings, device = context.config.policy, pick_device(context.options.device)
     if settings.source == "scratch":
         template = context.config.task.prompt.template.replace(MARK, "")
         words = [template.replace("{question}", raw.question) + raw.answer for raw in texts]
-        policy = build_scratch(words, settings.scratch, settings.seed, settings.vision)
+        policy = build_scratch(words, settings.scratch, seed, settings.vision)
         policy.model.to(device)
         return policy
     if settings.source == "gguf":

@@ -17,10 +17,11 @@ from npo_pipeline.tasks.sources import describe_sources
 def prepare(context: Context[PrepareStage], train: list[RawProblem], held_out: list[RawProblem], cold: list[RawProblem]) -> None:
     """Problems, images, policy and manifest. `cold` are the examples of the cold start."""
     task, folder = context.config.task, context.layout.prepare
-    policy = initial_policy(context, [*train, *cold])
+    seed = context.config.policy.seed + context.layout.cold_start
+    policy = initial_policy(context, [*train, *cold], seed)
     shutil.rmtree(folder, ignore_errors=True)
     problems, examples = render([*train, *held_out], task, policy, folder), render(cold, task, policy, folder)
-    warm_up(policy, examples, context.config.policy.cold_start, context.config.policy.seed)
+    warm_up(policy, examples, context.config.policy.cold_start, seed)
     pixels = policy.vision.settings if policy.vision else {}
     write_table(context.layout.problems, [problem_row(problem) for problem in problems], PROBLEMS, context.config_sha256, pixels)
     export_policy(policy, context.layout.initial_policy)

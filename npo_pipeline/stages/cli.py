@@ -74,7 +74,7 @@ def run_stage(options: argparse.ArgumentParser, schema: type[Config], run: Calla
         if "nproc" in arguments and arguments.nproc * arguments.nodes > 1 and not is_one_of_many():
             module = options.prog.split()[-1]
             sys.exit(launch(module, sys.argv[1:], arguments.nproc, arguments.nodes, arguments.rank_timeout))
-        place = {key: getattr(config, key) for key in ("round", "probe_run") if hasattr(config, key)}
+        place = {key: getattr(config, key) for key in ("round", "probe_run", "cold_starts") if hasattr(config, key)}
         run(Context(config, digest, Layout(root, arguments.seed, **place), arguments))
     except NpoError as error:
         _stop(error)

@@ -1,4 +1,7 @@
-"""prepare: problems with rendered prompts and their images, and the initial policy as a Hugging Face directory."""
+"""prepare: problems with rendered prompts and their images, and the initial policy as a Hugging Face directory.
+
+With several cold starts each is made by the `--seed` of a training seed that starts from it, in a folder of its own.
+"""
 
 from npo_pipeline.configuration.stages import PrepareStage
 from npo_pipeline.context import Context
@@ -10,13 +13,13 @@ from npo_pipeline.tasks.sources import load_cold_start, load_problems
 
 
 def run(context: Context[PrepareStage]) -> None:
-    task, cold_start = context.config.task, context.config.policy.cold_start
+    task, cold_start, folder = context.config.task, context.config.policy.cold_start, context.layout.prepare
     check_source(task)
     train, held_out = load_problems(task)
     try_function(task.verifier, train[0])
     cold = load_cold_start(task, cold_start.examples) if cold_start.steps else []
-    with only_writer(context.layout.root, ".prepare.lock"):
-        (context.layout.prepare / NAME).unlink(missing_ok=True)
+    with only_writer(context.layout.root, f".{folder.name}.lock"):
+        (folder / NAME).unlink(missing_ok=True)
 
         from npo_pipeline.preparation.prepare import prepare
 

@@ -25,10 +25,17 @@ class Layout:
     seed: int = 0
     round: str = ""
     probe_run: str = "probe"
+    cold_starts: int | None = None  # as in settings.PolicyConfig
+
+    @property
+    def cold_start(self) -> int:
+        """The number of the initial policy that this seed starts from."""
+        return self.seed % (self.cold_starts or 1)
 
     @property
     def prepare(self) -> Path:
-        return self.root / "prepare"
+        """Problems and initial policy: `prepare`, and of the further initial policies `prepare-1` and so on."""
+        return self.root / prepare_name(self.cold_start)
 
     @property
     def initial_policy(self) -> Path:
@@ -120,6 +127,10 @@ class Layout:
 
     def benchmark_samples(self, policy: str) -> Path:
         return self.seed_folder / "evaluation" / f"{policy}.benchmarks.parquet"
+
+
+def prepare_name(cold_start: int) -> str:
+    return f"prepare-{cold_start}" if cold_start else "prepare"
 
 
 def averaged(run: str) -> str:

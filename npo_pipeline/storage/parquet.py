@@ -94,8 +94,11 @@ SIGNAL = pa.schema(
         ("n_samples", pa.int32()),  # trajectories sampled for the prompts of this current step, verified or not
         ("n_pool", pa.int32()),  # prompts failed or half-failed (accuracy <= gate): what was sampled for
         ("n_scored", pa.int32()),  # verified trajectories behind kl_token, chi2_token and ess
+        ("v_se", pa.float64()),  # standard errors, over prompts
+        ("s_se", pa.float64()),
     ]
 )
+CAME_LATER = ("v_se", "s_se")  # null in what was written before
 
 
 MEASURED = pa.schema(
@@ -159,6 +162,9 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         raise ArtifactError(
             f"{path}: schema version {short_repr(version)}, this code reads {SCHEMA_VERSION}. Delete it and run its stage again."
         )
+    for name in CAME_LATER:
+        if name in schema.names and name not in table.column_names:
+            table = table.append_column(schema.field(name), pa.nulls(table.num_rows, schema.field(name).type))
     if missing := [name for name in schema.names if name not in table.column_names]:
         raise ArtifactError(f"{path}: column {missing[0]!r} is missing. Delete the file and run its stage again.")
     if other := [field for field in schema if table.schema.field(field.name).type != field.type]:

@@ -255,3 +255,18 @@ def test_measuring_is_apart_from_the_main_job_and_repeats_itself(finished: Workf
     failed = finished.call("signal_study", overrides=f"{small}[40]")
     assert failed.returncode != 0
     assert "measure.distances=[40]" in failed.stdout
+
+
+def test_several_initial_policies_each_have_a_folder_of_their_own(finished: Workflow) -> None:
+    """What they start is evaluated; the first one, and all that is made of it, is as if there were no other."""
+    several, files = "policy.cold_starts=2 seeds=[0,1,2]", [f"results/default/seed-{seed}/evaluation/initial.json" for seed in (0, 1, 2)]
+    one = finished.digests("prepare/policy")
+    made = finished.run(*files, overrides=several)
+    assert made == {"prepare", "prepare_another start=1", *(f"evaluate seed={seed} policy=initial" for seed in (0, 1, 2))}
+    assert finished.digests("prepare/policy") == one
+    again = {name.replace("prepare-1", "prepare"): value for name, value in finished.digests("prepare-1/policy").items()}
+    assert {name for name in one if again[name] != one[name]} == {"prepare/policy/model.safetensors"}
+    found = [json.loads(file.read_text())["policy_sha256"] for file in map(finished.folder.joinpath, files)]
+    assert found[0] == found[2] != found[1]
+    assert finished.planned(overrides=several) >= {"probe seed=1", "probe seed=2"}
+    assert not {"prepare", "prepare_another start=1"} & finished.planned(overrides=several)

@@ -223,8 +223,8 @@ def test_speed_is_found_and_half_of_the_steps_is_the_mark(copy):
     assert "none of autonpo" in never["sentence"]
 
 
-def set_correct(layout, name, correct):
-    for seed in SHAPE.seeds:
+def set_correct(layout, name, correct, seeds=SHAPE.seeds):
+    for seed in seeds:
         path = replace(layout, seed=seed).evaluation(name)
         content = json.loads(path.read_text())
         path.write_text(json.dumps(content | {"correct": dict.fromkeys(content["correct"], correct)}))
@@ -245,3 +245,31 @@ def test_quality_and_equal_compute_are_answered_from_the_differences(copy):
     worse = answers(copy, ["npo", "autonpo", "grpo_long"])
     assert (worse["quality"]["answer"], worse["quality"]["not_below_best_manual"]) == ("no", False)
     assert worse["equal_compute"]["npo"]["answer"] == "yes"
+
+
+def test_seeds_of_several_initial_policies_are_compared_over_these(copy):
+    """Seeds 0 and 4 start from policy 0, seed 1 from policy 1."""
+    shutil.copytree(copy.prepare, copy.root / "prepare-1")
+    (copy.prepare / "problems.parquet").rename(copy.root / "kept")
+    stage, layout = replace(comparison_of(SHAPE), cold_starts=2, seeds=[1]), replace(copy, cold_starts=2)
+    build_comparison(stage, layout, SHA)  # reads what its own seed started from
+    (copy.root / "kept").rename(copy.prepare / "problems.parquet")
+    for policy, correct_S in (("probe", (1, 1, 1)), ("npo", (1, 4, 3))):
+        for seed, correct in zip(SHAPE.seeds, correct_S, strict=True):
+            set_correct(copy, policy, correct, (seed,))
+    build_comparison(replace(stage, seeds=list(SHAPE.seeds)), layout, SHA)
+    row = read_csv(copy.comparison / "table.csv")["npo"]
+    assert float(row["mean@4 minus GRPO"]) == pytest.approx((0.25 + 0.75) / 2)  # each initial policy counts alike
+    assert float(row["mean@4 minus GRPO, sign-flip p"]) == 2 / 4
+    assert float(row["mean@4 minus GRPO, SD between seeds"]) == pytest.approx(0.5 / 2**0.5, abs=1e-6)
+    with open(copy.comparison / "seeds.csv", newline="") as stream:
+        assert [line["cold start"] for line in csv.DictReader(stream) if line["method"] == "npo"] == ["0", "1", "0"]
+    page = (copy.comparison / "table.md").read_text()
+    assert "## Where scores differ from: standard deviations" in page
+    assert "The seeds start from 2 initial policies" in page
+
+
+def test_one_initial_policy_for_all_seeds_is_said(layout):
+    page = (layout.comparison / "table.md").read_text()
+    assert "All seeds start from one initial policy" in page
+    assert "standard deviations" not in page

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npo_pipeline.analysis.comparison import uncertainty
-from npo_pipeline.analysis.comparison.uncertainty import crossed_interval, ratio_interval, sign_flip_p
+from npo_pipeline.analysis.comparison.uncertainty import by_start, crossed_interval, ratio_interval, sign_flip_p, spread
 from npo_pipeline.analysis.statistics import t_interval
 from npo_pipeline.errors import DataError
 
@@ -125,3 +125,45 @@ def test_a_ratio_is_of_the_means_and_a_constant_one_has_no_width():
     uneven = ratio_interval([100, 100], [40, 60], 0.95)
     assert uneven.value == pytest.approx(2.0)
     assert uneven.low < 1.0 < 4.0 < uneven.high  # two seeds say little
+
+
+def test_the_parts_of_the_variance_by_hand():
+    found = spread([0.1, 0.3, 0.5, 0.7], [4, 4, 1, 1])
+    assert (found.starts, found.seeds) == pytest.approx((np.sqrt(0.07), np.sqrt(0.02)))
+    assert spread([0.1, 0.3, 0.2, 0.2], [0, 0, 1, 1]).starts == 0.0  # the starts differ by less than seeds alone let them
+    assert spread([0.1, 0.3], [0, 0]) is spread([0.1, 0.3], [0, 1]) is None
+
+
+def test_the_parts_of_the_variance_are_found_where_starts_have_different_numbers_of_seeds():
+    """True variances .0025 and .0009; 4,000 draws of 2, 3 and 1 seeds on three starts."""
+    rng, starts = np.random.default_rng(3), [0, 0, 1, 1, 1, 2]
+    draws = [rng.normal(0, 0.05, 3)[starts] + rng.normal(0, 0.03, 6) for _ in range(4000)]
+    found = [spread(values, starts) for values in draws]
+    assert np.mean([part.seeds**2 for part in found]) == pytest.approx(0.0009, rel=0.05)
+    assert np.mean([part.starts**2 for part in found]) == pytest.approx(0.0025, rel=0.2)  # those cut at 0 lift it a little
+
+
+def test_the_mean_of_each_start_keeps_the_order_in_which_starts_come():
+    values_SP = np.array([[1.0, 2.0], [5.0, 6.0], [3.0, 4.0]])
+    assert by_start(values_SP, [2, 0, 2]).tolist() == [[2.0, 3.0], [5.0, 6.0]]
+
+
+def nested_scores(rng, starts, seeds, start_sd, problems=60):
+    """Every part of a nested design, interactions with problems too: starts * seeds rows."""
+    brought = rng.normal(0, start_sd, (starts, 1, 1)) + rng.normal(0, 0.1, (starts, 1, problems))
+    own = rng.normal(0, 0.03, (starts, seeds, 1)) + rng.normal(0, 0.2, (starts, seeds, problems))
+    return 0.4 + (rng.normal(0, 0.3, (1, 1, problems)) + brought + own).reshape(starts * seeds, problems)
+
+
+@pytest.mark.parametrize(("starts", "seeds"), [(4, 2), (3, 3), (8, 1)])
+@pytest.mark.parametrize("start_sd", [0.0, 0.05])
+def test_intervals_over_starts_cover_the_truth_as_often_as_they_say(starts, seeds, start_sd):
+    rng, of = np.random.default_rng(starts), np.repeat(np.arange(starts), seeds).tolist()
+    found = [crossed_interval(by_start(nested_scores(rng, starts, seeds, start_sd), of), 0.95) for _ in range(600)]
+    assert 0.925 <= np.mean([interval.low <= 0.4 <= interval.high for interval in found]) <= 0.995
+
+
+def test_intervals_over_seeds_that_share_starts_do_not():
+    rng = np.random.default_rng(4)
+    found = [crossed_interval(nested_scores(rng, 2, 4, 0.08), 0.95) for _ in range(400)]
+    assert np.mean([interval.low <= 0.4 <= interval.high for interval in found]) < 0.85

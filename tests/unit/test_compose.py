@@ -236,7 +236,7 @@ def edited(values: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
 
 WRONG_IN_A_STAGE = [
     ("probe", "grpo.learning_rat", 1, "grpo.learning_rat: no such key; did you mean grpo.learning_rate?"),
-    ("probe", "zzz", 1, "zzz: no such key; there are version, steps"),
+    ("probe", "zzz", 1, "zzz: no such key; there are cold_starts, version, steps"),
     ("probe", "grpo.learning_rate", ..., "grpo.learning_rate: missing, expected a value"),
     ("probe", "sampling", ..., "sampling: missing, expected a value"),
     ("probe", "grpo.group_size", "many", "grpo.group_size: Value 'many'"),
@@ -289,3 +289,33 @@ def test_a_stages_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     for path, reason in ((tmp_path / "probe.yaml", "No such file"), (tmp_path, "Is a directory")):
         with pytest.raises(ConfigError, match=rf"^{path}: {reason}.*--config"):
             load_stage(path, c.ProbeStage)
+
+
+def test_several_initial_policies_are_told_to_the_stages_of_a_seed() -> None:
+    plain, several = stage_configs(load_root()), stage_configs(load_root(overrides=["policy.cold_starts=3", "seeds=[0,1,2,3]"]))
+    assert "cold_starts" not in to_yaml(plain)
+    assert stage_configs(load_root(overrides=["policy.cold_starts=1"])) == plain
+    assert {name for name, values in several.items() if values.get("cold_starts") != 3} == {"average"}
+    assert "cold_starts" not in several["prepare"]["policy"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("policy.cold_starts=0", "policy.cold_starts=0: expected at least 1, or null"),
+        ("policy=hf policy.path=nobody/nothing policy.cold_starts=2", "policy.cold_starts=2: expected 1 or null: policy.source=pretrained"),
+    ],
+)
+def test_initial_policies_that_cannot_differ_are_refused(words: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_root(overrides=words)
+
+
+def test_which_sample_a_guide_replaces_is_a_matter_of_the_runs_that_replace_one() -> None:
+    methods = "method=[npo,autonpo_online,resample,npo_ema,luffy,exgrpo,rlep,grpo_long]"
+    plain, wrong = stage_configs(load_root(overrides=methods)), stage_configs(load_root(overrides=f"{methods} guidance.replace=wrong"))
+    changed = {name for name in plain if plain[name] != wrong[name]}
+    assert changed == {f"guided-{name}" for name in ("npo", "autonpo_online", "resample", "npo_ema", "luffy")}
+    assert wrong["guided-npo"]["replace"] == "wrong"
+    with pytest.raises(ConfigError, match=r"guidance\.replace='right': expected one of last, wrong"):
+        load_root(overrides="guidance.replace=right")

@@ -31,6 +31,24 @@ def test_the_last_slot_is_replaced_and_the_groups_own_numbers_stay():
     assert (after.accuracy, after.reward_mean) == (0.25, 0.25)
 
 
+@pytest.mark.parametrize(
+    ("rights", "place"),
+    [([False, True, False, True], 2), ([True, True, False, True], 2), ([False] * 4, 3), ([True, False, False, False], 3)],
+)
+def test_a_wrong_sample_is_replaced_where_that_is_asked_for(rights: list[bool], place: int):
+    before = group(rights)
+    after = mix(before, GUIDE, 0.9, "policy", "wrong")
+    assert [i for i, slot in enumerate(after.slots) if slot.source == "guide"] == [place]
+    assert sum(slot.trajectory.verified for slot in after.slots) == sum(rights) + 1
+    assert [slot for i, slot in enumerate(after.slots) if i != place] == [slot for i, slot in enumerate(before.slots) if i != place]
+    assert (after.accuracy, after.reward_mean) == (before.accuracy, before.reward_mean)
+    assert mix(before, GUIDE, 0.9, "policy", "last").slots[:3] == before.slots[:3]
+
+
+def test_where_every_sample_is_right_the_last_one_is_replaced():
+    assert mix(group([True, True]), GUIDE, 1.0, "policy", "wrong").slots[1].source == "guide"
+
+
 @pytest.mark.parametrize(("rights", "mixed"), [([True] * 3 + [False] * 2, True), ([True] * 4 + [False], False), ([True] * 5, False)])
 def test_the_gate_is_inclusive(rights: list[bool], mixed: bool):
     assert (mix(group(rights), GUIDE, 0.6, "policy").slots[-1].source == "guide") is mixed

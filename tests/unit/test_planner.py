@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -20,7 +21,7 @@ def metrics(rewards: list[float], entropies: list[float]) -> list[dict]:
     return [{"step": i, "reward/mean": r, "entropy": e} for i, (r, e) in enumerate(zip(rewards, entropies, strict=True))]
 
 
-def signal(guides: list[int], coverage: float = 0.5) -> list[dict]:
+def signal(guides: list[int], coverage: float = 0.5, v_se: float | None = 0.0) -> list[dict]:
     """S is highest at distance 10: Q is the same at all of them, and V lowest there."""
     return [
         {
@@ -32,6 +33,7 @@ def signal(guides: list[int], coverage: float = 0.5) -> list[dict]:
             "q": coverage,
             "v": 1.0 + abs(d - 10) / 100,
             "s": coverage / (1.0 + abs(d - 10) / 100),
+            "v_se": v_se,
         }
         for g in guides
         for d in (5, 10, 20)
@@ -73,7 +75,17 @@ def test_a_candidate_stands_for_all_that_was_failed_in_its_last_steps():
     rows = [(40, 10, 10, 4.0), (45, 10, 0, math.nan), (50, 0, 0, math.nan), (55, 5, 0, 2.0)]
     found = slices(
         [
-            {"guide_step": 60, "current_step": t, "distance": 60 - t, "n_failed": n, "n_covered": k, "q": 0.5, "v": v, "s": 0.5}
+            {
+                "guide_step": 60,
+                "current_step": t,
+                "distance": 60 - t,
+                "n_failed": n,
+                "n_covered": k,
+                "q": 0.5,
+                "v": v,
+                "s": 0.5,
+                "v_se": 0.1,
+            }
             for t, n, k, v in rows
         ]
     )
@@ -87,7 +99,7 @@ def test_a_candidate_stands_for_all_that_was_failed_in_its_last_steps():
 
 
 def test_a_slice_whose_cost_is_unknown_is_not_chosen():
-    row = {"guide_step": 60, "n_failed": 10, "q": 0.5, "s": 0.1}
+    row = {"guide_step": 60, "n_failed": 10, "q": 0.5, "s": 0.1, "v_se": 0.1}
     near = {**row, "current_step": 55, "distance": 5, "n_covered": 5, "v": 2.0}
     far = {**row, "current_step": 50, "distance": 10, "n_covered": 0, "v": math.nan}
     account, chosen = decide(trends([0.5] * 40, falling(40), SETTINGS)[-1], slices([near, far]), SETTINGS)
@@ -95,8 +107,71 @@ def test_a_slice_whose_cost_is_unknown_is_not_chosen():
     assert (chosen["distance"], account["coverage"]) == (5, 0.25)
 
 
+def decided(choice: str, s_se: float | None, *candidates: tuple[int, float]) -> tuple[dict, dict]:
+    place = {"current_step": 0, "guide_step": 60, "n_failed": 40, "n_covered": 20, "q": 0.5, "v": 1.0, "s_se": s_se}
+    account, chosen = decide(
+        trends([0.5] * 40, falling(40), SETTINGS)[-1],
+        [{**place, "distance": d, "s": s} for d, s in candidates],
+        replace(SETTINGS, choice=choice),
+    )
+    assert chosen is not None
+    return account, chosen
+
+
+@pytest.mark.parametrize(
+    ("s_se", "near", "chosen"),
+    [(0.05, [30], 30), (0.11, [15, 30], 15), (0.16, [15, 30, 45], 15), (0.5, [5, 15, 30, 45], 5), (math.nan, [5, 15, 30, 45], 5)],
+)
+def test_the_nearest_of_what_cannot_be_told_from_the_highest_s(s_se: float, near: list[int], chosen: int):
+    candidates = ((5, 0.2), (15, 0.5), (30, 0.6), (45, 0.45))
+    account, row = decided("one_standard_error", s_se, *candidates)
+    assert (account["within_one_error"], account["chosen"], row["distance"]) == (near, chosen, chosen)
+    assert ("nearest within one standard error" in account["reason"]) is (len(near) > 1)
+    assert account["candidates"][0]["s_se"] == (None if math.isnan(s_se) else s_se)
+    argmax, row = decided("argmax", s_se, *candidates)
+    assert (argmax["within_one_error"], row["distance"]) == (near, 30)
+    assert ("not told from that of" in argmax["reason"]) is (len(near) > 1)
+
+
+def test_a_table_without_errors_tells_nothing_from_its_maximum():
+    assert decided("one_standard_error", None, (5, 0.2), (15, 0.5))[1]["distance"] == 5
+    assert decided("argmax", None, (5, 0.2), (15, 0.5))[1]["distance"] == 15
+
+
+def test_a_slices_error_is_that_of_its_own_q_and_of_its_current_policys_v():
+    """Q = 20 of 40 so far, of which (20.5 / 41) = 1/2 counts for the error: Var(log S) = .5 / (41 * .5) + (.3 / 1.5)^2."""
+    rows = [
+        {
+            "guide_step": 60,
+            "current_step": 60 - d,
+            "distance": d,
+            "n_failed": 20,
+            "n_covered": 10,
+            "q": 0.5,
+            "v": 1.5,
+            "s": 0.3,
+            "v_se": 0.3,
+        }
+        for d in (5, 10)
+    ]
+    far, near = slices(rows)
+    assert far["s_se"] == pytest.approx(0.5 / 1.5 * math.sqrt(1 / 41 + 0.04))
+    assert near["s_se"] == pytest.approx(0.5 / 1.5 * math.sqrt(1 / 21 + 0.04))
+    assert math.isnan(slices([{**rows[0], "v_se": None}])[0]["s_se"])
+
+
 def test_where_no_guide_is_known_to_help_the_account_says_so():
-    row = {"guide_step": 60, "current_step": 50, "distance": 10, "n_failed": 4, "n_covered": 3, "q": math.nan, "v": math.nan, "s": math.nan}
+    row = {
+        "guide_step": 60,
+        "current_step": 50,
+        "distance": 10,
+        "n_failed": 4,
+        "n_covered": 3,
+        "q": math.nan,
+        "v": math.nan,
+        "s": math.nan,
+        "s_se": math.nan,
+    }
     account, chosen = decide(trends([0.5] * 40, falling(40), SETTINGS)[-1], [row, {**row, "n_covered": 0, "q": 0.0, "s": 0.0}], SETTINGS)
     assert (chosen, account["confirmed"], account["chosen"]) == (None, False, None)
     assert "no guide is known to solve any of the mistake pool" in account["reason"]

@@ -282,3 +282,11 @@ def test_a_run_that_lost_its_metrics_is_not_resumed(tmp_path: Path) -> None:
     files = run_of(tmp_path, 2)
     with pytest.raises(ArtifactError, match=rf"^{tmp_path / METRICS}: 2 lines, expected the 3 of the saved state"):
         files.start(3)
+
+
+def test_a_table_of_before_its_last_columns_were_there_is_read_with_nulls(tmp_path: Path) -> None:
+    older = pa.schema([field for field in parquet.SIGNAL if field.name not in parquet.CAME_LATER])
+    path = parquet.write_table(tmp_path / "signal.parquet", [{"current_step": 1, "s": 0.5}], older, SHA)
+    row = parquet.read_rows(path, parquet.SIGNAL)[0]
+    assert (row["current_step"], row["s"], row["v_se"], row["s_se"]) == (1, 0.5, None, None)
+    assert list(row) == parquet.SIGNAL.names

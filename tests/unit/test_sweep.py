@@ -52,6 +52,21 @@ def test_points_share_their_start_where_it_is_the_same(tmp_path: Path, monkeypat
     assert (second.folder / "prepare/manifest.json").read_text() == "own", "what is there stays"
 
 
+def test_every_initial_policy_of_a_point_is_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, second = points("default", ["grpo.learning_rate=1e-4,2e-4", "policy.cold_starts=3", "seeds=[2,4]"])
+    for name in ("prepare-1", "prepare-2"):
+        (first.folder / name).mkdir(parents=True)
+        (first.folder / name / "manifest.json").write_text(name)
+    (first.folder / "config").mkdir()
+    (first.folder / "config/prepare.yaml").write_text(to_yaml(stage_configs(first.root)["prepare"]), encoding="utf-8")
+    share_start(second, [first, second])
+    assert {file.parent.name: file.read_text() for file in second.folder.glob("prepare*/manifest.json")} == {
+        "prepare-1": "prepare-1",
+        "prepare-2": "prepare-2",
+    }
+
+
 SLOW = Point(("grpo.learning_rate=5e-5",), [0.2, 0.3], [0.1, 0.1], [100, 300], [5.0, None])
 FAST = Point(("grpo.learning_rate=1e-4",), [0.4, 0.5], [0.3, 0.5], [100, 100], [1.0, 2.0])
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 
-from npo_pipeline.configuration.compose import later_rounds, load_compared, load_root, stage_configs, to_yaml
+from npo_pipeline.configuration.compose import later_rounds, load_compared, load_root, several_starts, stage_configs, to_yaml
 from npo_pipeline.configuration.settings import GUIDED, SCHEDULED
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.cli.failures import failures
@@ -15,7 +15,7 @@ from npo_pipeline.cli.words import decode
 from npo_pipeline.grpo.reporting import check_sinks
 from npo_pipeline.planning.resources import DEVICES, LIGHT, WARNING, stage_resources
 from npo_pipeline.rollout.installed import check_installed
-from npo_pipeline.storage.layout import AVERAGED, POLICY_AVERAGED, averaged
+from npo_pipeline.storage.layout import AVERAGED, POLICY_AVERAGED, averaged, prepare_name
 from npo_pipeline.tasks.rows.files import resolve_path
 from npo_pipeline.tasks.rows.local import dataset_files, files_in
 from snakemake.exceptions import WorkflowError
@@ -125,6 +125,7 @@ pathvars:
 
 wildcard_constraints:
     round=r"(round-\d+/)?",
+    start=r"\d+",
     seed=r"\d+",
     job=r"\d+",
     jobs=r"\d+",
@@ -162,7 +163,7 @@ def artifacts(wildcards):
     settle()
     return [
         f"{RESULTS}/report.html",
-        f"{RESULTS}/prepare/manifest.json",
+        *sorted({prepared_for(seed) for seed in ROOT.seeds}),
         *benchmark_manifest(wildcards),
         *expand(f"{RESULTS}/seed-{{seed}}/probe/manifest.json", seed=ROOT.seeds),
         *expand(f"{RESULTS}/seed-{{seed}}/guide/{{file}}", seed=GUIDED_SEEDS, file=["manifest.json", "signal.parquet"]),
@@ -176,6 +177,15 @@ def artifacts(wildcards):
 def is_scheduled(run):
     """Whether the run of this method, in whichever round, follows a schedule."""
     return KINDS[run.split("/")[-1]] in SCHEDULED
+
+
+def prepared(wildcards):
+    """The manifest of the problems and the initial policy of a training seed."""
+    return prepared_for(int(wildcards.seed))
+
+
+def prepared_for(seed):
+    return f"{RESULTS}/{prepare_name(seed % (several_starts(ROOT) or 1))}/manifest.json"
 
 
 def probe_manifest(wildcards):

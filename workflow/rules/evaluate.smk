@@ -1,8 +1,7 @@
 # Held-out results of every policy, and the report that compares them.
 def policy_manifest(wildcards):
     """Of the stage that made the policy."""
-    folder = "prepare" if wildcards.policy == "initial" else f"seed-{wildcards.seed}/{wildcards.policy}"
-    return f"{RESULTS}/{folder}/manifest.json"
+    return prepared(wildcards) if wildcards.policy == "initial" else f"{RESULTS}/seed-{wildcards.seed}/{wildcards.policy}/manifest.json"
 
 
 def benchmark_manifest(wildcards):
@@ -11,7 +10,7 @@ def benchmark_manifest(wildcards):
 
 rule evaluate:
     input:
-        "<results>/prepare/manifest.json",
+        prepared,
         policy_manifest,
         benchmark_manifest,
         config=configured("evaluate"),
@@ -31,7 +30,7 @@ rule evaluate:
 # Of each run also the averaged policy, the mean of its last checkpoints, which this job makes first.
 rule evaluate_averaged:
     input:
-        "<results>/prepare/manifest.json",
+        prepared,
         "<results>/seed-{seed}/{run}/manifest.json",
         benchmark_manifest,
         average=configured("average"),

@@ -37,7 +37,7 @@ rule plan:
 
 rule demonstrate:
     input:
-        "<results>/prepare/manifest.json",
+        prepared,
         demonstrator,
         config=configured("demonstrate-{method}"),
     output:
@@ -55,7 +55,7 @@ rule demonstrate:
 
 rule guided:
     input:
-        "<results>/prepare/manifest.json",
+        prepared,
         guide_inputs,
         config=configured("{round}guided-{method}"),
     output:

@@ -1,7 +1,7 @@
 # Q, V and S measured on the probe's checkpoints, beside the estimates of V: snakemake --cores 2 signal_study
 rule measure:
     input:
-        "<results>/prepare/manifest.json",
+        prepared,
         "<results>/seed-{seed}/probe/manifest.json",
         config=configured("measure"),
     output:

@@ -21,8 +21,22 @@ rule prepare:
     threads: 1
     resources:
         **needs("prepare"),
+    params:
+        number=0,
     shell:
-        "stage {log:q} prepare --config {input.config:q}"
+        "stage {log:q} prepare --config {input.config:q} --seed {params.number}"
+
+
+# With several cold starts the further ones, each in a folder of its own with the problems beside it.
+use rule prepare as prepare_another with:
+    output:
+        "<results>/prepare-{start}/manifest.json",
+    log:
+        "<logs>/prepare-{start}.log",
+    benchmark:
+        "<benchmarks>/prepare-{start}.tsv"
+    params:
+        number=lambda wildcards: wildcards.start,
 
 
 # An external teacher, made when a method asks for one.

@@ -14,7 +14,7 @@ if ROOT.probe.adopt:
 
     rule adopt:
         input:
-            "<results>/prepare/manifest.json",
+            prepared,
             adopted_sources,
             config=configured("adopt"),
         output:
@@ -33,7 +33,7 @@ else:
 
     rule probe:
         input:
-            "<results>/prepare/manifest.json",
+            prepared,
             config=configured("probe"),
         output:
             "<results>/seed-{seed}/probe/manifest.json",

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from npo_pipeline.analysis.comparison.uncertainty import Floats
+from npo_pipeline.analysis.comparison.uncertainty import Floats, by_start
 from npo_pipeline.analysis.costs import Cost, load_method, seed_costs
 from npo_pipeline.analysis.load import existing, load_counts, load_steps
 from npo_pipeline.analysis.methods import INITIAL, ordered
@@ -36,6 +36,25 @@ class Comparison:
         return [averaged(run) for run in self.policies if averaged(run) in self.results.averages]
 
     @cached_property
+    def starts_S(self) -> list[int]:
+        """Which initial policy each seed started from; one for all where there is but one."""
+        return [seed.seed % (self.stage.cold_starts or 1) for seed in self.results.seeds]
+
+    @property
+    def has_starts(self) -> bool:
+        """Whether initial policies differ, so that what they bring can be told and is part of every interval."""
+        return len(set(self.starts_S)) > 1
+
+    @property
+    def units_S(self) -> list[int]:
+        """To which of what was drawn at random, on its own, each seed belongs: its initial policy; or itself, where all share one."""
+        return self.starts_S if self.has_starts else list(range(len(self.results.seeds)))
+
+    def units(self, values_SX: Floats) -> Floats:
+        """The means over the seeds of each unit."""
+        return by_start(values_SX, self.units_S)
+
+    @cached_property
     def problem_ids(self) -> list[str]:
         return sorted(self.results.settings.correct)
 
@@ -54,8 +73,8 @@ class Comparison:
 def load_comparison(stage: ComparisonStage, layout: Layout) -> Comparison:
     """Read every seed and method. Raises ArtifactError naming the first file that is missing or damaged, and the fix."""
     methods = tuple(ordered([name for name in dict.fromkeys(stage.methods) if name not in (INITIAL, GRPO, "grpo")]))
-    problems = read_problems(existing(layout.problems, "prepare"))
     layouts = [replace(layout, seed=seed) for seed in stage.seeds]
+    problems = read_problems(existing(layouts[0].problems, "prepare"))  # the same for every initial policy
     seeds = tuple(_load_seed(layout, methods, bool(stage.averaged)) for layout in layouts)
     by_id = {problem.problem_id: problem for problem in problems}
     results = Results(stage.name, methods, seeds, by_id, with_averages=bool(stage.averaged))

@@ -28,6 +28,7 @@ def _seeds(comparison: Comparison) -> str:
 
 def _intervals(comparison: Comparison) -> str:
     stage, seeds = comparison.stage, len(comparison.results.seeds)
+    units = len(set(comparison.starts_S)) if comparison.has_starts else seeds
     if seeds == 1:
         return (
             f"Brackets: {stage.confidence:.0%} intervals over the problems alone, paired by problem. With one training seed they say "
@@ -37,8 +38,21 @@ def _intervals(comparison: Comparison) -> str:
         f"Brackets of scores: {stage.confidence:.0%} intervals over training seeds and problems, by Student's t with as many degrees of "
         "freedom as so few seeds give; differences are paired by seed and by problem. Brackets of speed-ups: seeds alone, those that came "
         "there. table.csv also has the differences' intervals over seeds alone and their "
-        f"exact sign-flip p-values, which with {seeds} seeds cannot be smaller than {2 / 2**seeds:.2g}. Nothing is corrected for the "
-        "number of methods."
+        f"exact sign-flip p-values, which with so few cannot be smaller than {2 / 2**units:.2g}. Nothing is corrected for the "
+        f"number of methods. {_starts(comparison)}"
+    )
+
+
+def _starts(comparison: Comparison) -> str:
+    """What one initial policy for all, or several, means for the brackets."""
+    several = len(set(comparison.starts_S))
+    if not comparison.has_starts:
+        return "All seeds start from one initial policy: what another one would change is in no interval (policy.cold_starts)."
+    return (
+        f"The seeds start from {several} initial policies. What was drawn at random is the initial policy, so every interval and p-value "
+        "is over the means of its seeds, with as many degrees of freedom as initial policies give: what these bring is in them, and what "
+        "seeds do. Each initial policy counts alike. The table of standard deviations shows both parts, by an analysis of variance, where "
+        "an initial policy has several seeds; a part that comes out below 0 is shown as 0."
     )
 
 

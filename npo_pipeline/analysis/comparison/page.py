@@ -7,6 +7,7 @@ from npo_pipeline.analysis.benchmarks import benchmark_rows
 from npo_pipeline.analysis.comparison.load import Comparison
 from npo_pipeline.analysis.comparison.notes import notes
 from npo_pipeline.analysis.comparison.summary import Row, Speed
+from npo_pipeline.analysis.comparison.uncertainty import Spread
 from npo_pipeline.analysis.numbers import markdown, markdown_text
 from npo_pipeline.analysis.results import GRPO
 from npo_pipeline.analysis.style import Drawing
@@ -35,6 +36,7 @@ def markdown_page(comparison: Comparison, rows: Sequence[Row], sentences: Sequen
         f"## Held-out {headline(comparison.results)}",
         markdown(*score_rows(rows)),
         *benchmark_parts(comparison, rows),
+        *spread_parts(rows),
         "## Training and compute",
         markdown(*training_rows(rows)),
         "## Notes",
@@ -52,6 +54,21 @@ def benchmark_parts(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
         return []
     table = markdown(*benchmark_rows(found, {row.policy: row.label for row in rows}))
     return [f"## {headline(comparison.results)} on held-out benchmarks", table, "Every benchmark counts alike in the average."]
+
+
+def spread_parts(rows: Sequence[Row]) -> list[str]:
+    """The parts of the variance, where there are several initial policies and several seeds of one."""
+    cells = [
+        [row.label, *(numbers.score(value) if found else numbers.NOTHING for found in pair for value in _parts(found))]
+        for row in rows
+        if (pair := (row.spread, row.spread_to_grpo)) != (None, None)
+    ]
+    header = ["method", *(f"{what}, {of}" for what in ("score", "minus GRPO") for of in ("between initial policies", "between seeds"))]
+    return ["## Where scores differ from: standard deviations", markdown(header, cells)] if cells else []
+
+
+def _parts(found: Spread | None) -> tuple[float, float]:
+    return (found.starts, found.seeds) if found else (0.0, 0.0)
 
 
 def _bullets(lines: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from npo_pipeline.analysis import series
 from npo_pipeline.analysis.benchmarks import BenchmarkRow, benchmark_scores, summarise_benchmarks
 from npo_pipeline.analysis.comparison.groups import difficulty_groups
 from npo_pipeline.analysis.comparison.load import Comparison
-from npo_pipeline.analysis.comparison.uncertainty import Floats, crossed_interval, ratio_interval, sign_flip_p
+from npo_pipeline.analysis.comparison.uncertainty import Floats, Spread, crossed_interval, ratio_interval, sign_flip_p, spread
 from npo_pipeline.analysis.methods import label
 from npo_pipeline.analysis.results import GRPO
 from npo_pipeline.analysis.statistics import Interval, t_interval
@@ -20,7 +20,7 @@ from npo_pipeline.storage.layout import averaged
 
 @dataclass(frozen=True)
 class Difference:
-    """A paired difference of the average. The last two need several seeds."""
+    """A paired difference of the average. The last two need several seeds. Where seeds have several initial policies, over these."""
 
     crossed: Interval  # over seeds and problems
     seeds: Interval | None  # over seeds alone
@@ -72,6 +72,8 @@ class Row:
     compute_ratio: float | None  # total_tokens over GRPO's
     benchmarks: BenchmarkRow | None  # None where there are none
     to_average: Difference | None = None  # of an average: to that of GRPO; None for the others, and for that itself
+    spread: Spread | None = None  # of the average over initial policies and seeds; None where it cannot be told
+    spread_to_grpo: Spread | None = None  # of the difference to GRPO of the same seed; None for GRPO itself
 
 
 def mean(found: Sequence[float | None]) -> float | None:
@@ -93,7 +95,8 @@ def summarise_averages(comparison: Comparison) -> list[Row]:
 def _rows(comparison: Comparison, shown: Sequence[str]) -> list[Row]:
     groups = group_intervals(comparison)
     stage = comparison.stage
-    shares = benchmark_scores(comparison.results, [*comparison.policies, *comparison.averages], seed_means=False)
+    found = benchmark_scores(comparison.results, [*comparison.policies, *comparison.averages], seed_means=False)
+    shares = {name: {policy: comparison.units(values_SP) for policy, values_SP in own.items()} for name, own in found.items()}
     benchmarks = summarise_benchmarks(shares, stage.resamples, stage.confidence, stage.seed)
 
     def row(policy: str) -> Row:
@@ -120,27 +123,33 @@ def group_intervals(comparison: Comparison) -> dict[str, dict[str, Interval]]:
 
 def score(comparison: Comparison, values_SP: Floats) -> Interval:
     """The mean of shares, whose interval ends where shares do."""
-    found = crossed_interval(values_SP, comparison.stage.confidence)
+    found = crossed_interval(comparison.units(values_SP), comparison.stage.confidence)
     return Interval(found.value, max(found.low, 0.0), min(found.high, 1.0))
 
 
 def difference(comparison: Comparison, policy: str, other: str) -> Difference:
     """`policy` minus `other`, paired by seed and problem."""
-    difference_SP, confidence = comparison.scores[policy] - comparison.scores[other], comparison.stage.confidence
-    per_seed = difference_SP.mean(axis=1).tolist()
-    return Difference(crossed_interval(difference_SP, confidence), t_interval(per_seed, confidence), sign_flip_p(per_seed))
+    difference_UP = comparison.units(comparison.scores[policy] - comparison.scores[other])
+    confidence, each = comparison.stage.confidence, difference_UP.mean(axis=1).tolist()
+    return Difference(crossed_interval(difference_UP, confidence), t_interval(each, confidence), sign_flip_p(each))
 
 
 def speed(comparison: Comparison, policy: str, weight: float) -> Speed:
     """Step 0 counts as one step in ratios, or a run that starts at GRPO's level would be infinitely fast."""
     seeds = comparison.results.seeds
     steps_S, grpo_S = (tuple(steps_to_grpo(seed, name, weight) for seed in seeds) for name in (policy, GRPO))
-    pairs = [(max(1, grpo), max(1, own)) for grpo, own in zip(grpo_S, steps_S, strict=True) if grpo is not None and own is not None]
-    if not pairs:
+    both = zip(comparison.units_S, grpo_S, steps_S, strict=True)
+    reached = [(unit, max(1, grpo), max(1, own)) for unit, grpo, own in both if grpo is not None and own is not None]
+    if not reached:
         return Speed(steps_S, None, None, None)
-    theirs, mine = [grpo for grpo, _ in pairs], [own for _, own in pairs]
-    interval = ratio_interval(theirs, mine, comparison.stage.confidence)
+    units, theirs, mine = zip(*reached, strict=True)
+    interval = ratio_interval(_sums(theirs, units), _sums(mine, units), comparison.stage.confidence)
     return Speed(steps_S, fmean(theirs), sum(theirs) / sum(mine), interval)
+
+
+def _sums(values: Sequence[int], units: Sequence[int]) -> list[int]:
+    """Over the seeds of each unit."""
+    return [sum(value for value, own in zip(values, units, strict=True) if own == unit) for unit in dict.fromkeys(units)]
 
 
 def _row(comparison: Comparison, policy: str, groups: Mapping[str, Interval], benchmarks: BenchmarkRow | None) -> Row:
@@ -148,12 +157,14 @@ def _row(comparison: Comparison, policy: str, groups: Mapping[str, Interval], be
     trained = policy in comparison.results.runs
     alike = averaged(GRPO) if policy in comparison.averages and policy != averaged(GRPO) else None
     runs = [seed.runs[policy] for seed in seeds] if trained else []
+    means = comparison.scores[policy].mean(axis=1).tolist()
+    gains = (comparison.scores[policy] - comparison.scores[GRPO]).mean(axis=1).tolist()
     return Row(
         policy=policy,
         label=label(policy),
         groups=groups,
         average=score(comparison, comparison.scores[policy]),
-        seed_means=tuple(comparison.scores[policy].mean(axis=1).tolist()),
+        seed_means=tuple(means),
         to_grpo=None if policy == GRPO else difference(comparison, policy, GRPO),
         speed=speed(comparison, policy, series.EMA_WEIGHT) if trained else None,
         slow_speed=speed(comparison, policy, series.SLOW_WEIGHT) if trained else None,
@@ -168,6 +179,8 @@ def _row(comparison: Comparison, policy: str, groups: Mapping[str, Interval], be
         compute_ratio=_compute_ratio(comparison, policy),
         benchmarks=benchmarks,
         to_average=difference(comparison, policy, alike) if alike else None,
+        spread=spread(means, comparison.starts_S),
+        spread_to_grpo=None if policy == GRPO else spread(gains, comparison.starts_S),
     )
 
 

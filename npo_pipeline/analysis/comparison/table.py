@@ -8,6 +8,7 @@ from typing import Any
 from npo_pipeline.analysis.benchmarks import benchmark_cells
 from npo_pipeline.analysis.comparison.load import Comparison
 from npo_pipeline.analysis.comparison.summary import Difference, Row, Speed
+from npo_pipeline.analysis.comparison.uncertainty import Spread
 from npo_pipeline.analysis.statistics import Interval
 from npo_pipeline.analysis.summary import headline
 
@@ -29,6 +30,7 @@ def seeds_table(comparison: Comparison, rows: Sequence[Row]) -> str:
                 {
                     "method": row.label,
                     "seed": seed.seed,
+                    **({"cold start": comparison.starts_S[i]} if comparison.has_starts else {}),
                     headline(comparison.results): row.seed_means[i],
                     "steps to GRPO's final reward": row.speed.steps_S[i] if row.speed else None,
                     "own sampled tokens": cost.own.tokens,
@@ -63,6 +65,8 @@ def _csv_row(comparison: Comparison, row: Row) -> dict[str, Any]:
     cells |= {f"{name}, smoothed further": value for name, value in _speed_cells(row.slow_speed).items()}
     if comparison.averages:
         cells |= _interval_cells(f"{metric} minus GRPO averaged", row.to_average.crossed if row.to_average else None)
+    if comparison.has_starts:
+        cells |= _spread_cells(f"{metric} average", row.spread) | _spread_cells(f"{metric} minus GRPO", row.spread_to_grpo)
     for name, interval in benchmark_cells(metric, row.benchmarks).items():
         cells |= _interval_cells(name, interval)
     cells |= {"training steps": row.steps, "final reward": row.reward, "final entropy": row.entropy, "injected slots": row.injected}
@@ -84,6 +88,11 @@ def _difference_cells(metric: str, found: Difference | None) -> dict[str, Any]:
     over_seeds = _interval_cells(name, found.seeds if found else None)
     renamed = {f"{name}, seeds only, {key.rsplit(' ', 1)[1]}": value for key, value in over_seeds.items() if key != name}
     return _interval_cells(name, found.crossed if found else None) | renamed | {f"{name}, sign-flip p": found.p if found else None}
+
+
+def _spread_cells(name: str, found: Spread | None) -> dict[str, Any]:
+    parts = {"cold starts": found.starts if found else None, "seeds": found.seeds if found else None}
+    return {f"{name}, SD between {part}": value for part, value in parts.items()}
 
 
 def _speed_cells(found: Speed | None) -> dict[str, Any]:

@@ -4,9 +4,15 @@ A score of a method varies with the training seed and with the choice of problem
 the two are crossed: what one problem does to all seeds does not average out over seeds. Resampling a handful of seeds gives
 intervals that are too narrow (of eight seeds, 95% intervals by percentiles hold the truth 84 to 90% of the time), so bounds are
 made from variances, with the quantile of Student's t that so few seeds ask for. Differences are paired by seed and by problem.
+
+Where seeds start from several initial policies they are nested in these: seeds of one start share what their start brings. The mean
+over the seeds of each start (by_start) then takes the place of the seed in all that is below: of a balanced design the variance of
+the grand mean is (MS_start + MS_problem - MS_start:problem) / (S P), whatever seeds add within a start (Searle, Casella and McCulloch
+1992, chapter 4), with the degrees of freedom of the starts.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +25,36 @@ Floats = NDArray[np.float64]
 EXACT_SEEDS = 20  # up to here all 2^S sign patterns are gone through
 SIGN_SAMPLES = 1 << 16  # random patterns beyond
 ROUNDING = 1e-12  # sums that differ by less are equal: the observed pattern counts itself
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Standard deviations of a score, in its unit: of what an initial policy brings, and of what a seed brings to one of them."""
+
+    starts: float
+    seeds: float
+
+
+def by_start(values_SX: Floats, starts_S: Sequence[int]) -> Floats:
+    """The mean over the seeds of each initial policy, in the order in which these first come: start by whatever X is."""
+    return np.array([values_SX[np.asarray(starts_S) == start].mean(axis=0) for start in dict.fromkeys(starts_S)])
+
+
+def spread(values_S: Sequence[float], starts_S: Sequence[int]) -> Spread | None:
+    """The two components of the variance of a seed's score, by the analysis of variance of a nested design; one below 0 is shown as 0.
+
+    None without a second start, or where no start has a second seed. Example: scores .1 and .3 of one start, .5 and .7 of another:
+    mean squares .16 (starts) and .02 (seeds), so standard deviations of sqrt((.16 - .02) / 2) = .265 and .141.
+    """
+    values, starts = np.asarray(values_S, dtype=np.float64), np.asarray(starts_S)
+    groups = [values[starts == start] for start in dict.fromkeys(starts_S)]
+    within, between = len(values) - len(groups), len(groups) - 1
+    if not within or not between:
+        return None
+    seeds = sum(float(((group - group.mean()) ** 2).sum()) for group in groups) / within
+    squares = sum(len(group) * float((group.mean() - values.mean()) ** 2) for group in groups) / between
+    size = (len(values) - sum(len(group) ** 2 for group in groups) / len(values)) / between
+    return Spread(float(np.sqrt(max(squares - seeds, 0.0) / size)), float(np.sqrt(seeds)))
 
 
 def crossed_interval(values_SP: Floats, confidence: float) -> Interval:

@@ -93,7 +93,7 @@ def _decision(decision: Mapping[str, Any]) -> dict[str, str]:
     """A decision of AutoNPO as text; what the planner did not look at is a dash."""
     candidates = decision.get("candidates")
     known = [c for c in candidates if isinstance(c, Mapping)] if isinstance(candidates, list) else []
-    tried = ", ".join(f"{_text(c.get('distance'))}: {_figure(c.get('s'))}" for c in known)
+    tried = ", ".join(f"{_text(c.get('distance'))}: {_figure(c.get('s'))}{_error(c.get('s_se'))}" for c in known)
     return {
         "step": _text(decision.get("step")),
         "reward": _figure(decision.get("reward_ema")),
@@ -105,6 +105,11 @@ def _decision(decision: Mapping[str, Any]) -> dict[str, str]:
         "chosen": _text(decision.get("chosen")),
         "reason": _text(decision.get("reason")),
     }
+
+
+def _error(value: Any) -> str:
+    """A standard error behind its figure; nothing where it is not known."""
+    return "" if (shown := _figure(value)) == numbers.NOTHING else f" ± {shown}"
 
 
 def _figure(value: Any) -> str:

@@ -8,6 +8,7 @@ def check_guidance(guidance: s.GuidanceConfig) -> None:
     require(0 <= guidance.gate < 1, "guidance.gate", guidance.gate, "in [0, 1)")
     require(guidance.samples >= 1, "guidance.samples", guidance.samples, "at least 1")
     require(guidance.shard_rows >= 1, "guidance.shard_rows", guidance.shard_rows, "at least 1")
+    one_of("guidance.replace", guidance.replace, s.REPLACED)
     check_average("guidance.average", guidance.average)
     check_variance(guidance.variance, "guidance.variance")
 

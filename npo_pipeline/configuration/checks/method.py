@@ -62,6 +62,7 @@ def check_method(name: str, method: s.MethodConfig) -> None:
 def check_trigger(key: str, settings: s.AutoNpoConfig) -> None:
     require(0 < settings.ema <= 1, f"{key}.ema", settings.ema, "in (0, 1]: the weight of the newest step")
     require(0 <= settings.min_coverage <= 1, f"{key}.min_coverage", settings.min_coverage, "in [0, 1]")
+    one_of(f"{key}.choice", settings.choice, s.CHOICES)
 
 
 def check_ema(key: str, settings: s.EmaConfig) -> None:

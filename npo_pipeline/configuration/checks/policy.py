@@ -22,8 +22,19 @@ def check_policy(policy: s.PolicyConfig) -> None:
         require(bool(policy.path), "policy.path", policy.path, "a model directory or hub name, for example policy.path=./my-model")
     if policy.lora:
         check_lora(policy.lora, "policy.lora")
+    check_cold_starts(policy)
     if policy.source == "pretrained" and policy.path and (policy.path.startswith((".", "/", "~")) or Path(policy.path).exists()):
         check_model_directory(Path(policy.path).expanduser())
+
+
+def check_cold_starts(policy: s.PolicyConfig) -> None:
+    """Initial policies of different seeds must be able to differ."""
+    several = policy.cold_starts
+    require(several is None or several >= 1, "policy.cold_starts", several, "at least 1, or null: all training seeds start from one policy")
+    differ = policy.source == "scratch" or policy.cold_start.steps > 0
+    expected = f"1 or null: policy.source={policy.source} without a cold start (policy.cold_start.steps) is the same for every seed"
+    require(differ or several in (None, 1), "policy.cold_starts", several, expected)
+    check_seed("policy.cold_starts", policy.seed + (several or 1) - 1, several)
 
 
 def check_lora(lora: s.LoraConfig, key: str = "lora") -> None:

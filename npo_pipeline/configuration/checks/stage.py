@@ -49,6 +49,8 @@ def check_stage(stage: Any) -> None:
         elif key in ("seeds", "methods", "guide_steps"):
             require(bool(value), key, value, "at least one")
             require(key != "methods" or all(map(is_run_name, value)), key, value, "names of methods, such as npo or round-2/npo")
+        elif key == "cold_starts":
+            require(value is None or value >= 1, key, value, "at least 1, or left out: all training seeds start from one policy")
         elif key == "name":
             plain_name(key, value)
         elif key in ("round", "probe_run"):
@@ -58,6 +60,8 @@ def check_stage(stage: Any) -> None:
         require(0 <= stage.gate < 1, "gate", stage.gate, "in [0, 1)")
     if isinstance(stage, c.GuideStage):
         check_average("average", stage.average)
+    if isinstance(stage, c.GuidedStage):
+        one_of("replace", stage.replace, s.REPLACED)
     if isinstance(stage, c.PlanStage):
         check_method(stage.name, stage.method)
         for i, window in enumerate(stage.method.windows):

@@ -15,8 +15,9 @@ Steps that scale with the run (`StepLike`) are whole numbers of steps, or a frac
 """
 
 from npo_pipeline.configuration.settings.engine import EngineConfig, SamplingConfig, VllmConfig
-from npo_pipeline.configuration.settings.guidance import GuidanceConfig, VarianceConfig
+from npo_pipeline.configuration.settings.guidance import REPLACED, GuidanceConfig, VarianceConfig
 from npo_pipeline.configuration.settings.method import (
+    CHOICES,
     GUIDED,
     KINDS,
     SCHEDULED,
@@ -47,9 +48,11 @@ from npo_pipeline.configuration.settings.task import EXTRACTORS, RULES, PromptCo
 from npo_pipeline.configuration.settings.training import SINKS, GrpoConfig, GuidedConfig, ProbeConfig, TrainerConfig
 
 __all__ = [
+    "CHOICES",
     "EXTRACTORS",
     "GUIDED",
     "KINDS",
+    "REPLACED",
     "RULES",
     "SCHEDULED",
     "SCORED_LIVE",

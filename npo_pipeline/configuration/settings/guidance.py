@@ -13,6 +13,9 @@ class VarianceConfig:
     beta: float  # of "exp_kl"
 
 
+REPLACED = ("last", "wrong")
+
+
 @dataclass
 class GuidanceConfig:
     """What the guide stage makes, for all methods that learn from its shards."""
@@ -23,4 +26,5 @@ class GuidanceConfig:
     samples: int  # tries per prompt, in rounds of 1, 1, 2, 4, ... until one is verified
     shard_rows: int  # trajectories per Parquet file, at most
     variance: VarianceConfig
+    replace: str = "last"  # the slot of a group that a guide takes: the "last", whatever stands there, or the last "wrong" one
     average: int | None = None  # a guide checkpoint stands for the mean of so many kept ones, up to and with it; null: for itself

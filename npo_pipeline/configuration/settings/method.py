@@ -25,6 +25,7 @@ class AutoNpoConfig:
     entropy_drop: float  # relative entropy loss over `patience` above which exploration collapses
     min_coverage: float  # share of the mistake pool that the present policy must solve to confirm
     cooldown: StepLike  # steps after an intervention without another warning
+    choice: str = "argmax"  # of Delta*: the highest S; or "one_standard_error": the nearest within one standard error of it
 
 
 @dataclass
@@ -109,8 +110,14 @@ class MethodConfig:
     grpo: dict[str, Any] = field(default_factory=dict)  # settings of `grpo` that this method changes
     length: float = 1.0  # steps of the run, as a multiple of probe.steps
 
+    @property
+    def replaces(self) -> bool:
+        """Whether its guides take slots of a group: those of rlep are appended, and exgrpo's replayed group is one with a sample fewer."""
+        return self.kind not in ("none", "replay") and not (self.demonstrations and self.demonstrations.place == "append")
+
 
 SCHEDULED = ("manual", "autonpo", "rolling")
 GUIDED = (*SCHEDULED, "online")  # learn from the guide stage's shards
 SCORED_LIVE = ("online", "ema")  # score their guides by Q, V and S as they train
+CHOICES = ("argmax", "one_standard_error")
 KINDS = (*GUIDED, "resample", "ema", "replay", "demonstrations", "none")

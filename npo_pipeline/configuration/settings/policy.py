@@ -80,9 +80,10 @@ class PolicyConfig:
     path: str | None  # pretrained: directory or hub name; gguf: "package:file.gguf"
     revision: str | None  # hub: branch, tag or commit
     dtype: str  # "float32" or "bfloat16" (then the optimizer keeps a float32 master copy)
-    seed: int  # of random weights and of the cold start; runs over several seeds share this policy
+    seed: int  # of random weights and of the cold start; runs over several seeds share this policy, unless there are several cold_starts
     scratch: ScratchConfig  # source scratch only
     cold_start: ColdStartConfig
     vision: VisionConfig | None = None  # None: text alone, or as the model was published
     teacher: TeacherConfig | None = None  # source scratch only; made when a method asks for it
     lora: LoraConfig | None = None  # null: the whole policy is trained
+    cold_starts: int | None = None  # so many initial policies: training seed s starts from number s mod cold_starts; null: one for all

@@ -11,6 +11,7 @@ from npo_pipeline.configuration.settings import MethodConfig
 from npo_pipeline.guidance.autonpo.decision import Row, decide
 from npo_pipeline.guidance.autonpo.triggers import Trend, trends
 from npo_pipeline.guidance.schedule import Schedule, Window
+from npo_pipeline.guidance.signal import signal_error
 
 
 def plan_manual(name: str, method: MethodConfig) -> Schedule:
@@ -55,7 +56,8 @@ def slices(rows: Sequence[Row]) -> list[Row]:
     for row in sorted(rows, key=lambda row: row["distance"]):
         failed, covered = failed + row["n_failed"], covered + row["n_covered"]
         q = covered / failed if failed else math.nan
-        candidates.append({**row, "n_failed": failed, "n_covered": covered, "q": q, "s": 0.0 if q == 0.0 else q / row["v"]})
+        s, s_se = 0.0 if q == 0.0 else q / row["v"], signal_error(failed, covered, row["v"], row["v_se"])
+        candidates.append({**row, "n_failed": failed, "n_covered": covered, "q": q, "s": s, "s_se": s_se})
     return candidates[::-1]
 
 

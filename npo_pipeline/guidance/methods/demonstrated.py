@@ -24,13 +24,13 @@ def make(context: Context[GuidedStage]) -> MakeMixer:
     settings = method.demonstrations
     assert settings is not None, "checked with the configuration"
     found = load_demonstrations(context.layout, context.config.name, settings.wanted, context.config.sampling.max_new_tokens)
-    mixer = DemonstrationMixer(settings, method.gate, found)
+    mixer = DemonstrationMixer(settings, method.gate, found, context.config.replace)
     return lambda trainer: mixer
 
 
 class DemonstrationMixer(OnPolicy):
-    def __init__(self, settings: DemonstrationsConfig, gate: float, demonstrations: Demonstrations) -> None:
-        self.settings, self.gate, self.demonstrations = settings, gate, demonstrations
+    def __init__(self, settings: DemonstrationsConfig, gate: float, demonstrations: Demonstrations, replaced: str = "last") -> None:
+        self.settings, self.gate, self.demonstrations, self.replaced = settings, gate, demonstrations, replaced
         self.ratio = cast(Ratio, settings.ratio)  # checked with the configuration
 
     def mix(self, step: int, groups: Sequence[Group]) -> Mixed:
@@ -42,4 +42,4 @@ class DemonstrationMixer(OnPolicy):
             return group
         if self.settings.place == "append":
             return append(group, found, self.ratio)
-        return mix(group, found[0], self.gate, self.ratio)
+        return mix(group, found[0], self.gate, self.ratio, self.replaced)

@@ -2,7 +2,7 @@
 
 Beside the float32 masters lies their exponential moving average. After a step's groups are sampled, and before the update, it is put
 into the policy once, tries the gated prompts in rounds of 1, 1, 2, ... until one try is verified, and is taken out again; a success
-takes the last slot, as a guide's does. `extrapolate: a` puts in theta + a (theta - average) instead.
+takes a slot, as a guide's does. `extrapolate: a` puts in theta + a (theta - average) instead.
 
 Whether that beats the live policy is measured as the run goes: on a share of the gated prompts (`compared`) both policies have one
 fresh try each, and the average tries the others, and again, only while it leads (npo_pipeline.guidance.lead). All tries of a step
@@ -71,16 +71,16 @@ def make(context: Context[GuidedStage]) -> MakeMixer:
         from npo_pipeline.guidance.methods import live
 
         assert method.ema is not None, "checked with the configuration"
-        return EmaMixer(method, variance, live.AveragedPolicy(trainer, method.ema))
+        return EmaMixer(method, variance, live.AveragedPolicy(trainer, method.ema), context.config.replace)
 
     return mixer
 
 
 class EmaMixer(OnPolicy):
-    def __init__(self, method: MethodConfig, variance: VarianceConfig, future: Future) -> None:
+    def __init__(self, method: MethodConfig, variance: VarianceConfig, future: Future, replaced: str = "last") -> None:
         assert method.ema is not None, "checked with the configuration"
         self.settings: EmaConfig = method.ema
-        self.gate, self.variance, self.future = method.gate, variance, future
+        self.gate, self.variance, self.future, self.replaced = method.gate, variance, future, replaced
         self.ratio: Ratio = "recorded" if method.correction else "policy"
         self.lead = Lead(self.settings.window, self.settings.certainty)
 
@@ -94,7 +94,7 @@ class EmaMixer(OnPolicy):
         self.lead.see(pairs)
         found = first_verified(lived) | first_verified(tried)
         guides = {problem_id: GuideTrajectory(trajectory, step) for problem_id, trajectory in found.items()}
-        mixed = [mix(group, guides.get(group.problem.problem_id), self.gate, self.ratio) for group in groups]
+        mixed = [mix(group, guides.get(group.problem.problem_id), self.gate, self.ratio, self.replaced) for group in groups]
         metrics = self._metrics(leads, pairs, tried, groups)
         return Mixed(mixed, tokens_of(lived) + tokens_of(tried), metrics)
 

@@ -47,7 +47,8 @@ def make(context: Context[GuidedStage]) -> MakeMixer:
     def mixer(trainer: "Trainer") -> Mixer:
         from npo_pipeline.guidance.methods import live
 
-        return OnlineMixer(method, variance, supply, tried, partial(live.log_ratios, trainer), context.layout.probe)
+        tools = supply, tried, partial(live.log_ratios, trainer)
+        return OnlineMixer(method, variance, *tools, context.config.replace, context.layout.probe)
 
     return mixer
 
@@ -60,13 +61,14 @@ class OnlineMixer(OnPolicy):
         supply: Supply,
         tried: Tried,
         log_ratios: LiveLogRatios,
+        replaced: str = "last",
         before: Path = Path(),
     ) -> None:
         """`before` is the run that a guided run with a later first step goes on from: its last steps are as the run's own."""
         assert method.autonpo is not None, "checked with the configuration"
         assert method.online is not None, "checked with the configuration"
         self.method, self.trigger, self.online, self.variance = method, method.autonpo, method.online, variance
-        self.supply, self.tried, self.log_ratios = supply, tried, log_ratios
+        self.supply, self.tried, self.log_ratios, self.replaced = supply, tried, log_ratios, replaced
         self.before = before
         self.watch = Watch(self.trigger)
         self.failures: list[tuple[int, str]] = []  # (step, problem) of the groups without a verified sample
@@ -74,7 +76,7 @@ class OnlineMixer(OnPolicy):
 
     def mix(self, step: int, groups: Sequence[Group]) -> Mixed:
         active = self.window and self.window.from_step <= step < self.window.to_step
-        return mix_window(self.window if active else None, self.supply, groups)
+        return mix_window(self.window if active else None, self.supply, groups, self.replaced)
 
     def observe(self, step: int, groups: Sequence[Group], metrics: dict[str, Any]) -> list[Row]:
         self.failures += [(step, group.problem.problem_id) for group in groups if group.accuracy == 0.0]
@@ -103,7 +105,15 @@ class OnlineMixer(OnPolicy):
         failed = [problem_id for problem_id in recent if problem_id in self.tried[guide]]
         covered = [problem_id for problem_id in failed if (guide, problem_id) in self.supply]
         if len(failed) < self.online.min_prompts:
-            return {**place, "n_failed": len(failed), "n_covered": len(covered), "q": math.nan, "v": math.nan, "s": math.nan}
+            return {
+                **place,
+                "n_failed": len(failed),
+                "n_covered": len(covered),
+                "q": math.nan,
+                "v": math.nan,
+                "s": math.nan,
+                "s_se": math.nan,
+            }
         ratios = self.log_ratios([self.supply[guide, problem_id].trajectory for problem_id in covered])
         return place | signal(failed, covered, ratios, self.variance)
 

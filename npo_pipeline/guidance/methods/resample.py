@@ -35,14 +35,14 @@ def make(context: Context[GuidedStage]) -> MakeMixer:
     def mixer(trainer: "Trainer") -> Mixer:
         from npo_pipeline.guidance.methods import live
 
-        return ResampleMixer(settings, gate, partial(live.resample, trainer))
+        return ResampleMixer(settings, gate, partial(live.resample, trainer), context.config.replace)
 
     return mixer
 
 
 class ResampleMixer(OnPolicy):
-    def __init__(self, settings: ResampleConfig, gate: float, sample_at: SampleAt) -> None:
-        self.settings, self.gate, self.sample_at = settings, gate, sample_at
+    def __init__(self, settings: ResampleConfig, gate: float, sample_at: SampleAt, replaced: str = "last") -> None:
+        self.settings, self.gate, self.sample_at, self.replaced = settings, gate, sample_at, replaced
 
     def mix(self, step: int, groups: Sequence[Group]) -> Mixed:
         if not self.settings.from_step <= step < self.settings.to_step:
@@ -50,5 +50,5 @@ class ResampleMixer(OnPolicy):
         gated = [group.problem for group in groups if group.accuracy <= self.gate]
         tried = sample_until_verified(gated, self.settings.samples, lambda draws: self.sample_at(step, draws))
         found = {problem_id: GuideTrajectory(trajectory, step) for problem_id, trajectory in first_verified(tried).items()}
-        mixed = [mix(group, found.get(group.problem.problem_id), self.gate, "policy") for group in groups]
+        mixed = [mix(group, found.get(group.problem.problem_id), self.gate, "policy", self.replaced) for group in groups]
         return Mixed(mixed, tokens_of(tried))

@@ -23,20 +23,20 @@ def make(context: Context[GuidedStage]) -> MakeMixer:
     schedule = read_schedule(layout.schedule(config.name), config.steps, guide["guide_steps"], guide["lookback"])
     check_owner(layout.schedule(config.name), schedule, config.name, layout.seed)
     supply, _ = load_guides(layout, {window.guide_step for window in schedule.windows}, config.sampling.max_new_tokens)
-    return lambda trainer: ScheduledMixer(schedule, supply)
+    return lambda trainer: ScheduledMixer(schedule, supply, config.replace)
 
 
-def mix_window(window: Window | None, supply: Supply, groups: Sequence[Group]) -> Mixed:
+def mix_window(window: Window | None, supply: Supply, groups: Sequence[Group], replaced: str) -> Mixed:
     """Mix the window's guide into each group that it gates and that the guide has solved; without a window nothing is mixed."""
     if window is None:
         return Mixed(groups)
     ratio: Ratio = "recorded" if window.correction else "policy"
-    return Mixed([mix(group, supply.get((window.guide_step, group.problem.problem_id)), window.gate, ratio) for group in groups])
+    return Mixed([mix(group, supply.get((window.guide_step, group.problem.problem_id)), window.gate, ratio, replaced) for group in groups])
 
 
 class ScheduledMixer(OnPolicy):
-    def __init__(self, schedule: Schedule, supply: Supply) -> None:
-        self.schedule, self.supply = schedule, supply
+    def __init__(self, schedule: Schedule, supply: Supply, replaced: str = "last") -> None:
+        self.schedule, self.supply, self.replaced = schedule, supply, replaced
 
     def mix(self, step: int, groups: Sequence[Group]) -> Mixed:
-        return mix_window(self.schedule.window_at(step), self.supply, groups)
+        return mix_window(self.schedule.window_at(step), self.supply, groups, self.replaced)

@@ -20,6 +20,8 @@ from npo_pipeline.storage.layout import step_name
 from npo_pipeline.storage.manifest import NAME, Manifest, sha256_file, sha256_text, verify, write_manifest
 from npo_pipeline.storage.parquet import SCORES, SIGNAL, read_rows, write_table
 
+SAMPLED_AS = 3  # the stage's version since which a guide checkpoint's trajectories and scores are made as they are
+
 
 def gather(context: Context[GuideStage]) -> None:
     """Write signal.parquet and the guide folder's manifest. Raises ArtifactError if a guide checkpoint is missing or damaged."""
@@ -61,7 +63,8 @@ def _is_of(context: Context[GuideStage], manifest: Manifest) -> bool:
 
 def made_as(config: GuideStage) -> str:
     """The sha256 of the settings that a guide checkpoint hangs on: not of how V is estimated, nor of which others there are."""
-    return sha256_text(json.dumps({key: value for key, value in what_counts(config).items() if key not in ("variance", "guide_steps")}))
+    values = {key: value for key, value in what_counts(config).items() if key not in ("variance", "guide_steps")}
+    return sha256_text(json.dumps(values | {"version": SAMPLED_AS}))
 
 
 def reaches_back_to(config: GuideStage, guide_step: int) -> int:
