@@ -28,7 +28,9 @@ def guide_trajectory(policy: Policy, problem: Problem, index: int, verified: boo
     """The response ends with the end of sequence; its log-probs are made up."""
     ids = (*policy.tokenizer(text)["input_ids"], policy.tokenizer.eos_token_id)
     logprobs = tuple(-0.1 * (i + 1) for i in range(len(ids)))
-    return Trajectory(problem.problem_id, index, problem.prompt_token_ids, ids, logprobs, float(verified), verified, "stop", text, problem.images)
+    return Trajectory(
+        problem.problem_id, index, problem.prompt_token_ids, ids, logprobs, float(verified), verified, "stop", text, problem.images
+    )
 
 
 def write_guides(root: Path, problems: Sequence[Problem], made: dict[int, list[Trajectory]]) -> Layout:

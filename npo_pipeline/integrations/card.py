@@ -33,12 +33,15 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Source:
-    """What a card is made of: resolved configurations (of `prepare` and `guide`), manifests by guide step, rows of signal.parquet."""
+    """What a card is made of: resolved configurations (of `prepare` and `guide`), manifests by guide step, rows of signal.parquet, and
+    the sha256 of the files beside the card.
+    """
 
     configs: Mapping[str, Any]
     layout: Layout
     manifests: Mapping[int, Mapping[str, Any]]
     signal: Sequence[Mapping[str, Any]]
+    content: str
 
 
 def card(source: Source, rows: Sequence[Mapping[str, Any]]) -> str:
@@ -54,8 +57,8 @@ def header(source: Source) -> dict[str, Any]:
         "pretty_name": f"Guide trajectories of {layout.root.name}, seed {layout.seed}",
         "tags": ["npo", "rlvr", "grpo", "trajectories"],
         "configs": [
-            {"config_name": GUIDES, "default": True, "data_files": [{"split": "train", "path": f"{GUIDES}/*.parquet"}]},
-            {"config_name": "signal", "data_files": [{"split": "train", "path": "signal.parquet"}]},
+            _config(GUIDES, f"{GUIDES}/*.parquet", source.content) | {"default": True},
+            _config("signal", "signal.parquet", source.content),
         ],
         KEY: {
             "run": layout.root.name,
@@ -68,6 +71,12 @@ def header(source: Source) -> dict[str, Any]:
             "code_version": __version__,
         },
     }
+
+
+def _config(name: str, path: str, content: str) -> dict[str, Any]:
+    """The description tells folders of the same name apart: `datasets` keeps what it read once, and looks at no path and no content."""
+    files = [{"split": "train", "path": path}]
+    return {"config_name": name, "description": f"content {content}", "data_files": files}
 
 
 def _origin(source: Source) -> str:

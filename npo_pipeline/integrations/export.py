@@ -23,7 +23,7 @@ from npo_pipeline.storage.atomic import new_folder
 from npo_pipeline.storage.guides import verify_guide
 from npo_pipeline.storage.images import load_image
 from npo_pipeline.storage.layout import Layout
-from npo_pipeline.storage.manifest import Manifest, read_manifest, sha256_text, verify
+from npo_pipeline.storage.manifest import Manifest, read_manifest, sha256_file, sha256_text, verify
 from npo_pipeline.storage.parquet import (
     GUIDE_SHARD,
     SIGNAL,
@@ -74,12 +74,14 @@ def export_guides(folder: Path, out: Path, steps: Sequence[int] = ()) -> int:
     if out.exists():
         raise ConfigError(f"{out}: exists already, and nothing is overwritten; name a new folder")
     guides = find_guides(folder, steps)
-    source = Source(_configs(guides.layout), guides.layout, guides.manifests, read_table(guides.layout.signal, SIGNAL).to_pylist())
+    configs, signal = _configs(guides.layout), read_table(guides.layout.signal, SIGNAL).to_pylist()
     problems = {problem.problem_id: problem for problem in read_problems(guides.layout.problems)}
     rows = [row for step in guides.steps for row in _rows(guides.layout, step, problems)]
     with new_folder(out) as partial:
         _write(rows, partial / GUIDES, _features(rows))
         shutil.copyfile(guides.layout.signal, partial / "signal.parquet")
+        content = sha256_text("".join(map(sha256_file, sorted(partial.rglob("*.parquet")))))
+        source = Source(configs, guides.layout, guides.manifests, signal, content)
         (partial / "README.md").write_text(card(source, rows), encoding="utf-8")
     return len(rows)
 

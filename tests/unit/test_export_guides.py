@@ -24,7 +24,8 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     policy = tiny_policy()
     problems = problems_for(policy)
     made = {
-        4: [guide_trajectory(policy, p, i, i == 1) for p in problems[:2] for i in range(2)] + [guide_trajectory(policy, problems[2], 0, False)],
+        4: [guide_trajectory(policy, p, i, i == 1) for p in problems[:2] for i in range(2)]
+        + [guide_trajectory(policy, problems[2], 0, False)],
         8: [guide_trajectory(policy, problems[0], 0, True)],
     }
     return write_guides(tmp_path_factory.mktemp("results") / "mine", problems, made)
@@ -77,6 +78,13 @@ def test_the_card_says_whose_they_are(layout: Layout, tmp_path: Path) -> None:
         assert said in text
     for column in read(tmp_path / "out", tmp_path / "cache").column_names:
         assert f"`{column}`" in text
+
+
+def test_folders_of_the_same_name_are_told_apart(layout: Layout, tmp_path: Path) -> None:
+    """`datasets` takes what it has read once for what lies there now, as long as the card says the same."""
+    for parent, steps in (("a", [4]), ("b", [8])):
+        export_guides(layout.guide, tmp_path / parent / "guides", steps)
+    assert [set(read(tmp_path / parent / "guides", tmp_path / "cache")["guide_step"]) for parent in "ab"] == [{4}, {8}]
 
 
 def test_one_step_alone(layout: Layout, tmp_path: Path) -> None:
