@@ -1,6 +1,6 @@
 """GuidedGRPOTrainer as one of several processes: each writes which rows of its batches are a guide, and their advantages.
 
-    python -m torch.distributed.run --nproc-per-node 2 tests/trl_ranks.py OUT
+python -m torch.distributed.run --nproc-per-node 2 tests/trl_ranks.py OUT
 """
 
 import json
