@@ -47,7 +47,9 @@ def main():
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--dev", action="store_true", help="also what the tests, the checks and the documentation need")
-    parser.add_argument("--extra", action="append", default=[], choices=["vllm", "slurm"], help="also vLLM, or the SLURM executor")
+    parser.add_argument(
+        "--extra", action="append", default=[], choices=["vllm", "slurm", "trl"], help="also vLLM, SLURM's executor, or TRL"
+    )
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv", metavar="FOLDER", help="the environment (default: .venv)")
     parser.add_argument("--torch", default="auto", metavar="BUILD", help=TORCH_HELP)
     options = parser.parse_args()

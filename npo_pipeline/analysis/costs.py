@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +20,28 @@ from npo_pipeline.storage.guides import verify_guide
 from npo_pipeline.storage.layout import Layout
 from npo_pipeline.storage.manifest import NAME, read_manifest, verify
 from npo_pipeline.storage.parquet import read_table
+from npo_pipeline.storage.spent import Hours, place, read_hours
 
 RESPONSES = pa.schema([("response_token_ids", pa.list_(pa.int32()))])
 
 
 @dataclass(frozen=True)
 class Spend:
-    """`tokens` sampled and `seconds` of wall-clock time of the job; None where it was not logged, and then no sum is known either."""
+    """`tokens` sampled and `seconds` of wall-clock time of the job; None where it was not logged, and then no sum is known either.
+
+    Hours are those of whole processes, loading and saving too (npo_pipeline.storage.spent): on GPUs held, and of CPU time.
+    """
 
     tokens: float | None
     seconds: float | None
+    gpu_hours: float | None = None
+    cpu_hours: float | None = None
 
     def __add__(self, other: "Spend") -> "Spend":
-        return Spend(_sum(self.tokens, other.tokens), _sum(self.seconds, other.seconds))
+        return Spend(*(_sum(a, b) for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
-NOTHING = Spend(0, 0)
+NOTHING = Spend(0, 0, 0, 0)
 
 
 def _sum(a: float | None, b: float | None) -> float | None:
@@ -58,7 +64,7 @@ def seed_costs(layout: Layout, runs: Mapping[str, Run], configs: Mapping[str, Ma
     """The cost of every policy of a seed. `configs` holds the part `method` of each resolved configuration. Raises ArtifactError."""
     wanted = {name: needs(name, configs.get(name, {})) for name in runs}
     guides = guide_spend(layout) if any("guides" in found for found in wanted.values()) else NOTHING
-    probe = adopted_spend(layout) or run_spend(runs[GRPO])
+    probe = adopted_spend(layout) or with_hours(run_spend(runs[GRPO]), run_hours(layout, GRPO))
 
     def before(name: str) -> Spend:
         parts: dict[Need, Spend] = {"probe": probe, "guides": guides}
@@ -66,7 +72,18 @@ def seed_costs(layout: Layout, runs: Mapping[str, Run], configs: Mapping[str, Ma
             parts["demonstrations"] = demonstration_spend(layout, name)
         return sum((parts[need] for need in sorted(wanted[name])), NOTHING)
 
-    return {INITIAL: Cost(NOTHING, NOTHING)} | {name: Cost(run_spend(run), before(name)) for name, run in runs.items()}
+    own = {name: with_hours(run_spend(run), run_hours(layout, name)) for name, run in runs.items()}
+    return {INITIAL: Cost(NOTHING, NOTHING)} | {name: Cost(own[name], before(name)) for name in runs}
+
+
+def with_hours(spend: Spend, hours: Hours | None) -> Spend:
+    return replace(spend, gpu_hours=hours.gpu, cpu_hours=hours.cpu) if hours else spend
+
+
+def run_hours(layout: Layout, run: str) -> Hours | None:
+    """Of the run's stage: "probe", "npo" or "round-2/npo"; None where they are not on record."""
+    head, slash, name = run.rpartition("/")
+    return read_hours(place(layout.root, layout.seed, "probe" if run == GRPO else f"{head}{slash}guided-{name}"))
 
 
 def step_tokens(row: Mapping[str, Any]) -> float | None:
@@ -92,14 +109,30 @@ def adopted_spend(layout: Layout) -> Spend | None:
     if not made.get("adopted"):
         return None
     job = benchmarks(layout) / "adopt.tsv"
-    return Spend(made["sampled_tokens"], benchmark_seconds(job) if job.is_file() else None)
+    spend = Spend(made["sampled_tokens"], benchmark_seconds(job) if job.is_file() else None)
+    return with_hours(spend, read_hours(place(layout.root, layout.seed, "adopt")))
 
 
 def guide_spend(layout: Layout) -> Spend:
     """All trajectories of all guide checkpoints, verified or not, and the seconds of the jobs that made them. Raises ArtifactError."""
     steps = verify_guide(layout.guide, layout.guide)["guide_steps"]
     files = [layout.guide_step(step) / name for step in steps for name in _shards(layout.guide, layout.guide_step(step))]
-    return Spend(response_tokens(files), guide_seconds(benchmarks(layout)))
+    return with_hours(Spend(response_tokens(files), guide_seconds(benchmarks(layout) / layout.round)), guide_hours(layout))
+
+
+def guide_hours(layout: Layout) -> Hours | None:
+    """Of all the jobs that were run last, and of the gathering; None where one of them is not on record."""
+    folder = place(layout.root, layout.seed, f"{layout.round}/guide" if layout.round else "guide").parent
+    alone = read_hours(folder / "guide")
+    files = sorted(folder.glob("guide-*-of-*/rank-0.jsonl"), key=lambda file: file.stat().st_mtime)
+    if not files:
+        return alone
+    jobs = files[-1].parent.name.split("-of-")[1]
+    found = [read_hours(folder / f"guide-{job}-of-{jobs}") for job in range(int(jobs))] + [read_hours(folder / "guide-gather")]
+    known = [hours for hours in found if hours]
+    if len(known) < len(found):
+        return alone
+    return Hours(sum(h.wall for h in known), sum(h.gpu for h in known), sum(h.cpu for h in known), known[0].device)
 
 
 def benchmarks(layout: Layout) -> Path:
@@ -116,7 +149,8 @@ def demonstration_spend(layout: Layout, method: str) -> Spend:
     folder = layout.demonstrations(method)
     names = sorted(name for name in verify(folder)["files"] if name.startswith("trajectories-"))
     job = benchmarks(layout) / f"demonstrate-{method}.tsv"
-    return Spend(response_tokens([folder / name for name in names]), benchmark_seconds(job) if job.is_file() else None)
+    spend = Spend(response_tokens([folder / name for name in names]), benchmark_seconds(job) if job.is_file() else None)
+    return with_hours(spend, read_hours(place(layout.root, layout.seed, f"demonstrate-{method}")))
 
 
 def response_tokens(shards: Sequence[Path]) -> int:

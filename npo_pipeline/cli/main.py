@@ -159,6 +159,11 @@ def _add_store(commands: Commands) -> None:
     command.add_argument("run", type=Path, help="results/NAME/seed-0/probe")
     command.add_argument("step", type=int)
     command.add_argument("out", type=Path)
+    command = _add(commands, "export-guides", "write guide trajectories as a dataset with a card, for other trainers", _export_guides)
+    command.add_argument("guide", type=Path, help="results/NAME/seed-0/guide, or one step-000040 in it")
+    command.add_argument("out", type=Path)
+    command.add_argument("--step", type=at_least(0), action="append", default=[], help="only this guide checkpoint (repeatable)")
+    command.add_argument("--push", metavar="OWNER/NAME", help="also upload it to the hub, as a private dataset where there is none yet")
 
 
 def split_words(words: Sequence[str]) -> tuple[str, list[str]]:
@@ -231,3 +236,9 @@ def _export(options: argparse.Namespace) -> None:
     from npo_pipeline.cli.store import export
 
     export(options.run, options.step, options.out)
+
+
+def _export_guides(options: argparse.Namespace) -> None:
+    from npo_pipeline.cli.store import export_guides
+
+    export_guides(options.guide, options.out, options.step, options.push)

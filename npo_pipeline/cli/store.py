@@ -1,5 +1,6 @@
-"""What is in a results folder: `npo export`, `npo verify`, `npo mend` and `npo du`."""
+"""What is in a results folder: `npo export`, `npo export-guides`, `npo verify`, `npo mend` and `npo du`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from npo_pipeline.errors import ArtifactError, ConfigError
@@ -22,6 +23,21 @@ def export(run: Path, step: int, out: Path) -> None:
 
     export_policy(Walk(run, step, pick_device("cpu")).policy, out)
     print(f"{out}: checkpoint {step} of {run}, policy_sha256 {records[step].weights_sha256}")
+
+
+def export_guides(folder: Path, out: Path, steps: Sequence[int], repository: str | None) -> None:
+    """Raises ConfigError for a folder that is there, a step that is not, or a repository to be refused; ArtifactError for damage."""
+    from datasets import disable_progress_bars
+
+    from npo_pipeline.integrations import export, hub
+
+    disable_progress_bars()
+    if repository is not None:
+        hub.check_pushable(repository)
+    rows = export.export_guides(folder, out, steps)
+    print(f"{out}: {rows} trajectories; read them with datasets.load_dataset({str(out)!r}), and its README.md before you share them")
+    if repository is not None:
+        print(f"pushed to {hub.push(out, repository)}")
 
 
 def verify(folder: Path, files_only: bool) -> None:

@@ -10,8 +10,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from npo_pipeline.configuration.compose import load_stage
 from npo_pipeline.configuration.options import at_least, device_name
@@ -26,8 +27,11 @@ from npo_pipeline.rollout.installed import check_installed
 from npo_pipeline.shown import one_line
 from npo_pipeline.storage.home import usable_caches
 from npo_pipeline.storage.layout import Layout
+from npo_pipeline.storage.spent import place, recorded
 
 # What a disk that is full, read-only, failing or somebody else's says, wherever a file is touched.
+LIGHT = ("plan", "report", "comparison")  # stages that compute next to nothing
+ONCE = ("prepare", "teacher", "benchmarks")  # of an experiment, not of a seed
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
 
 
@@ -74,8 +78,10 @@ def run_stage(options: argparse.ArgumentParser, schema: type[Config], run: Calla
         if "nproc" in arguments and arguments.nproc * arguments.nodes > 1 and not is_one_of_many():
             module = options.prog.split()[-1]
             sys.exit(launch(module, sys.argv[1:], arguments.nproc, arguments.nodes, arguments.rank_timeout))
-        place = {key: getattr(config, key) for key in ("round", "probe_run", "cold_starts") if hasattr(config, key)}
-        run(Context(config, digest, Layout(root, arguments.seed, **place), arguments))
+        place_of = {key: getattr(config, key) for key in ("round", "probe_run", "cold_starts") if hasattr(config, key)}
+        layout = Layout(root, arguments.seed, **place_of)
+        with _use_recorded(options.prog.split(".")[-1], config, digest, layout, arguments):
+            run(Context(config, digest, layout, arguments))
     except NpoError as error:
         _stop(error)
     except OSError as error:
@@ -83,6 +89,25 @@ def run_stage(options: argparse.ArgumentParser, schema: type[Config], run: Calla
             raise
         reason = f"{root}: the disk refused {error.filename}: {error.strerror}"
         _stop(StorageError(f"{reason}. Free space or mend the permissions, then run the same command again."))
+
+
+def _use_recorded(stage: str, config: Any, digest: str, layout: Layout, arguments: argparse.Namespace) -> AbstractContextManager[None]:
+    """What this process uses, put on record where the stage computes anything."""
+    if stage in LIGHT or not layout.root.is_dir():
+        return nullcontext()
+    own = {"guided": getattr(config, "name", ""), "demonstrate": getattr(config, "name", "")}
+    own |= {"guide": _share(arguments), "evaluate": getattr(arguments, "policy", None) or "all"}
+    name = "-".join(filter(None, (stage, own.get(stage))))
+    folder = place(layout.root, None if stage in ONCE else layout.seed, f"{layout.round}/{name}" if layout.round else name)
+    vllm = getattr(getattr(config, "engine", None), "vllm", None)
+    return recorded(folder, digest, vllm.tensor_parallel_size if vllm else 1)
+
+
+def _share(arguments: argparse.Namespace) -> str:
+    """Of a guide stage: which of its jobs this is; "" for all of it."""
+    if getattr(arguments, "gather", False):
+        return "gather"
+    return f"{arguments.job}-of-{arguments.jobs}" if getattr(arguments, "job", None) is not None else ""
 
 
 def experiment_folder(config: Path) -> Path:

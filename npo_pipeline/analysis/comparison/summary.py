@@ -69,6 +69,10 @@ class Row:
     total_tokens: float | None  # with the probe, guides and demonstrations that it needs
     own_seconds: float | None
     total_seconds: float | None
+    own_gpu_hours: float | None
+    total_gpu_hours: float | None
+    own_cpu_hours: float | None
+    total_cpu_hours: float | None
     compute_ratio: float | None  # total_tokens over GRPO's
     benchmarks: BenchmarkRow | None  # None where there are none
     to_average: Difference | None = None  # of an average: to that of GRPO; None for the others, and for that itself
@@ -176,6 +180,10 @@ def _row(comparison: Comparison, policy: str, groups: Mapping[str, Interval], be
         total_tokens=mean([cost.total.tokens for cost in costs]),
         own_seconds=mean([cost.own.seconds for cost in costs]),
         total_seconds=mean([cost.total.seconds for cost in costs]),
+        own_gpu_hours=mean([cost.own.gpu_hours for cost in costs]),
+        total_gpu_hours=mean([cost.total.gpu_hours for cost in costs]),
+        own_cpu_hours=mean([cost.own.cpu_hours for cost in costs]),
+        total_cpu_hours=mean([cost.total.cpu_hours for cost in costs]),
         compute_ratio=_compute_ratio(comparison, policy),
         benchmarks=benchmarks,
         to_average=difference(comparison, policy, alike) if alike else None,

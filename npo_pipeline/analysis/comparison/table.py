@@ -37,6 +37,8 @@ def seeds_table(comparison: Comparison, rows: Sequence[Row]) -> str:
                     "all sampled tokens": cost.total.tokens,
                     "own seconds": cost.own.seconds,
                     "all seconds": cost.total.seconds,
+                    "all GPU-hours": cost.total.gpu_hours,
+                    "all CPU-hours": cost.total.cpu_hours,
                 }
             )
     return to_csv(found)
@@ -75,7 +77,9 @@ def _csv_row(comparison: Comparison, row: Row) -> dict[str, Any]:
         "all sampled tokens": row.total_tokens,
         "all sampled tokens over GRPO": row.compute_ratio,
     }
-    return cells | {"own seconds": row.own_seconds, "all seconds": row.total_seconds}
+    cells |= {"own seconds": row.own_seconds, "all seconds": row.total_seconds}
+    cells |= {"own GPU-hours": row.own_gpu_hours, "all GPU-hours": row.total_gpu_hours}
+    return cells | {"own CPU-hours": row.own_cpu_hours, "all CPU-hours": row.total_cpu_hours}
 
 
 def _interval_cells(name: str, found: Interval | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from npo_pipeline.analysis.report.figures import draw_figures
 from npo_pipeline.analysis.report.html import render_report
 from npo_pipeline.analysis.report.tables import csv_table, markdown_tables
 from npo_pipeline.analysis.results import Results
+from npo_pipeline.analysis.spending import spending, spending_rows
 from npo_pipeline.analysis.style import Drawing
 from npo_pipeline.analysis.summary import PolicySummary, summarise_averages, summarise_policies
 from npo_pipeline.configuration.stages import ReportStage
@@ -29,7 +30,8 @@ def build_report(stage: ReportStage, layout: Layout, config_sha256: str) -> None
     results = load_results(stage, layout)
     summaries, averages, costs = summarise_policies(results), summarise_averages(results), known_costs(layout, results)
     drawings = draw_figures(results, summaries, costs)
-    page = render_report(stage, results, summaries, averages, drawings, answer(results, summaries, costs), config_sha256)
+    used = spending_rows(spending(layout, results))
+    page = render_report(stage, results, summaries, averages, drawings, answer(results, summaries, costs), used, config_sha256)
     if not (layout.comparison / NAME).is_file():
         _write_comparison(layout.comparison, results, [*summaries, *averages], drawings)
     write_text(layout.report, page)

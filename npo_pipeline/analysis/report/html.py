@@ -31,9 +31,10 @@ def render_report(
     averages: Sequence[PolicySummary],
     drawings: Mapping[str, Drawing],
     answer: Sequence[str],
+    used: tuple[list[str], list[list[str]]] | None,
     config_sha256: str,
 ) -> str:
-    """The page. Holds no time of day: equal results give equal bytes."""
+    """The page. Holds no time of day: equal results that took as long give equal bytes. `used`: header and cells, or None."""
     return (
         _environment()
         .get_template(TEMPLATE)
@@ -50,6 +51,7 @@ def render_report(
             difficulty=difficulty_rows(results, summaries),
             benchmarks=benchmark_table([*summaries, *averages]),
             notes=notes(results),
+            used=used,
             samples=choose_samples(results, stage.report.samples),
             footer={"config_sha256": config_sha256, "version": __version__},
         )
