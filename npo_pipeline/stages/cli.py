@@ -21,6 +21,7 @@ from npo_pipeline.distributed.group import is_one_of_many
 from npo_pipeline.distributed.launch import launch
 from npo_pipeline.errors import Interrupted, NpoError, StorageError
 from npo_pipeline.grpo.reporting import check_sinks
+from npo_pipeline.planning.engine import kept_bytes
 from npo_pipeline.rollout.installed import check_installed
 from npo_pipeline.shown import one_line
 from npo_pipeline.storage.home import usable_caches
@@ -74,7 +75,8 @@ def run_stage(options: argparse.ArgumentParser, schema: type[Config], run: Calla
             module = options.prog.split()[-1]
             sys.exit(launch(module, sys.argv[1:], arguments.nproc, arguments.nodes, arguments.rank_timeout))
         place = {key: getattr(config, key) for key in ("round", "probe_run") if hasattr(config, key)}
-        run(Context(config, digest, Layout(root, arguments.seed, **place), arguments))
+        layout = Layout(root, arguments.seed, **place)
+        run(Context(config, digest, layout, arguments, kept_bytes(config, layout.initial_policy)))
     except NpoError as error:
         _stop(error)
     except OSError as error:

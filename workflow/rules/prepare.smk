@@ -21,8 +21,10 @@ rule prepare:
     threads: 1
     resources:
         **needs("prepare"),
+    params:
+        device=device_of("prepare"),
     shell:
-        "stage {log:q} prepare --config {input.config:q}"
+        "stage {log:q} prepare --config {input.config:q} --device {params.device}"
 
 
 # An external teacher, made when a method asks for one.
@@ -38,9 +40,11 @@ rule teacher:
         "<benchmarks>/teacher.tsv"
     threads: 1
     resources:
-        **needs("prepare"),
+        **needs("teacher"),
+    params:
+        device=device_of("teacher"),
     shell:
-        "stage {log:q} teacher --config {input.config:q}"
+        "stage {log:q} teacher --config {input.config:q} --device {params.device}"
 
 
 # Held-out benchmarks beside the task, where there are any: only evaluations depend on them.
