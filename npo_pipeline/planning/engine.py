@@ -44,8 +44,8 @@ def _other(name: str) -> str:
     return "vllm" if name == "transformers" else "transformers"
 
 
-def kept_bytes(config: Any, policy: Path) -> int | None:
-    """What a stage that trains the policy of this folder keeps on its GPU while it samples: all but what comes and goes with a micro-batch.
+def kept_bytes(config: Any, policy: Path, processes: int = 1) -> int | None:
+    """What each process of a stage that trains the policy of this folder keeps on its GPU while it samples: all but an update's work.
 
     0 of other stages, which keep what is there when the engine starts; None of a model whose shape is not known.
     """
@@ -55,6 +55,6 @@ def kept_bytes(config: Any, policy: Path) -> int | None:
         model = read_config(policy)
     except ConfigError:
         return None
-    state = m.training(model, config.dtype, config.lora, config.grpo.kl_coef > 0, m.Batch(0, 0)).state
+    kept = m.training(model, config.dtype, config.lora, config.grpo.kl_coef > 0, m.Batch(0, 0)).kept(processes)
     averages = isinstance(config, GuidedStage) and config.method is not None and config.method.ema is not None
-    return state + averages * 4 * m.trained_parameters(model, config.lora)
+    return kept + averages * 4 * m.trained_parameters(model, config.lora) // processes

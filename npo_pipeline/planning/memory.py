@@ -37,6 +37,11 @@ class Training:
     def state(self) -> int:
         return self.weights + self.gradients + self.optimizer + self.reference
 
+    def kept(self, processes: int = 1) -> int:
+        """What one of so many processes has while it samples. Gradients are gone between two updates; of the shards they are left in."""
+        whole = self.weights + self.reference
+        return whole + (self.optimizer if processes == 1 else -(-self.sharded // processes))
+
     @property
     def work(self) -> int:
         return self.activations + self.logits

@@ -63,19 +63,25 @@ def _engine(root: RootConfig, model: Architecture, assumed: Assumptions, gpu_gb:
 
 
 def _memory_row(stage: str, train: m.Training, engine: Engine, gpu_gb: float) -> list[str]:
-    """Sampling and training take turns, so what each takes beside the state counts only where it is more than the other's."""
+    """Sampling and training take turns, so what sampling takes counts only where it is more than gradients and a micro-batch's work."""
     taken = engine.least if engine.bytes is None else engine.bytes
-    work = max(train.work, taken)
+    work = max(train.work, taken - train.gradients)
     count = m.gpus(train, work, gpu_gb * GB)
     parts = (train.weights, train.gradients, train.optimizer, train.reference, train.activations, train.logits)
     total = amount(train.state + work)
-    return [stage, *map(amount, parts), _sampling(engine, train, gpu_gb), total, "does not fit" if count is None else str(count)]
+    return [
+        stage,
+        *map(amount, parts),
+        _sampling(engine, train, gpu_gb, count or 1),
+        total,
+        "does not fit" if count is None else str(count),
+    ]
 
 
-def _sampling(engine: Engine, train: m.Training, gpu_gb: float) -> str:
-    """What the engine takes; where it takes what is left of one GPU, that much, and what it cannot do without."""
+def _sampling(engine: Engine, train: m.Training, gpu_gb: float, count: int) -> str:
+    """What the engine takes; where it takes what is left of each of `count` GPUs, that much, and what it cannot do without."""
     if engine.bytes is None:
-        return f"{amount(max(0, m.USABLE * gpu_gb * GB - train.state))} (needs {amount(engine.least)})"
+        return f"{amount(max(0, m.USABLE * gpu_gb * GB - train.kept(count)))} (needs {amount(engine.least)})"
     return amount(engine.bytes) + (f" (needs {amount(engine.least)})" if engine.bytes < engine.least else "")
 
 

@@ -41,6 +41,7 @@ class VllmEngine:
         self._by_way_of = policy.device if settings.vllm and settings.vllm.tensor_parallel_size == 1 else torch.device("cpu")
         self.can_sleep, self.asleep = policy.device.type != "cpu", False
         self._llm = start_vllm(policy, settings, self.length, kept)
+        self.rest()  # so that the first weights, too, are handed over while there is no cache
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """Raises DataError for a prompt that leaves too little of engine.vllm.max_model_len for a response."""

@@ -76,7 +76,8 @@ def run_stage(options: argparse.ArgumentParser, schema: type[Config], run: Calla
             sys.exit(launch(module, sys.argv[1:], arguments.nproc, arguments.nodes, arguments.rank_timeout))
         place = {key: getattr(config, key) for key in ("round", "probe_run") if hasattr(config, key)}
         layout = Layout(root, arguments.seed, **place)
-        run(Context(config, digest, layout, arguments, kept_bytes(config, layout.initial_policy)))
+        processes = arguments.nproc * arguments.nodes if "nproc" in arguments else 1
+        run(Context(config, digest, layout, arguments, kept_bytes(config, layout.initial_policy, processes)))
     except NpoError as error:
         _stop(error)
     except OSError as error:

@@ -40,8 +40,8 @@ CASES: dict[str, dict[str, Any]] = {
     "0.6 TRL vllm": {"who": "trl", "engine": "vllm"},
     "0.6 TRL transformers": {"who": "trl"},
     "1.7 ours vllm": {"shape": "1.7", "engine": "vllm", "prompts": 8, "tokens": 128},
-    "8 LoRA ours vllm": {"shape": "8", "engine": "vllm", "prompts": 8, "tokens": 128, "rank": 16},
-    "4 ours vllm": {"shape": "4", "engine": "vllm", "prompts": 8, "tokens": 128, "micro": 4096},
+    "8 LoRA ours vllm": {"shape": "8", "engine": "vllm", "prompts": 8, "tokens": 128, "rank": 16, "recompute": True},
+    "4 ours vllm": {"shape": "4", "engine": "vllm", "prompts": 8, "tokens": 128, "micro": 2048, "recompute": True},
 }
 PARTS = ("sample", "weights", "forward+backward", "optimizer", "identity", "checkpoint")
 COLUMNS = [

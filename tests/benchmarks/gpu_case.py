@@ -34,6 +34,7 @@ class GpuCase:
     tokens: int = 256
     micro: int = 8192
     rank: int = 0  # of LoRA; 0: everything is trained
+    recompute: bool = False  # activations are computed again
     steps: int = 5  # the first WARM not counted
     smallest: bool = False
 
@@ -77,9 +78,9 @@ class Ours:
         grpo, sampling, settings = settings_of(case)
         self.phases, self.number = phases, 0
         self.policy = adapted(case, random_policy(case.shape, case.dtype, case.device))
-        updater, before = Updater(self.policy, grpo, sampling), allocated(case.device)
+        updater, before = Updater(self.policy, grpo, sampling, recompute=case.recompute), allocated(case.device)
         began = time.perf_counter()
-        engine = make_engine(settings, sampling, self.policy, forecast(case, self.policy)["state"])
+        engine = make_engine(settings, sampling, self.policy, forecast(case, self.policy)["kept"])
         self.start, self.engine_bytes = time.perf_counter() - began, allocated(case.device) - before
         self.trainer = Trainer(self.policy, engine, ByContent(), updater, problems(self.policy, 4 * case.prompts), grpo, 0, OnPolicy())  # type: ignore[arg-type]
         self.files = RunFiles(Path(case.out) / "run", "0" * 64)
@@ -124,7 +125,7 @@ def allocated(device: str) -> int:
 
 
 def forecast(case: GpuCase, policy: Any) -> dict[str, int]:
-    """As `npo plan` makes it: what is kept throughout, and all of it at the step's peak, without what vLLM has while it samples."""
+    """As `npo plan` makes it: what is kept while it samples, and all of it at the step's peak, without what vLLM has then."""
     from npo_pipeline.configuration.settings import LoraConfig
     from npo_pipeline.planning import memory as m
     from npo_pipeline.planning.architecture import parse
@@ -132,9 +133,10 @@ def forecast(case: GpuCase, policy: Any) -> dict[str, int]:
     model = parse(policy.model.config.to_dict(), case.shape)
     lora = LoraConfig(case.rank, 2 * case.rank) if case.rank else None
     batch = m.micro_batch(model, case.micro, PROMPT, case.tokens, 0)
-    train = m.training(model, case.dtype, lora, False, batch, device=case.device)
+    train = m.training(model, case.dtype, lora, False, batch, case.recompute, case.device)
     cache = m.kv_cache(model, case.dtype, min(case.rows, 256) * (PROMPT + case.tokens)) if case.engine == "transformers" else 0
-    return {"state": train.state, "peak": train.state + max(train.work, cache), "parameters": model.parameters}
+    peak = train.state + max(train.work, cache - train.gradients)
+    return {"kept": train.kept(), "peak": peak, "parameters": model.parameters}
 
 
 def run_ours(case: GpuCase) -> dict[str, Any]:

@@ -92,14 +92,16 @@ def stage(name: str, schema: type, overrides: str, tmp_path: Path) -> object:
 
 
 def test_what_training_keeps_while_vllm_samples(tmp_path: Path) -> None:
-    """bfloat16: weights and gradients of 2 bytes, a master copy and two moments of 4 each; an average of 4 more, a reference of 2."""
+    """bfloat16: weights of 2 bytes, a master copy and two moments of 4 each; an average of 4 more, a reference of 2. No gradients."""
     save_policy(tiny_policy(), tmp_path / "policy")
     n = read_config(tmp_path / "policy").parameters
     probe = "engine=vllm policy.dtype=bfloat16"
-    assert kept_bytes(stage("probe", ProbeStage, probe, tmp_path), tmp_path / "policy") == 16 * n
-    assert kept_bytes(stage("probe", ProbeStage, f"{probe} grpo.kl_coef=0.1", tmp_path), tmp_path / "policy") == 18 * n
+    assert kept_bytes(stage("probe", ProbeStage, probe, tmp_path), tmp_path / "policy") == 14 * n
+    assert kept_bytes(stage("probe", ProbeStage, f"{probe} grpo.kl_coef=0.1", tmp_path), tmp_path / "policy") == 16 * n
     guided = stage("guided-npo_ema", GuidedStage, f"{probe} method=[npo_ema]", tmp_path)
-    assert kept_bytes(guided, tmp_path / "policy") == 20 * n
+    assert kept_bytes(guided, tmp_path / "policy") == 18 * n
+    four = kept_bytes(stage("probe", ProbeStage, probe, tmp_path), tmp_path / "policy", processes=4)
+    assert four == 2 * n + 4 * n, "of a whole policy, and a quarter of float32 masters, gradients and moments"
     assert kept_bytes(stage("evaluate", EvaluateStage, probe, tmp_path), tmp_path / "policy") == 0
     assert kept_bytes(stage("probe", ProbeStage, "engine=transformers", tmp_path), tmp_path / "policy") == 0
     assert kept_bytes(stage("probe", ProbeStage, probe, tmp_path), tmp_path) is None, "no config.json there"
