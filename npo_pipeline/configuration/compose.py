@@ -23,6 +23,7 @@ from npo_pipeline.configuration import stages as c
 from npo_pipeline.configuration.adoption import with_adopted
 from npo_pipeline.configuration.checks import check_root, merge_grpo
 from npo_pipeline.configuration.checks.kinds import check_kinds
+from npo_pipeline.configuration.engine import settle_engine
 from npo_pipeline.configuration.hydra_errors import check_readable, key_error, no_such_file, override_error
 from npo_pipeline.configuration.overrides import check_texts, for_hydra
 from npo_pipeline.configuration.places import CONF, PROJECT, choices, own_conf
@@ -81,8 +82,13 @@ def load_compared(experiment: str, overrides: Sequence[str], root: s.RootConfig,
 
 
 def stage_configs(root: s.RootConfig) -> dict[str, dict[str, Any]]:
-    """The resolved configuration of every stage, by the name of its file below `config/` (without .yaml). Raises ConfigError."""
+    """The resolved configuration of every stage, by the name of its file below `config/` (without .yaml). Raises ConfigError.
+
+    An engine that nobody has chosen yet (npo_pipeline.planning.engine) is that of a machine without a GPU.
+    """
     root = replace(root, task=replace(root.task, verifier=by_rules(with_digest(root.task.verifier))))
+    name = "transformers" if root.engine.name == "auto" else root.engine.name
+    root = replace(root, engine=settle_engine(root.engine, name, gpu=False))
     time = resolve_timeline(root)
     shared: dict[str, Any] = {"sampling": root.sampling, "engine": root.engine, "verifier": root.task.verifier, "dtype": root.policy.dtype}
     run: dict[str, Any] = {"steps": time.steps, "key_every": root.probe.key_every, "grpo": root.grpo, "lora": root.policy.lora, **shared}

@@ -72,7 +72,7 @@ def make_trainer(context: Context[Run], ranks: Ranks) -> Iterator[Trainer]:
     updater = Updater(policy, config.grpo, config.sampling, reference, ranks, context.options.recompute_activations)
     updater.optimizer.run_steps = config.steps
     with Verifier(config.verifier, context.options.workers) as verifier:
-        engine = make_engine(config.engine, config.sampling, policy)
+        engine = make_engine(config.engine, config.sampling, policy, context.kept_bytes)
         yield Trainer(policy, engine, verifier, updater, problems, config.grpo, layout.seed, OnPolicy(), ranks, first)
 
 

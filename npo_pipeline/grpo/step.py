@@ -63,6 +63,7 @@ def run_step(trainer: Trainer, step: int, policy_sha256: str, before_update: Cal
     mixed = trainer.mixer.mix(step, groups)
     filled = _fill(trainer, mixed.groups, batch, step)
     mixed = replace(mixed, groups=filled.kept)
+    trainer.engine.rest()
     sampled = time.perf_counter()
     advantages = _advantages(mixed.groups, trainer.settings)
     slots = [slot for group in mixed.groups for slot in group.slots]

@@ -9,11 +9,13 @@ All of it is arithmetic on the configuration and on the model's config.json (or 
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from npo_pipeline.configuration.compose import load_root
 from npo_pipeline.configuration.settings import RootConfig
 from npo_pipeline.errors import NpoError
 from npo_pipeline.planning.architecture import Architecture, architecture_of
+from npo_pipeline.planning.engine import choose_engine
 from npo_pipeline.planning.options import add_options
 from npo_pipeline.planning.page import page
 from npo_pipeline.planning.work import Assumptions
@@ -41,16 +43,17 @@ def main() -> None:
 
 def show(experiment: str, overrides: str | Sequence[str], options: argparse.Namespace) -> None:
     """Print the plan of an experiment. Raises ConfigError."""
-    root = load_root(experiment, overrides)
-    print(plan(root, architecture_of(root.policy, options.model), options), end="")
+    composed = load_root(experiment, overrides)
+    root, chosen = choose_engine(composed, "auto", Path("results") / composed.name)
+    print(plan(root, architecture_of(root.policy, options.model), options, chosen), end="")
 
 
-def plan(root: RootConfig, model: Architecture, options: argparse.Namespace) -> str:
+def plan(root: RootConfig, model: Architecture, options: argparse.Namespace, chosen: str = "") -> str:
     most = root.sampling.max_new_tokens
     prompt = options.prompt_tokens or most
     assumed = Assumptions(prompt, options.response_tokens or most / 2, options.failed, options.tries, options.delta)
     images = most_image_tokens(root, model) if options.image_tokens is None else options.image_tokens
-    return page(root, model, assumed, min(prompt, images), options.gpu_memory)
+    return page(root, model, assumed, min(prompt, images), options.gpu_memory, chosen)
 
 
 def most_image_tokens(root: RootConfig, model: Architecture) -> int:

@@ -37,6 +37,11 @@ class Training:
     def state(self) -> int:
         return self.weights + self.gradients + self.optimizer + self.reference
 
+    def kept(self, processes: int = 1) -> int:
+        """What one of so many processes has while it samples. Gradients are gone between two updates; of the shards they are left in."""
+        whole = self.weights + self.reference
+        return whole + (self.optimizer if processes == 1 else -(-self.sharded // processes))
+
     @property
     def work(self) -> int:
         return self.activations + self.logits
@@ -53,7 +58,7 @@ def training(
 ) -> Training:
     """As npo_pipeline.grpo.optimizer works: AdamW in float32, below that on a master copy, piece by piece while no activation is alive."""
     size, all_of_it = BYTES[dtype], model.parameters
-    trained = model.adapter_parameters(lora.rank, lora.target_modules) if lora else all_of_it
+    trained = trained_parameters(model, lora)
     low = not lora and dtype != "float32"  # adapters are float32 anyway
     return Training(
         weights=all_of_it * size + (trained * 4 if lora else 0),
@@ -64,6 +69,10 @@ def training(
         logits=logits(model.text, size, batch.response_tokens, device, head=not lora),
         sharded=trained * 16 + (all_of_it * size if lora else 0),
     )
+
+
+def trained_parameters(model: Architecture, lora: LoraConfig | None) -> int:
+    return model.adapter_parameters(lora.rank, lora.target_modules) if lora else model.parameters
 
 
 def logits(text: Text, size: int, tokens: int, device: str, head: bool = False) -> int:

@@ -18,9 +18,11 @@ def amount(value: float) -> str:
     return next((f"{value / unit:.3g} {name}" for unit, name in UNITS if value >= unit), f"{value:.0f} B")
 
 
-def page(root: RootConfig, model: Architecture, assumed: Assumptions, image_tokens: int, gpu_gb: float) -> str:
+def page(root: RootConfig, model: Architecture, assumed: Assumptions, image_tokens: int, gpu_gb: float, chosen: str = "") -> str:
+    """`chosen`: the line that says who samples, and why."""
     lora = f", LoRA of rank {root.policy.lora.rank}" if root.policy.lora else ""
     head = f"{root.name}: {model.name}, {model.parameters:,} parameters, {root.policy.dtype}{lora}; {len(root.seeds)} seed(s)"
+    head += f"\n{chosen}" if chosen else ""
     parts = [head, _memory(root, model, assumed, image_tokens, gpu_gb), _work(root, model, assumed), _notes(root, model, assumed)]
     return "\n\n".join(parts) + "\n"
 
@@ -44,29 +46,43 @@ def _memory(root: RootConfig, model: Architecture, assumed: Assumptions, image_t
 
 @dataclass(frozen=True)
 class Engine:
-    """What sampling takes, on each GPU: a KV cache that comes and goes, or what vLLM reserves for its weights and cache and keeps."""
+    """What sampling takes on each GPU while it samples: a KV cache, or vLLM's weights and cache, which it gives up in between."""
 
     title: str
-    bytes: int
-    kept: bool
-    least: int  # below which it cannot work
+    bytes: int | None  # None: what the trainer leaves
+    least: int = 0  # below which it cannot work
 
 
 def _engine(root: RootConfig, model: Architecture, assumed: Assumptions, gpu_gb: float) -> Engine:
     dtype, longest = root.policy.dtype, assumed.prompt_tokens + root.sampling.max_new_tokens
     if root.engine.vllm is None or root.engine.name != "vllm":
-        return Engine("KV cache", m.kv_cache(model, dtype, root.engine.max_batch * longest), False, 0)
-    reserved = int(root.engine.vllm.gpu_memory_utilization * gpu_gb * GB)
-    return Engine("vLLM", reserved, True, model.parameters * m.BYTES[dtype] + m.kv_cache(model, dtype, longest))
+        return Engine("KV cache", m.kv_cache(model, dtype, root.engine.max_batch * longest))
+    share = root.engine.vllm.gpu_memory_utilization
+    least = model.parameters * m.BYTES[dtype] + m.kv_cache(model, dtype, longest)
+    return Engine("vLLM", None if share is None else int(share * gpu_gb * GB), least)
 
 
 def _memory_row(stage: str, train: m.Training, engine: Engine, gpu_gb: float) -> list[str]:
-    """Sampling and training take turns: what the engine does not keep counts only where it is more than a micro-batch's work."""
-    work = train.work + engine.bytes if engine.kept else max(train.work, engine.bytes)
+    """Sampling and training take turns, so what sampling takes counts only where it is more than gradients and a micro-batch's work."""
+    taken = engine.least if engine.bytes is None else engine.bytes
+    work = max(train.work, taken - train.gradients)
     count = m.gpus(train, work, gpu_gb * GB)
     parts = (train.weights, train.gradients, train.optimizer, train.reference, train.activations, train.logits)
-    sampling = amount(engine.bytes) + (f" (needs {amount(engine.least)})" if engine.bytes < engine.least else "")
-    return [stage, *map(amount, parts), sampling, amount(train.state + work), "does not fit" if count is None else str(count)]
+    total = amount(train.state + work)
+    return [
+        stage,
+        *map(amount, parts),
+        _sampling(engine, train, gpu_gb, count or 1),
+        total,
+        "does not fit" if count is None else str(count),
+    ]
+
+
+def _sampling(engine: Engine, train: m.Training, gpu_gb: float, count: int) -> str:
+    """What the engine takes; where it takes what is left of each of `count` GPUs, that much, and what it cannot do without."""
+    if engine.bytes is None:
+        return f"{amount(max(0, m.USABLE * gpu_gb * GB - train.kept(count)))} (needs {amount(engine.least)})"
+    return amount(engine.bytes) + (f" (needs {amount(engine.least)})" if engine.bytes < engine.least else "")
 
 
 def _work(root: RootConfig, model: Architecture, assumed: Assumptions) -> str:
@@ -95,7 +111,7 @@ def _notes(root: RootConfig, model: Architecture, assumed: Assumptions) -> str:
             f"state is {state}, of which a run keeps two.",
             f"GPUs: the fewest, {m.USABLE:.0%} of their memory used. On more than one (trainer.nproc) each process has the whole policy, "
             "to sample with;",
-            "masters, gradients and optimizer are sharded. "
+            "masters, gradients and optimizer are sharded. Sampling and training take turns in what is left beside them. "
             f"{'With' if root.trainer.recompute_activations else 'Without'} activation checkpointing (trainer.recompute_activations).",
             *left_out,
         ]

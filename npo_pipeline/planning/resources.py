@@ -8,6 +8,7 @@ walltime that is too short costs a resume, not the run; one that is too long wai
 import shutil
 import subprocess
 from dataclasses import dataclass, replace
+from functools import cache
 from math import ceil
 from pathlib import Path
 
@@ -51,6 +52,7 @@ class Resources:
     runtime: int
 
 
+MADE = ("prepare", "teacher")  # what makes a policy
 ONE = TrainerConfig(nproc=1, nodes=1, recompute_activations=False)
 LIGHT = Resources(gpu=0, cpus_per_task=1, mem_mb=4000, runtime=120)  # tables, schedules, reports
 UNKNOWN_MB = 64_000  # of a policy whose shape is not known
@@ -60,10 +62,20 @@ def wants_gpu(root: RootConfig, device: str) -> bool:
     """Whether computing stages ask for GPUs: as told by `device`, or "auto": where there are any and the policy is not tiny."""
     if device != "auto":
         return device == "cuda"
+    return not is_tiny(root) and gpus_exist()
+
+
+def stage_device(root: RootConfig, device: str) -> str:
+    """What the computing stages are told: a tiny policy stays on the CPU unless told, others take what torch sees."""
+    return "cpu" if device == "auto" and is_tiny(root) else device
+
+
+def is_tiny(root: RootConfig) -> bool:
     model = _shape(root)
-    return (model is None or model.parameters >= WANTS_GPU) and gpus_exist()
+    return model is not None and model.parameters < WANTS_GPU
 
 
+@cache
 def gpus_exist() -> bool:
     """In this machine, or in some node of its SLURM cluster."""
     if list(Path("/dev").glob("nvidia[0-9]*")):
@@ -82,13 +94,13 @@ def _shape(root: RootConfig) -> Architecture | None:
 
 
 def stage_resources(root: RootConfig, device: str, guide_jobs: int) -> dict[str, Resources]:
-    """By stage: "prepare", "probe", "guide_job", "demonstrate", "evaluate", "measure", and each run of a method ("npo", "round-2/npo")."""
+    """By stage: "prepare", "teacher", "probe", "guide_job", "demonstrate", "evaluate", "measure", and each run of a method by its name."""
     gpu, model, runs = wants_gpu(root, device), _shape(root), [*root.method, *later_rounds(root)]
     heavy = ["probe", "adopt", "guide_job", "demonstrate", "evaluate", "measure", *runs]
     if model is None:
         processes = root.trainer.nproc * root.trainer.nodes
         unknown = Resources(processes * gpu, processes * (GPU_CORES if gpu else 1), UNKNOWN_MB, MOST_MIN)
-        return dict.fromkeys(heavy, unknown) | {"prepare": replace(LIGHT, mem_mb=UNKNOWN_MB)}
+        return dict.fromkeys(heavy, unknown) | {stage: _made(root, stage, gpu, UNKNOWN_MB) for stage in MADE}
     responses = _responses(root, model)
     train, sample, alone = (_Stage(root, model, gpu, trains, ranks) for trains, ranks in ((True, root.trainer), (False, ONE), (True, ONE)))
     sampled = {
@@ -99,10 +111,16 @@ def stage_resources(root: RootConfig, device: str, guide_jobs: int) -> dict[str,
     }
     asked = {stage: train.ask(responses[stage]) for stage in ("probe", *runs)} | {stage: sample.ask(n) for stage, n in sampled.items()}
     measure = alone.ask(responses["probe"])  # gradients of groups: no more of them than the probe takes
-    prepare = replace(LIGHT, mem_mb=LIGHT.mem_mb + 2 * model.parameters * m.BYTES[root.policy.dtype] // MB)
+    weights = LIGHT.mem_mb + 2 * model.parameters * m.BYTES[root.policy.dtype] // MB
     if root.average_last is not None:  # the float32 sum of what was trained
         asked["evaluate"] = replace(asked["evaluate"], mem_mb=asked["evaluate"].mem_mb + state_bytes(root, model) // 3 // MB)
-    return asked | {"measure": measure, "prepare": prepare}
+    return asked | {"measure": measure} | {stage: _made(root, stage, gpu, weights) for stage in MADE}
+
+
+def _made(root: RootConfig, stage: str, gpu: bool, mem_mb: int) -> Resources:
+    """Of a stage that makes a policy: the GPU is for its cold start, without one it only loads and writes."""
+    trains = gpu and (stage == "teacher" or root.policy.cold_start.steps > 0)
+    return replace(LIGHT, gpu=1, cpus_per_task=GPU_CORES, mem_mb=mem_mb + GPU_BASE_MB) if trains else replace(LIGHT, mem_mb=mem_mb)
 
 
 def _responses(root: RootConfig, model: Architecture) -> dict[str, float]:

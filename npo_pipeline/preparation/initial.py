@@ -26,7 +26,9 @@ def initial_policy(context: Context[PrepareStage], texts: list[RawProblem], seed
         policy.model.to(device)
         return policy
     if settings.source == "gguf":
-        return load_gguf(settings.path or "", settings.dtype)
+        policy = load_gguf(settings.path or "", settings.dtype)
+        policy.model.to(device)
+        return policy
     policy = load_policy(settings.path or "", settings.dtype, device, policy_commit(context) or settings.revision, "policy.path")
     if policy.vision and settings.vision:
         policy.vision.limit(settings.vision.min_pixels, settings.vision.max_pixels)

@@ -34,3 +34,7 @@ class Engine(Protocol):
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """One completion per request, in their order."""
         ...
+
+    def rest(self) -> None:
+        """Leave the device's memory to others until the next call, which wakes it up. Before work that needs the memory."""
+        ...

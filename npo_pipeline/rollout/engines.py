@@ -11,9 +11,12 @@ from npo_pipeline.rollout.hf import TransformersEngine
 from npo_pipeline.rollout.room import readable_length, require_room
 
 
-def make_engine(settings: EngineConfig, sampling: SamplingConfig, policy: Policy) -> Engine:
-    """The engine that the configuration names, under its self-check; npo_pipeline.configuration.checks has refused any other name."""
-    engine = _engine(settings, sampling, policy)
+def make_engine(settings: EngineConfig, sampling: SamplingConfig, policy: Policy, kept: int | None = 0) -> Engine:
+    """The engine that the configuration names, under its self-check; npo_pipeline.configuration.checks has refused any other name.
+
+    `kept`: bytes that whoever uses it keeps on the policy's device while it samples, beyond what is there; None: nobody knows.
+    """
+    engine = _engine(settings, sampling, policy, kept)
     return CheckedEngine(engine, policy, sampling, settings) if settings.check_every else engine
 
 
@@ -23,9 +26,9 @@ def check_prompts(settings: EngineConfig, sampling: SamplingConfig, policy: Poli
     require_room(policy, sampling, readable_length(policy, settings), asked)
 
 
-def _engine(settings: EngineConfig, sampling: SamplingConfig, policy: Policy) -> Engine:
+def _engine(settings: EngineConfig, sampling: SamplingConfig, policy: Policy, kept: int | None) -> Engine:
     if settings.name == "transformers":
         return TransformersEngine(policy, sampling, settings.max_batch)
     from npo_pipeline.rollout.vllm import VllmEngine  # an extra: imported where it is asked for
 
-    return VllmEngine(policy, sampling, settings)
+    return VllmEngine(policy, sampling, settings, kept)

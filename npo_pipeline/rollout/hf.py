@@ -3,7 +3,7 @@
 transformers' `generate` samples from one global random stream, so a row's outcome would hang on its neighbours, and it forwards
 every row until the last one ends. Here a token is drawn by inverse transform of one uniform number per (row, position), from what
 came through temperature, top-k and top-p: so are the recorded log-probs. Samples of one prompt share its prefill, and a row that
-has ended leaves the batch.
+has ended leaves the batch: at once on a CPU, on a GPU every few tokens, since the host has to wait for the device to know who has.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,19 @@ from npo_pipeline.configuration.settings import SamplingConfig
 from npo_pipeline.policy.logprobs import TokenBatch, collate
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.policy.vision import forbid
+from npo_pipeline.rollout.draw import draw
 from npo_pipeline.rollout.engine import Completion, Request
 from npo_pipeline.rollout.truncate import warpers
+
+LOOK_EVERY = {"cpu": 1, "cuda": 16}  # tokens between two looks at which rows have ended
 
 
 class Context:
     """What the model has read of each row that goes on: a mask [B, P+t] over left-padded prompts and their responses, and a cache.
 
-    `next` [B] is the position of the next token; behind images it is not the number of tokens before it.
+    `next` [B] is the position of the next token; behind images it is not the number of tokens before it. `direct`: the model is
+    given the mask of one more token as attention takes it, or none where no prompt is padded; else transformers asks the device, token
+    by token, whether there is padding.
     """
 
     def __init__(self, model: PreTrainedModel, prompts: TokenBatch) -> None:
@@ -32,12 +37,14 @@ class Context:
         self.axes = prompts.position_ids.shape[:-2]  # (): positions of text; (3,): of text and images
         self.next = prompts.position_ids.amax(dim=-1).reshape(-1, len(self.mask)).amax(dim=0) + 1
         self.cache = DynamicCache(config=model.config)
+        self.padded = len(set(prompts.prompt_lengths)) > 1
+        self.direct = self.mask.device.type != "cpu" and not self.axes and sees_all(model)
 
     def read(self, ids: Tensor, positions: Tensor, **images: Tensor) -> Tensor:
         """Read the last tokens `ids` [B, t] of the mask; returns the logits of the token after them, [B, V] in float32."""
         output = self.model(
             input_ids=ids,
-            attention_mask=self.mask,
+            attention_mask=self._shown() if self.direct and ids.shape[1] == 1 < self.mask.shape[1] else self.mask,
             position_ids=positions,
             past_key_values=self.cache,
             use_cache=True,
@@ -52,6 +59,10 @@ class Context:
         positions, self.next = self.next[:, None], self.next + 1
         return self.read(tokens[:, None], positions.expand(*self.axes, -1, -1))
 
+    def _shown(self) -> Tensor | None:
+        """What one more token of every row sees: [B, 1, 1, P+t], or None: everything."""
+        return self.mask.bool()[:, None, None] if self.padded else None
+
     def keep(self, rows: Tensor) -> None:
         """Go on with `rows` only; a row that is named twice is doubled."""
         self.mask, self.next = self.mask[rows], self.next[rows]
@@ -64,7 +75,8 @@ class TransformersEngine:
     def __init__(self, policy: Policy, sampling: SamplingConfig, max_batch: int) -> None:
         self.policy, self.sampling, self.max_batch = policy, sampling, max_batch
         self._warpers = warpers(sampling)
-        self._stop_ids = torch.tensor(policy.stop_ids, device=policy.device)
+        self._stop_ids = torch.tensor(policy.stop_ids, dtype=torch.long, device=policy.device)
+        self.look_every = LOOK_EVERY[policy.device.type]
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         # Prompts of like length go together (less padding), equal ones side by side (one prefill).
@@ -84,14 +96,23 @@ class TransformersEngine:
         for t in range(self.sampling.max_new_tokens):
             if t > 0:
                 logits = context.read_next(tokens[rows, t - 1])
-            tokens[rows, t], logprobs[rows, t] = _draw(self._scores(tokens[rows, :t], logits), uniforms[rows, t])
-            going = torch.isin(tokens[rows, t], self._stop_ids, invert=True).nonzero().squeeze(1)
+            tokens[rows, t], logprobs[rows, t] = draw(self._scores(tokens[rows, :t], logits), uniforms[rows, t])
+            if (t + 1) % self.look_every:
+                continue
+            going = self._going(tokens[rows, max(0, t + 1 - self.look_every) : t + 1])
             if len(going) == 0:
                 break
             if len(going) < len(rows):
                 context.keep(going)
                 rows = rows[going]
         return [self._cut(*row) for row in zip(tokens.tolist(), logprobs.tolist(), strict=True)]
+
+    def _going(self, last: Tensor) -> Tensor:
+        """Which rows have no stop token among their `last` ones [B, t], those since the last look."""
+        return torch.isin(last, self._stop_ids, invert=True).all(dim=1).nonzero().squeeze(1)
+
+    def rest(self) -> None:
+        """It has no memory of its own."""
 
     def _prefill(self, requests: Sequence[Request]) -> tuple[Context, Tensor]:
         """Read every distinct prompt once; returns the context and logits of one row per request."""
@@ -115,18 +136,15 @@ class TransformersEngine:
         return Completion(tuple(tokens[:length]), tuple(logprobs[:length]), "length" if end is None else "stop")
 
 
+def sees_all(model: PreTrainedModel) -> bool:
+    """Whether every layer attends to all tokens before, by torch's own attention: then one mask holds for all."""
+    config = model.config.get_text_config()
+    kinds = getattr(config, "layer_types", None) or ["full_attention" if getattr(config, "sliding_window", None) is None else "sliding"]
+    return set(kinds) == {"full_attention"} and config._attn_implementation == "sdpa" and not model._is_stateful
+
+
 def _place(request: Request) -> tuple[int, tuple[int, ...], tuple[str, ...]]:
     return len(request.prompt_token_ids), request.prompt_token_ids, tuple(image.sha256 for image in request.images)
-
-
-def _draw(scores: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-    """The token of each row that its uniform number chooses from softmax(scores), and its log-prob: [B, V], [B] -> [B], [B]."""
-    logprobs = scores.log_softmax(dim=-1)
-    cumulative = logprobs.double().exp().cumsum(dim=-1)
-    # Scaling by the total keeps the draw below the last cumulative value, whatever the rounding.
-    drawn = uniforms[:, None] * cumulative[:, -1:]
-    token = torch.searchsorted(cumulative, drawn, right=True).clamp(max=scores.shape[-1] - 1)
-    return token.squeeze(1), logprobs.gather(1, token).squeeze(1)
 
 
 def _uniforms(requests: Sequence[Request], length: int) -> Tensor:

@@ -2,16 +2,15 @@
 
 vLLM keeps a copy of the weights, packed for its kernels. Each call first compares the policy's weights with those that were handed
 over last, by their identity, and puts them into the running engine in place if anything changed them: an optimizer step,
-another checkpoint, a resume. Samples of one prompt share its prefill, within a call: prefixes cached by earlier ones are dropped, so
-that what a call samples hangs on its requests and the weights alone.
+another checkpoint, a resume. On a GPU that it shares with the trainer it sleeps while it rests: its weights and its cache are given
+up, and the weights are handed over again when it wakes. Samples of one prompt share its prefill, within a call: prefixes cached by
+earlier ones are dropped, so that what a call samples hangs on its requests and the weights alone.
 
 Log-probs are of the distribution that was sampled, after temperature, top-k and top-p (`logprobs_mode`). A request's randomness
 is its seed's alone, but its logits are rounded differently in another batch, so the same seed gives the same text for the same calls.
 """
 
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,7 +31,7 @@ LEAST_BIAS = -100.0  # nats, the least that vLLM takes: rules a token out
 class VllmEngine:
     """Samples with vLLM. `weights` is the identity of the policy that it holds; None: none of them yet."""
 
-    def __init__(self, policy: Policy, sampling: SamplingConfig, settings: EngineConfig) -> None:
+    def __init__(self, policy: Policy, sampling: SamplingConfig, settings: EngineConfig, kept: int | None = 0) -> None:
         self.policy, self.sampling = policy, sampling
         length = readable_length(policy, settings)
         assert length is not None, "engine.vllm.max_model_len is a bound"
@@ -40,8 +39,9 @@ class VllmEngine:
         self.weights: str | None = None
         # To several GPUs' processes tensors are sent, over the CPU; to the one of this process they are handed as they are.
         self._by_way_of = policy.device if settings.vllm and settings.vllm.tensor_parallel_size == 1 else torch.device("cpu")
-        self._folder = tempfile.TemporaryDirectory()  # of files that vLLM reads, some of them later
-        self._llm = start_vllm(policy, settings, self.length, Path(self._folder.name))
+        self.can_sleep, self.asleep = policy.device.type != "cpu", False
+        self._llm = start_vllm(policy, settings, self.length, kept)
+        self.rest()  # so that the first weights, too, are handed over while there is no cache
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """Raises DataError for a prompt that leaves too little of engine.vllm.max_model_len for a response."""
@@ -53,14 +53,28 @@ class VllmEngine:
         return [_completion(output) for output in outputs]
 
     def update(self) -> None:
-        """Take over the policy's weights if they are not those that vLLM holds."""
+        """Take over the policy's weights if they are not those that vLLM holds; wake up before, where it sleeps."""
+        if self.asleep:
+            torch.cuda.empty_cache()  # the update's, which vLLM's own allocator does not see
+            self._llm.wake_up(tags=["weights"])
         found = identity(self.policy)
-        if found == self.weights:
-            return
+        if found != self.weights:
+            self._hand_over()
+            self.weights = found
+        if self.asleep:  # not before: the copies that weights are made in have room while there is no cache
+            self._llm.wake_up(tags=["kv_cache"])
+            self.asleep = False
+
+    def rest(self) -> None:
+        """Sleep, at level 2: weights and cache are given up, not kept on the host."""
+        if self.can_sleep and not self.asleep:
+            self._llm.sleep(level=2)
+            self.asleep, self.weights = True, None
+
+    def _hand_over(self) -> None:
         named = revert_weight_conversion(self.policy.model, dict(self.policy.effective_weights()))  # as in a checkpoint: expert by expert
         tensors = [(name, tensor.detach().to(self._by_way_of)) for name, tensor in named.items()]
         self._llm.collective_rpc("take_over", args=(tensors,))
-        self.weights = found
 
     def _forget(self) -> None:
         """Drop what was kept of earlier calls: prefixes, and images as the weights of then saw them."""

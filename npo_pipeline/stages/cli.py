@@ -23,6 +23,7 @@ from npo_pipeline.distributed.group import is_one_of_many
 from npo_pipeline.distributed.launch import launch
 from npo_pipeline.errors import Interrupted, NpoError, StorageError
 from npo_pipeline.grpo.reporting import check_sinks
+from npo_pipeline.planning.engine import kept_bytes
 from npo_pipeline.rollout.installed import check_installed
 from npo_pipeline.shown import one_line
 from npo_pipeline.storage.home import usable_caches
@@ -80,8 +81,10 @@ def run_stage(options: argparse.ArgumentParser, schema: type[Config], run: Calla
             sys.exit(launch(module, sys.argv[1:], arguments.nproc, arguments.nodes, arguments.rank_timeout))
         place_of = {key: getattr(config, key) for key in ("round", "probe_run", "cold_starts") if hasattr(config, key)}
         layout = Layout(root, arguments.seed, **place_of)
+        processes = arguments.nproc * arguments.nodes if "nproc" in arguments else 1
+        kept = kept_bytes(config, layout.initial_policy, processes)
         with _use_recorded(options.prog.split(".")[-1], config, digest, layout, arguments):
-            run(Context(config, digest, layout, arguments))
+            run(Context(config, digest, layout, arguments, kept))
     except NpoError as error:
         _stop(error)
     except OSError as error:
@@ -97,6 +100,7 @@ def _use_recorded(stage: str, config: Any, digest: str, layout: Layout, argument
         return nullcontext()
     own = {"guided": getattr(config, "name", ""), "demonstrate": getattr(config, "name", "")}
     own |= {"guide": _share(arguments), "evaluate": getattr(arguments, "policy", None) or "all"}
+    own |= {"prepare": str(layout.cold_start or "")}
     name = "-".join(filter(None, (stage, own.get(stage))))
     folder = place(layout.root, None if stage in ONCE else layout.seed, f"{layout.round}/{name}" if layout.round else name)
     vllm = getattr(getattr(config, "engine", None), "vllm", None)

@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,18 @@ def test_it_runs_and_writes_its_figures(name: str, out: Path, monkeypatch: pytes
     importlib.import_module(name).main(["--out", str(out), "--smallest"])
     assert json.loads((out / f"{name.removeprefix('bench_')}.json").read_text(encoding="utf-8"))
     assert "| --- |" in capsys.readouterr().out
+
+
+def test_a_case_on_a_gpu_that_fails_or_finds_no_time_is_a_line_of_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Each is a process of its own, so that the others go on."""
+    monkeypatch.setattr(sys, "path", [str(HERE), *sys.path])
+    bench = importlib.import_module("bench_gpu")
+    case = bench.GpuCase("wrong", "nobody", str(tmp_path), "cpu")
+    found = bench.run(case, time.monotonic() + 60)
+    assert found["error"] == f"KeyError: 'nobody' ({tmp_path / 'log.txt'})"
+    assert bench.row(found, case)[:2] == ["wrong", found["error"]]
+    assert len(bench.row(found, case)) == len(bench.COLUMNS)
+    assert bench.run(case, time.monotonic() - 1) == bench.run(case, time.monotonic() + 0.01) == {"error": "no time left"}
 
 
 def test_lengths_follow_their_law_in_the_engine(monkeypatch: pytest.MonkeyPatch):

@@ -178,6 +178,27 @@ def test_weights_that_did_not_change_are_not_handed_over_again(engine: Engine, m
     engine.weights = None  # what was recorded did not reach vLLM
 
 
+def test_a_rest_costs_nothing_but_the_weights_again_before_there_is_a_cache(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sleep is for GPUs: here the memory stays, and what is called is noted. The weights are overwritten, as if they had been given up."""
+    calls: list[str] = []
+
+    def sleep(level: int) -> None:
+        calls.append(f"sleep {level}")
+        engine._llm.collective_rpc("take_over", args=([(n, torch.zeros_like(w)) for n, w in engine.policy.effective_weights()],))
+
+    before, hand_over = engine.generate(REQUESTS[:8]), engine._hand_over
+    monkeypatch.setattr(engine, "can_sleep", True)
+    monkeypatch.setattr(engine._llm, "sleep", sleep)
+    monkeypatch.setattr(engine._llm, "wake_up", lambda tags: calls.append(f"wake {tags[0]}"))
+    monkeypatch.setattr(engine, "_hand_over", lambda: (calls.append("weights"), hand_over()))
+    for _ in range(2):
+        engine.rest()
+        engine.rest()
+        assert engine.generate(REQUESTS[:8]) == before
+        assert engine.generate(REQUESTS[:8]) == before
+    assert calls == ["sleep 2", "wake weights", "weights", "wake kv_cache"] * 2
+
+
 def checked(engine: Engine) -> CheckedEngine:
     return CheckedEngine(engine, engine.policy, engine.sampling, replace(SETTINGS, check_every=1))
 

@@ -97,8 +97,8 @@ WRONG = [
     ("policy=hf", "policy.path=None: expected a model directory or hub name"),
     ("policy=hf policy.path=./missing", "policy.path='missing': expected a directory that exists"),
     ("policy.dtype=int8", "policy.dtype='int8': expected one of float32, bfloat16"),
-    ("engine.name=sglang", "engine.name='sglang': expected one of transformers"),
-    ("engine.name=vllm", "engine.vllm=None: expected its settings; choose it with engine=vllm"),
+    ("engine.name=sglang", "engine.name='sglang': expected one of auto, transformers, vllm"),
+    ("engine=transformers engine.name=vllm", "engine.vllm=None: expected its settings; choose it with engine=vllm"),
     ("engine=vllm engine.vllm.max_model_len=0", "engine.vllm.max_model_len=0: expected at least 1"),
     (
         "engine=vllm engine.vllm.gpu_memory_utilization=40",

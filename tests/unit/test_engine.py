@@ -6,10 +6,10 @@ import torch
 from tiny import tiny_policy
 
 from npo_pipeline.configuration.settings import SamplingConfig
-from npo_pipeline.policy.logprobs import score
+from npo_pipeline.policy.logprobs import collate, score
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.rollout.engine import Request
-from npo_pipeline.rollout.hf import TransformersEngine
+from npo_pipeline.rollout.hf import Context, TransformersEngine, sees_all
 from npo_pipeline.rollout.order import sample_seed
 
 POLICY = tiny_policy()
@@ -119,3 +119,36 @@ def test_a_row_that_has_ended_is_forwarded_no_more():
 def stopping_policy() -> Policy:
     """The tiny policy with a fifth of its vocabulary as stop tokens, so that rows end early."""
     return Policy(POLICY.model, POLICY.tokenizer, tuple(range(1, 300, 5)), POLICY.pad_id)
+
+
+@pytest.mark.parametrize("every", [3, 16, 100])
+def test_looking_seldom_for_rows_that_have_ended_changes_no_response(every: int):
+    """As on a GPU: rows that have ended read on until the next look, and what they read is cut off."""
+    requests = [Request(prompt, i) for i, prompt in enumerate(PROMPTS * 6)]
+    seldom = engine(max_new_tokens=60)
+    seldom.look_every = every
+    for a, b in zip(engine(max_new_tokens=60).generate(requests), seldom.generate(requests), strict=True):
+        assert (a.token_ids, a.finish_reason) == (b.token_ids, b.finish_reason)
+        torch.testing.assert_close(torch.tensor(a.logprobs), torch.tensor(b.logprobs), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("prompts", [PROMPTS, [(5, 6, 7), (8, 9, 10)]], ids=["padded", "of one length"])
+def test_a_mask_that_is_given_as_attention_takes_it_is_the_one_that_transformers_makes(prompts: list[tuple[int, ...]]):
+    assert sees_all(POLICY.model)
+    batch = collate([(prompt, ()) for prompt in prompts], POLICY.pad_id, POLICY.device)
+    found = {}
+    for direct in (False, True):
+        context = Context(POLICY.model, batch)
+        context.direct = direct
+        with torch.inference_mode():
+            logits = [context.read(batch.input_ids, batch.position_ids)]
+            logits += [context.read_next(torch.full((len(prompts),), token)) for token in (30, 31, 32)]
+        found[direct] = torch.stack(logits)
+    torch.testing.assert_close(found[True], found[False], atol=1e-6, rtol=1e-6)
+    assert context.padded == (prompts is PROMPTS)
+
+
+def test_a_model_whose_layers_see_less_is_asked_as_ever():
+    model = tiny_policy().model
+    model.config.layer_types = ["full_attention", "sliding_attention"]
+    assert not sees_all(model)

@@ -94,7 +94,13 @@ def test_parameters_are_those_of_the_real_model(name: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters"), [("Qwen/Qwen3-VL-8B-Instruct", 17_534_247_392 // 2), ("HuggingFaceTB/SmolLM2-135M-Instruct", 134_515_008)]
+    ("name", "parameters"),
+    [
+        ("Qwen/Qwen3-VL-8B-Instruct", 17_534_247_392 // 2),
+        ("Qwen/Qwen3-0.6B", 596_049_920),
+        ("Qwen/Qwen3-8B", 8_190_735_360),
+        ("HuggingFaceTB/SmolLM2-135M-Instruct", 134_515_008),
+    ],
 )
 def test_published_shapes_have_the_published_parameters(name: str, parameters: int) -> None:
     values = published(name)

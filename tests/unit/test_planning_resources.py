@@ -5,7 +5,7 @@ import sys
 from dataclasses import replace
 
 from npo_pipeline.configuration.compose import load_root
-from npo_pipeline.planning.resources import LIGHT, MOST_MIN, UNKNOWN_MB, Resources, stage_resources, wants_gpu
+from npo_pipeline.planning.resources import LIGHT, MOST_MIN, UNKNOWN_MB, Resources, stage_device, stage_resources, wants_gpu
 
 
 def asked(experiment: str, overrides: str = "", device: str = "cpu", guide_jobs: int = 1) -> dict[str, Resources]:
@@ -16,9 +16,15 @@ def test_a_tiny_policy_asks_for_no_gpu_unless_told() -> None:
     root = load_root("default")
     assert not wants_gpu(root, "auto"), "whatever this machine has"
     assert {stage.gpu for stage in asked("default").values()} == {0}
-    with_gpu = asked("default", device="cuda")
-    assert with_gpu.pop("prepare").gpu == 0
-    assert {stage.gpu for stage in with_gpu.values()} == {1}
+    assert {stage.gpu for stage in asked("default", device="cuda").values()} == {1}
+    assert (stage_device(root, "auto"), stage_device(root, "cuda")) == ("cpu", "cuda")
+    assert stage_device(load_root("smollm2_gsm8k"), "auto") == "auto", "what torch sees"
+
+
+def test_a_policy_without_a_cold_start_is_prepared_without_a_gpu() -> None:
+    assert load_root("smollm2_gsm8k").policy.cold_start.steps == 0
+    assert asked("smollm2_gsm8k", device="cuda")["prepare"].gpu == 0
+    assert asked("smollm2_chain_sum", device="cuda")["prepare"].gpu == 1
 
 
 def test_a_policy_of_size_asks_for_a_gpu_where_there_is_one() -> None:

@@ -13,7 +13,8 @@ from npo_pipeline.errors import ConfigError
 from npo_pipeline.cli.failures import failures
 from npo_pipeline.cli.words import decode
 from npo_pipeline.grpo.reporting import check_sinks
-from npo_pipeline.planning.resources import DEVICES, LIGHT, WARNING, stage_resources
+from npo_pipeline.planning.engine import choose_engine
+from npo_pipeline.planning.resources import DEVICES, LIGHT, WARNING, stage_device, stage_resources, wants_gpu
 from npo_pipeline.rollout.installed import check_installed
 from npo_pipeline.storage.layout import AVERAGED, POLICY_AVERAGED, averaged, prepare_name
 from npo_pipeline.tasks.rows.files import resolve_path
@@ -65,7 +66,8 @@ def compose():
         raise ConfigError(f"--config guide_jobs={option('guide_jobs')}: expected at least 1")
     if option("device") not in DEVICES:
         raise ConfigError(f"--config device={option('device')}: expected one of {', '.join(DEVICES)}")
-    root = load_root(option("experiment"), override_words())
+    composed = load_root(option("experiment"), override_words())
+    root, chosen = choose_engine(composed, option("device"), Path("results") / composed.name)
     if workflow.is_main_process:  # once, not in every job: it may import a task's library
         from npo_pipeline.tasks.checks import check_benchmarks, check_source
 
@@ -74,13 +76,15 @@ def compose():
         if not workflow.output_settings.dryrun:  # a plan needs no engine
             check_installed(root.engine)
             check_sinks(root.report_to)
+        if chosen:
+            print(chosen, file=sys.stderr)
     return root, stage_configs(root)
 
 
 def compose_compared():
     """What the target `comparison` adds, if its methods fit this experiment; else nothing, and why."""
     try:
-        compared = load_compared(option("experiment"), override_words(), ROOT)
+        compared = replace(load_compared(option("experiment"), override_words(), ROOT), engine=ROOT.engine)
         return compared.method, stage_configs(compared), None
     except ConfigError as error:
         return {}, {}, error
@@ -98,7 +102,7 @@ RUNS = [*METHODS, *later_rounds(ROOT)]  # "npo", "round-2/npo"
 KINDS = {name: method.kind for name, method in (COMPARED | ROOT.method).items()}
 GUIDED_SEEDS = ROOT.seeds if any(method.kind in GUIDED for method in ROOT.method.values()) else []
 PYTHON = sys.executable
-DEVICE = option("device")
+DEVICE = stage_device(ROOT, option("device"))
 LIGHT_NEEDS = asdict(LIGHT)
 EXIT = ".exit"  # behind a log's name: the exit code of its stage
 # `stage LOG NAME OPTION...` runs a stage, on the terminal and in its log. SLURM and a terminal send a signal to every process of a job:
@@ -139,6 +143,17 @@ wildcard_constraints:
 def planned():
     """What each computing stage asks for, of the methods that `comparison` adds too."""
     return stage_resources(replace(ROOT, method=COMPARED | ROOT.method), DEVICE, option("guide_jobs"))
+
+
+def take_turns():
+    """Jobs on this machine hold its GPU one at a time, unless --resources gpu=N or a profile says otherwise; a scheduler's jobs do not."""
+    if wants_gpu(ROOT, option("device")) and workflow.local_exec and "gpu" not in workflow.global_resources:
+        workflow.register_resource("gpu", 1)
+
+
+def device_of(stage):
+    """Of a stage that takes the GPU only where it asks for one."""
+    return lambda wildcards: DEVICE if DEVICE == "auto" or planned()[stage].gpu else "cpu"
 
 
 def needs(stage):

@@ -25,6 +25,7 @@ def settle():
     """Bring results and Snakemake's mind together; the names of the stages whose configuration is not the one that is there."""
     if not workflow.is_main_process:
         return frozenset()
+    take_turns()
     works = workflow.execution_settings is not None and not workflow.dryrun and not workflow.touch
     if works:
         take_over()

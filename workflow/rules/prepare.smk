@@ -23,8 +23,9 @@ rule prepare:
         **needs("prepare"),
     params:
         number=0,
+        device=device_of("prepare"),
     shell:
-        "stage {log:q} prepare --config {input.config:q} --seed {params.number}"
+        "stage {log:q} prepare --config {input.config:q} --device {params.device} --seed {params.number}"
 
 
 # With several cold starts the further ones, each in a folder of its own with the problems beside it.
@@ -37,6 +38,7 @@ use rule prepare as prepare_another with:
         "<benchmarks>/prepare-{start}.tsv"
     params:
         number=lambda wildcards: wildcards.start,
+        device=device_of("prepare"),
 
 
 # An external teacher, made when a method asks for one.
@@ -52,9 +54,11 @@ rule teacher:
         "<benchmarks>/teacher.tsv"
     threads: 1
     resources:
-        **needs("prepare"),
+        **needs("teacher"),
+    params:
+        device=device_of("teacher"),
     shell:
-        "stage {log:q} teacher --config {input.config:q}"
+        "stage {log:q} teacher --config {input.config:q} --device {params.device}"
 
 
 # Held-out benchmarks beside the task, where there are any: only evaluations depend on them.

@@ -82,6 +82,7 @@ class Measurer:
         self.walk.to(step)
         draws = [(problem, i) for problem in problems for i in range(count)]
         found = sample(self.engine, self.walk.policy, self.verifier, draws, f"{purpose} {at}", self.context.layout.seed, step)
+        self.engine.rest()
         return {problem.problem_id: found[i * count : (i + 1) * count] for i, problem in enumerate(problems)}
 
     def current(self, step: int) -> Current:

@@ -7,13 +7,20 @@ from npo_pipeline.configuration.checks.require import one_of, require
 
 
 def check_engine(engine: s.EngineConfig) -> None:
-    one_of("engine.name", engine.name, ("transformers", "vllm"))
+    one_of("engine.name", engine.name, ("auto", "transformers", "vllm"))
     require(engine.max_batch >= 1, "engine.max_batch", engine.max_batch, "at least 1")
-    require(engine.check_every >= 0, "engine.check_every", engine.check_every, "0 (never) or more")
+    often = engine.check_every
+    require(often is None or often >= 0, "engine.check_every", often, "0 (never) or more, or null")
     tolerance = engine.check_tolerance
     require(tolerance is None or tolerance > 0, "engine.check_tolerance", tolerance, "more than 0, or null")
-    if engine.name == "vllm":
+    if engine.name != "transformers":
         check_vllm(engine.vllm)
+
+
+def check_chosen(engine: s.EngineConfig) -> None:
+    """A stage's own: who samples is said."""
+    one_of("engine.name", engine.name, ("transformers", "vllm"))
+    check_engine(engine)
 
 
 def check_vllm(vllm: s.VllmConfig | None) -> None:
@@ -22,7 +29,7 @@ def check_vllm(vllm: s.VllmConfig | None) -> None:
     for key in ("max_model_len", "tensor_parallel_size"):
         require(getattr(vllm, key) >= 1, f"engine.vllm.{key}", getattr(vllm, key), "at least 1")
     share = vllm.gpu_memory_utilization
-    require(0 < share <= 1, "engine.vllm.gpu_memory_utilization", share, "a share of the GPU, in (0, 1]")
+    require(share is None or 0 < share <= 1, "engine.vllm.gpu_memory_utilization", share, "a share of the GPU, in (0, 1], or null")
     require(vllm.cpu_cache_gib > 0, "engine.vllm.cpu_cache_gib", vllm.cpu_cache_gib, "more than 0")
 
 

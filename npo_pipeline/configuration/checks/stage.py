@@ -5,7 +5,7 @@ from typing import Any
 
 from npo_pipeline.configuration import settings as s
 from npo_pipeline.configuration import stages as c
-from npo_pipeline.configuration.checks.engine import check_coldest, check_engine, check_sampling
+from npo_pipeline.configuration.checks.engine import check_chosen, check_coldest, check_sampling
 from npo_pipeline.configuration.checks.guidance import check_average, check_variance
 from npo_pipeline.configuration.checks.method import check_method
 from npo_pipeline.configuration.checks.policy import check_lora, check_policy
@@ -18,7 +18,7 @@ from npo_pipeline.configuration.checks.training import check_grpo
 PARTS: dict[type, Callable[[Any], None]] = {
     s.TaskConfig: check_task,
     s.PolicyConfig: check_policy,
-    s.EngineConfig: check_engine,
+    s.EngineConfig: check_chosen,
     s.SamplingConfig: check_sampling,
     s.GrpoConfig: check_grpo,
     s.LoraConfig: check_lora,

@@ -86,6 +86,7 @@ def make_guide(maker: Maker, guide_step: int) -> tuple[int, int]:
     with guide_policy(maker, guide_step) as digest:
         parts = parts_of(maker.context, guide_step, digest)
         trajectories = sample_until_verified(pool, config.samples, lambda draws: sample_batches(maker, guide_step, parts, draws))
+    maker.engine.rest()
     if parts.found:
         print(f"guide: checkpoint {guide_step}: {parts.found} of {len(trajectories)} trajectories were on disk already", file=sys.stderr)
     rows = [trajectory_row(t, guide_step, maker.problems[t.problem_id].prompt, digest) for t in trajectories]
