@@ -251,6 +251,7 @@ LATER = {
     "start": None,
     "start_warmup": None,
     "checkpoints": None,
+    "rollback": None,
 }
 
 

@@ -10,6 +10,7 @@ from npo_pipeline.configuration.settings import (
     MeasureConfig,
     MethodConfig,
     ResampleConfig,
+    RollbackConfig,
     RollingConfig,
     RootConfig,
     StepLike,
@@ -183,6 +184,7 @@ def _resolve_method(key: str, method: MethodConfig, place: Place) -> MethodConfi
         windows=windows,
         autonpo=method.autonpo and _resolve_autonpo(f"{key}.autonpo", method.autonpo, steps),
         online=method.online and replace(method.online, max_steps=as_steps(method.online.max_steps, steps, f"{key}.online.max_steps")),
+        rollback=method.rollback and _resolve_rollback(f"{key}.rollback", method.rollback, steps),
         resample=method.resample and _resolve_resample(f"{key}.resample", method.resample, steps),
     )
 
@@ -215,6 +217,14 @@ def _resolve_resample(key: str, settings: ResampleConfig, steps: int) -> Resampl
     if start >= end:
         raise ConfigError(f"{key}: [{start}, {end}) is empty; expected from_step < to_step")
     return replace(settings, from_step=start, to_step=end)
+
+
+def _resolve_rollback(key: str, settings: RollbackConfig, steps: int) -> RollbackConfig:
+    every = as_steps(settings.every, steps, f"{key}.every")
+    lookback = as_steps(settings.lookback, steps, f"{key}.lookback")
+    if lookback < every:
+        raise ConfigError(f"{key}.lookback={lookback}: expected at least {key}.every={every}, or there is nothing to go back to")
+    return replace(settings, every=every, lookback=lookback)
 
 
 def _resolve_window(key: str, window: WindowConfig, steps: int, guides: list[int], lookback: int) -> WindowConfig | None:

@@ -28,6 +28,7 @@ from npo_pipeline.configuration.settings.method import (
     OnlineConfig,
     ReplayConfig,
     ResampleConfig,
+    RollbackConfig,
     RollingConfig,
     WindowConfig,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "ReplayConfig",
     "ReportConfig",
     "ResampleConfig",
+    "RollbackConfig",
     "RollingConfig",
     "RootConfig",
     "SamplingConfig",
