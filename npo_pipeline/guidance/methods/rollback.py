@@ -124,8 +124,12 @@ class RollbackMixer(OnPolicy):
         spent_here = tokens_of(tried)
         decision = {"now": now, "back_to": back, "tokens": spent_here, "account": account}
         self.on_main(lambda: self._write(run, now, decision, list(verified.values())))
-        self.quiet_until, self.owed, self.warned = now + self.trigger.cooldown, spent_here, None
+        self.quiet_until, self.owed, self.warned = self._quiet_until(now), spent_here, None
         return back
+
+    def _quiet_until(self, decided: int) -> int:
+        """Never the same step again: or a run could go back from it for ever."""
+        return decided + max(1, self.trigger.cooldown)
 
     def _candidate(self, step: int, now: int, verified: dict[str, Trajectory]) -> Row:
         """Q, V and S of going back to a kept step. Nothing failed there: NaN, which is not chosen."""
@@ -153,7 +157,7 @@ class RollbackMixer(OnPolicy):
         self.outcomes = read_outcomes(run, first, step)
         decided = segments(run)
         if decided:
-            self.quiet_until = decided[-1][1]["now"] + self.trigger.cooldown
+            self.quiet_until = self._quiet_until(decided[-1][1]["now"])
             self.owed = spent(run, step)
         if went := [entry for entry in decided if entry[1]["back_to"] is not None]:
             self._take_up(*went[-1])
