@@ -173,6 +173,7 @@ class DemonstrateStage:
     engine: EngineConfig
     verifier: VerifierConfig
     dtype: str
+    start: int | None = None  # and not those of the steps before this one
 
 
 @dataclass

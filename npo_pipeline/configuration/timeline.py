@@ -74,14 +74,15 @@ def resolve_start(root: RootConfig, kept: Sequence[int]) -> int | None:
     return start if start or root.probe.adopt else None
 
 
-def guided_checkpoints(time: Timeline, steps: int) -> list[int] | None:
+def guided_checkpoints(time: Timeline, steps: int, dense: bool = False) -> list[int] | None:
     """Of a guided run of an adopted one, in place of a grid that the adopted run does not have: its start, every so many steps, and
-    those over which runs are averaged. None otherwise."""
+    those over which runs are averaged; `dense`: all that the adopted run has, as it is the probe of a next round. None otherwise."""
     if time.adopted is None or time.start is None:
         return None
     last = averaged_steps(1, time.average[1], time.steps, time.start, time.adopted) if time.average else []
     grid = [step for step in checkpoint_steps(time.guided_checkpoint_every, steps) if step >= time.start]
-    return sorted({time.start, *grid, *last})
+    kept = [step for step in time.adopted if step >= time.start] if dense else []
+    return sorted({time.start, *grid, *last, *kept})
 
 
 def as_steps(value: StepLike, total: int, key: str, multiple: int = 1, least: int = 1) -> int:
