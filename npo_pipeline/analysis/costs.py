@@ -13,7 +13,7 @@ import yaml
 
 from npo_pipeline.analysis.methods import INITIAL, Need, needs
 from npo_pipeline.analysis.results import GRPO, Run
-from npo_pipeline.analysis.series import Floats
+from npo_pipeline.analysis.series import Floats, first_step, until
 from npo_pipeline.analysis.summary import total
 from npo_pipeline.errors import ArtifactError
 from npo_pipeline.storage.guides import verify_guide
@@ -64,13 +64,17 @@ def seed_costs(layout: Layout, runs: Mapping[str, Run], configs: Mapping[str, Ma
     """The cost of every policy of a seed. `configs` holds the part `method` of each resolved configuration. Raises ArtifactError."""
     wanted = {name: needs(name, configs.get(name, {})) for name in runs}
     guides = guide_spend(layout) if any("guides" in found for found in wanted.values()) else NOTHING
-    probe = adopted_spend(layout) or with_hours(run_spend(runs[GRPO]), run_hours(layout, GRPO))
+    adopted = adopted_spend(layout)
+    probe = adopted or with_hours(run_spend(runs[GRPO]), run_hours(layout, GRPO))
 
     def before(name: str) -> Spend:
+        first = first_step(runs[name])
+        begins = bool(first) and "probe" not in wanted[name]  # with a checkpoint of the probe
+        start = (adopted or run_spend(until(runs[GRPO], first))) if begins else NOTHING
         parts: dict[Need, Spend] = {"probe": probe, "guides": guides}
         if "demonstrations" in wanted[name]:
             parts["demonstrations"] = demonstration_spend(layout, name)
-        return sum((parts[need] for need in sorted(wanted[name])), NOTHING)
+        return sum((parts[need] for need in sorted(wanted[name])), start)
 
     own = {name: with_hours(run_spend(run), run_hours(layout, name)) for name, run in runs.items()}
     return {INITIAL: Cost(NOTHING, NOTHING)} | {name: Cost(own[name], before(name)) for name in runs}

@@ -9,7 +9,7 @@ Need = Literal["probe", "guides", "demonstrations"]
 
 INITIAL, LONG = "initial", "grpo_long"
 MANUAL = ("npo_early", "npo_late", "npo", "npo_rolling")
-AUTO = ("autonpo", "autonpo_online")
+AUTO = ("autonpo", "autonpo_online", "autonpo_rollback")
 ONE_PASS = ("npo_ema", "npo_extrapolate")
 COMPARATORS = ("luffy", "exgrpo", "rlep", "resample")
 ROWS = (INITIAL, "luffy", GRPO, "exgrpo", "rlep", "resample", *MANUAL, *AUTO, *ONE_PASS, LONG)  # as in the paper's table
@@ -27,6 +27,7 @@ DESCRIPTIONS = {
     "npo_rolling": "guides at a fixed distance ahead, all along",
     "autonpo": "interventions planned from the probe's log",
     "autonpo_online": "interventions decided live, with the shards as supply",
+    "autonpo_rollback": "one pass: goes back at a warning, and takes the segment again with guides from there",
     "npo_ema": "one pass: its own averaged weights, where they solve more of what it fails than the live policy",
     "npo_extrapolate": "one pass: weights extrapolated away from that average",
     LONG: "GRPO given the compute of both passes: more steps",
@@ -34,8 +35,9 @@ DESCRIPTIONS = {
 
 # Where a configuration says nothing of `kind` (results of earlier versions), the name does.
 KIND_OF_PREFIX = {"resample": "resample", "exgrpo": "replay", "luffy": "demonstrations", "rlep": "demonstrations", "grpo": "none"}
+KIND_OF_PREFIX |= {"autonpo_rollback": "rollback"}
 KIND_OF_PREFIX |= dict.fromkeys(ONE_PASS, "ema")
-ALONE = ("resample", "ema", "replay", "none")  # kinds that need neither probe nor guides
+ALONE = ("rollback", "resample", "ema", "replay", "none")  # kinds that need neither probe nor guides
 
 
 def label(policy: str) -> str:

@@ -41,6 +41,12 @@ def since(run: Run, step: int) -> Run:
     return replace(run, metrics=tuple(row for row in run.metrics if row["step"] >= step))
 
 
+def until(run: Run, step: int) -> Run:
+    """The run's steps before this one, with their timings."""
+    metrics, timings = (tuple(row for row in rows if row["step"] < step) for rows in (run.metrics, run.timings))
+    return replace(run, metrics=metrics, timings=timings)
+
+
 def ema(raw: Floats, weight: float = EMA_WEIGHT) -> Floats:
     """Exponential moving average, free of a start value: weights of what was seen so far add up to one; NaN is skipped."""
     total = mass = 0.0

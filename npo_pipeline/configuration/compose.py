@@ -111,7 +111,7 @@ def stage_configs(root: s.RootConfig) -> dict[str, dict[str, Any]]:
         stages["benchmarks"] = c.BenchmarksStage(VERSIONS["benchmarks"], root.task, root.evaluate.benchmarks, root.policy.dtype)
     for name, method in time.methods.items():
         if method.kind == "demonstrations":
-            stages[f"demonstrate-{name}"] = _demonstrate_stage(root, name, method, run_steps(method, time.steps))
+            stages[f"demonstrate-{name}"] = _demonstrate_stage(root, time, name, method)
             if root.policy.teacher:
                 stages["teacher"] = c.TeacherStage(VERSIONS["teacher"], root.task, root.policy.scratch, root.policy.teacher)
     for number in range(1, root.rounds + 1):
@@ -147,8 +147,8 @@ def _round_stages(root: s.RootConfig, time: Timeline, number: int, shared: dict[
             plan = c.PlanStage(VERSIONS["plan"], name=name, method=method, steps=time.steps, **known, **guides)
             stages[f"{prefix}plan-{name}"] = plan
         # A run that is a probe for the next round keeps as many checkpoints as a probe.
-        every = time.checkpoint_every if name == first and number < root.rounds else time.guided_checkpoint_every
-        stages[f"{prefix}guided-{name}"] = _guided_stage(root, time, name, run | known, every)
+        dense = name == first and number < root.rounds
+        stages[f"{prefix}guided-{name}"] = _guided_stage(root, time, name, run | known, dense)
     return stages
 
 
@@ -166,14 +166,15 @@ def _guide_stage(root: s.RootConfig, time: Timeline, others: dict[str, Any]) -> 
     )
 
 
-def _guided_stage(root: s.RootConfig, time: Timeline, name: str, run: dict[str, Any], every: int) -> c.GuidedStage:
+def _guided_stage(root: s.RootConfig, time: Timeline, name: str, run: dict[str, Any], dense: bool) -> c.GuidedStage:
     """What a schedule says is not repeated: editing it, or a method's gate, is the plan's matter."""
     method = time.methods[name]
     live = None if method.kind in s.SCHEDULED else method
     own: dict[str, Any] = {"steps": run_steps(method, time.steps), "grpo": merge_grpo(root.grpo, method.grpo)}
     variance = root.guidance.variance if method.kind in s.SCORED_LIVE else None
     if time.start is not None:
-        own |= {"start": time.start, "start_warmup": root.guided.start_warmup, "checkpoints": guided_checkpoints(time, own["steps"])}
+        own |= {"start": time.start, "start_warmup": root.guided.start_warmup, "checkpoints": guided_checkpoints(time, own["steps"], dense)}
+    every = time.checkpoint_every if dense else time.guided_checkpoint_every
     own["replace"] = root.guidance.replace if method.replaces else "last"
     return c.GuidedStage(VERSIONS["guided"], name=name, checkpoint_every=every, method=live, variance=variance, **(run | own))
 
@@ -197,7 +198,7 @@ def _adopt_stage(root: s.RootConfig, time: Timeline, shared: dict[str, Any]) -> 
     )
 
 
-def _demonstrate_stage(root: s.RootConfig, name: str, method: s.MethodConfig, steps: int) -> c.DemonstrateStage:
+def _demonstrate_stage(root: s.RootConfig, time: Timeline, name: str, method: s.MethodConfig) -> c.DemonstrateStage:
     settings = method.demonstrations
     assert settings is not None, "checked with the configuration"
     return c.DemonstrateStage(
@@ -207,7 +208,8 @@ def _demonstrate_stage(root: s.RootConfig, name: str, method: s.MethodConfig, st
         prompt=root.task.prompt,
         samples=settings.samples,
         wanted=settings.wanted,
-        steps=steps,
+        steps=run_steps(method, time.steps),
+        start=time.start,
         prompts_per_step=root.grpo.prompts_per_step,
         sampling=replace(root.sampling, temperature=settings.temperature, top_p=settings.top_p),
         engine=root.engine,

@@ -181,6 +181,7 @@ class DemonstrateStage(Started):
     engine: EngineConfig
     verifier: VerifierConfig
     dtype: str
+    start: int | None = None  # and not those of the steps before this one
 
 
 @dataclass
@@ -262,6 +263,7 @@ LATER = {
     "cold_starts": None,
     "choice": "argmax",
     "replace": "last",
+    "rollback": None,
 }
 
 

@@ -10,6 +10,7 @@ from npo_pipeline.configuration.settings import (
     MeasureConfig,
     MethodConfig,
     ResampleConfig,
+    RollbackConfig,
     RollingConfig,
     RootConfig,
     StepLike,
@@ -73,14 +74,15 @@ def resolve_start(root: RootConfig, kept: Sequence[int]) -> int | None:
     return start if start or root.probe.adopt else None
 
 
-def guided_checkpoints(time: Timeline, steps: int) -> list[int] | None:
+def guided_checkpoints(time: Timeline, steps: int, dense: bool = False) -> list[int] | None:
     """Of a guided run of an adopted one, in place of a grid that the adopted run does not have: its start, every so many steps, and
-    those over which runs are averaged. None otherwise."""
+    those over which runs are averaged; `dense`: all that the adopted run has, as it is the probe of a next round. None otherwise."""
     if time.adopted is None or time.start is None:
         return None
     last = averaged_steps(1, time.average[1], time.steps, time.start, time.adopted) if time.average else []
     grid = [step for step in checkpoint_steps(time.guided_checkpoint_every, steps) if step >= time.start]
-    return sorted({time.start, *grid, *last})
+    kept = [step for step in time.adopted if step >= time.start] if dense else []
+    return sorted({time.start, *grid, *last, *kept})
 
 
 def as_steps(value: StepLike, total: int, key: str, multiple: int = 1, least: int = 1) -> int:
@@ -183,6 +185,7 @@ def _resolve_method(key: str, method: MethodConfig, place: Place) -> MethodConfi
         windows=windows,
         autonpo=method.autonpo and _resolve_autonpo(f"{key}.autonpo", method.autonpo, steps),
         online=method.online and replace(method.online, max_steps=as_steps(method.online.max_steps, steps, f"{key}.online.max_steps")),
+        rollback=method.rollback and _resolve_rollback(f"{key}.rollback", method.rollback, steps),
         resample=method.resample and _resolve_resample(f"{key}.resample", method.resample, steps),
     )
 
@@ -215,6 +218,14 @@ def _resolve_resample(key: str, settings: ResampleConfig, steps: int) -> Resampl
     if start >= end:
         raise ConfigError(f"{key}: [{start}, {end}) is empty; expected from_step < to_step")
     return replace(settings, from_step=start, to_step=end)
+
+
+def _resolve_rollback(key: str, settings: RollbackConfig, steps: int) -> RollbackConfig:
+    every = as_steps(settings.every, steps, f"{key}.every")
+    lookback = as_steps(settings.lookback, steps, f"{key}.lookback")
+    if lookback < every:
+        raise ConfigError(f"{key}.lookback={lookback}: expected at least {key}.every={every}, or there is nothing to go back to")
+    return replace(settings, every=every, lookback=lookback)
 
 
 def _resolve_window(key: str, window: WindowConfig, steps: int, guides: list[int], lookback: int) -> WindowConfig | None:

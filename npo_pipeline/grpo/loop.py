@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from npo_pipeline.configuration.timeline import checkpoint_steps
 from npo_pipeline.errors import Interrupted
 from npo_pipeline.grpo.reporting import Reporter, reporting
+from npo_pipeline.grpo.rewind import rewind
 from npo_pipeline.grpo.silence import Silence
 from npo_pipeline.grpo.state import load_state, save_state
 from npo_pipeline.grpo.step import StepOutcome, Trainer, run_step
@@ -37,13 +38,15 @@ class RunLength:
     save_every: int
     first: int = 0  # the step that the run begins with
     checkpoints: Sequence[int] | None = None  # in place of every `checkpoint_every` steps
-    keep_states: int | None = None  # every how many steps a state is kept for good
+    keep_states: int | None = None  # every how many steps a state is kept beside those of a resume
+    states_kept: int | None = None  # how many of these, each with its policy checkpoint, while the run lasts; None: all, for good
 
     @property
     def kept(self) -> set[int]:
         """The steps of its policy checkpoints: always its first, and its end."""
         grid = checkpoint_steps(self.checkpoint_every, self.steps) if self.checkpoints is None else self.checkpoints
-        return {self.first, *(step for step in grid if step > self.first), self.steps}
+        states = range(0, self.steps, self.keep_states) if self.states_kept and self.keep_states else ()
+        return {self.first, *(step for step in (*grid, *states) if step > self.first), self.steps}
 
     def keeps_state(self, step: int) -> bool:
         return self.keep_states is not None and step % self.keep_states == 0
@@ -76,9 +79,9 @@ class Run:
         save_state(self.files.folder / STATE, self.trainer.updater.optimizer, step, self.fingerprint, self.trainer.ranks)
 
     def keep(self, step: int) -> None:
-        """A state before `step` that stays when the run has ended."""
+        """A state before `step` beside those of a resume."""
         optimizer, ranks = self.trainer.updater.optimizer, self.trainer.ranks
-        save_state(self.files.folder / STATES, optimizer, step, self.fingerprint, ranks, kept=None)
+        save_state(self.files.folder / STATES, optimizer, step, self.fingerprint, ranks, kept=self.length.states_kept)
 
 
 def train(trainer: Trainer, files: RunFiles, length: RunLength, label: str, fingerprint: str, report_to: Sequence[str] = ()) -> None:
@@ -87,14 +90,20 @@ def train(trainer: Trainer, files: RunFiles, length: RunLength, label: str, fing
     A run that was killed and started again leaves the same files as one that was not (timings excepted). Raises Interrupted where a
     signal asks for it, StorageError if the disk refuses.
     """
+    while not _reaches_the_end(trainer, files, length, label, fingerprint, report_to):
+        pass  # it goes back, and on from there
+
+
+def _reaches_the_end(trainer: Trainer, files: RunFiles, length: RunLength, label: str, fingerprint: str, report_to: Sequence[str]) -> bool:
     kept = length.kept
+    trainer.ranks.on_main(lambda: rewind(files))
     start = _start(trainer, files, kept, label, fingerprint)
     trainer.mixer.restore(files.folder, start, files.first)
     sinks = reporting(report_to if trainer.ranks.main else (), files.folder, start)
     with noticing() as stop, _writer(trainer, files, length) as writer, sinks as reporter:
         if writer:
             writer.resume(start, kept)
-        _steps(Run(trainer, files, writer, reporter, length, label, fingerprint), start, kept, stop)
+        return _steps(Run(trainer, files, writer, reporter, length, label, fingerprint), start, kept, stop)
 
 
 def _start(trainer: Trainer, files: RunFiles, kept: set[int], label: str, fingerprint: str) -> int:
@@ -115,7 +124,8 @@ def _writer(trainer: Trainer, files: RunFiles, length: RunLength) -> AbstractCon
     return closing(CheckpointWriter(trainer.policy, files.folder, length.key_every)) if trainer.ranks.main else nullcontext()
 
 
-def _steps(run: Run, start: int, kept: set[int], stop: Stop) -> None:
+def _steps(run: Run, start: int, kept: set[int], stop: Stop) -> bool:
+    """Whether they came to the run's end; else it goes back first."""
     length, ranks = run.length, run.trainer.ranks
     progress, trouble = Progress(run.label, length.steps, start, quiet=not ranks.main), Trouble(run.label)
     silence = Silence(run.label, length.steps - start)
@@ -134,6 +144,8 @@ def _steps(run: Run, start: int, kept: set[int], stop: Stop) -> None:
             silence.see(outcome.metrics)
         progress.note(_said(outcome))
         trouble.see(step, outcome.skipped)
+        if goes_back(run, step + 1):
+            return False
         signal = ranks.first(stop.signal)
         if (done := step + 1) < length.steps:
             if length.keeps_state(done):
@@ -142,6 +154,19 @@ def _steps(run: Run, start: int, kept: set[int], stop: Stop) -> None:
     if run.writer:
         run.writer.put(length.steps, identity(run.trainer.policy))
         run.writer.wait()
+    return True
+
+
+def goes_back(run: Run, now: int) -> bool:
+    """Whether, before step `now`, the method decided to go back; what it decides from is on disk by then."""
+    mixer = run.trainer.mixer
+    if not mixer.wants_back:
+        return False
+    run.trainer.ranks.on_main(lambda: run.writer.wait() if run.writer else None)
+    back = mixer.go_back(run.files.folder, now)
+    if back is not None and run.trainer.ranks.main:
+        print(f"{run.label}: goes back from step {now} to step {back}", file=sys.stderr)
+    return back is not None
 
 
 def _between(run: Run, done: int, signal: str | None, skipped: bool) -> None:

@@ -38,6 +38,16 @@ class Mixer(Protocol):
         """See the step's mixed groups and metrics, after the update; returns decisions, one mapping each, for interventions.jsonl."""
         ...
 
+    @property
+    def wants_back(self) -> bool:
+        """Whether, after the step that was observed last, it may be better to go back and take some steps again."""
+        ...
+
+    def go_back(self, run: Path, now: int) -> int | None:
+        """Decide that before step `now`: write a segment's decision into the run's folder (npo_pipeline.grpo.rewind), and return the
+        step to go back to; None to go on."""
+        ...
+
     def restore(self, run: Path, step: int, first: int = 0) -> None:
         """Before a run that began at step `first` goes on at `step`, perhaps the same: come to the state of a run that never stopped,
         from the run's own files."""
@@ -55,6 +65,11 @@ class OnPolicy:
 
     def observe(self, step: int, groups: Sequence[Group], metrics: dict[str, Any]) -> list[dict[str, Any]]:
         return []
+
+    wants_back = False
+
+    def go_back(self, run: Path, now: int) -> int | None:
+        return None
 
     def restore(self, run: Path, step: int, first: int = 0) -> None:
         pass

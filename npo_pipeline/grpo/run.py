@@ -1,5 +1,6 @@
 """What the probe and the guided stage share: building a trainer from a configuration, and finishing a run."""
 
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -24,7 +25,7 @@ from npo_pipeline.policy.policy import Policy, export_policy, load_policy
 from npo_pipeline.rollout.engines import check_prompts, make_engine
 from npo_pipeline.rollout.sample import sampling_facts
 from npo_pipeline.storage.checkpoints import read_record
-from npo_pipeline.storage.layout import checkpoint, kept_state
+from npo_pipeline.storage.layout import STATES, checkpoint, kept_state
 from npo_pipeline.storage.lock import only_writer
 from npo_pipeline.storage.manifest import read_manifest, sha256_text
 from npo_pipeline.storage.parquet import read_problems
@@ -46,6 +47,8 @@ def run_training(context: Context[Run], name: str, make_mixer: MakeMixer = lambd
             train(trainer, files, length, name, fingerprint(context, inputs), context.options.report_to)
             if name != "probe" and ranks.main:
                 export_policy(trainer.policy, layout.policy(name))
+            if length.states_kept and ranks.main:
+                shutil.rmtree(files.folder / STATES, ignore_errors=True)
         if ranks.main:
             facts = {"start": length.first} if length.first else {}
             files.finish(name, {"steps": config.steps, "seed": layout.seed, **facts})
@@ -54,6 +57,8 @@ def run_training(context: Context[Run], name: str, make_mixer: MakeMixer = lambd
 def run_length(context: Context[Run]) -> RunLength:
     config = context.config
     own = {key: found for key in ("checkpoints", "keep_states") if (found := getattr(config, key, None)) is not None}
+    if rollback := getattr(getattr(config, "method", None), "rollback", None):
+        own |= {"keep_states": rollback.every, "states_kept": rollback.lookback // rollback.every + 1}
     return RunLength(
         config.steps, config.checkpoint_every, config.key_every, context.options.save_every, getattr(config, "start", None) or 0, **own
     )

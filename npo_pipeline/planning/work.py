@@ -109,6 +109,11 @@ def _guided(root: RootConfig, model: Architecture, assumed: Assumptions, run: st
     if method.ema:  # the tries of average and live policy, as far as its share of the tokens goes
         most = min(method.ema.share * own.most, len(root.seeds) * steps * root.grpo.prompts_per_step * (method.ema.tries + 1.0))
         expected = most * assumed.failed * assumed.tries
+    if method.rollback:  # at most all again, and before each time a roll-out on what was failed
+        times = steps // max(1, method.autonpo.cooldown if method.autonpo else 1)
+        prompts = times * _distinct(root, method.rollback.lookback)
+        most = own.most + len(root.seeds) * prompts * method.rollback.tries
+        expected = (own.most + len(root.seeds) * prompts * method.rollback.tries * assumed.tries) * assumed.failed
     whole = len(root.seeds) * model.parameters * BYTES[root.policy.dtype]
     return Work(run, own.most + int(most), own.expected + expected, own.disk + whole, own.checkpoints)
 

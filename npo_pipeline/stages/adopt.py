@@ -20,7 +20,7 @@ def run(context: Context[AdoptStage]) -> None:
     found = sources(config.adopted)
     for note in check_alike(found, layout.initial_policy, config.lora, config.prompt):
         print(note, file=sys.stderr)
-    metrics = read_log(log_file(config.log, config.adopted), config.steps)
+    metrics = read_log(log_file(config.log, {source.step: str(source.folder) for source in found}), config.steps)
     logged = None if config.completions is None else read_completions(config.completions)
 
     from npo_pipeline.preparation.adoption.adopt import adopt

@@ -5,6 +5,7 @@ from pathlib import Path
 
 STATE = "state"  # of a run that is under way: what a resume starts from
 STATES = "states"  # of a run that keeps some for good: what a guided run may begin with
+SEGMENTS = "segments"  # of a run that went back: each decision to, and the steps that were taken again
 POLICY_AVERAGED = "policy-averaged"  # of a finished run: the mean of its last checkpoints
 AVERAGED = "-averaged"  # behind the name of a run: that policy of it
 

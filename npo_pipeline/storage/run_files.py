@@ -9,13 +9,13 @@ from typing import Any
 
 from npo_pipeline.errors import ArtifactError, StorageError
 from npo_pipeline.storage.atomic import flush, write_text
-from npo_pipeline.storage.layout import POLICY_AVERAGED, STATE, STATES, rollouts
+from npo_pipeline.storage.layout import POLICY_AVERAGED, SEGMENTS, STATE, STATES, rollouts
 from npo_pipeline.storage.manifest import NAME, write_manifest
 from npo_pipeline.storage.parquet import ROLLOUT, write_table
 
 METRICS, TIMINGS, INTERVENTIONS = "metrics.jsonl", "timings.jsonl", "interventions.jsonl"
 REPORTED = ("tensorboard", "wandb", "trackio")  # what npo_pipeline.grpo.reporting leaves: of no other stage's concern
-OWNED = ("rollouts", "checkpoints", "policy", POLICY_AVERAGED, STATE, STATES, METRICS, TIMINGS, INTERVENTIONS, NAME, *REPORTED)
+OWNED = ("rollouts", "checkpoints", "policy", POLICY_AVERAGED, STATE, STATES, SEGMENTS, METRICS, TIMINGS, INTERVENTIONS, NAME, *REPORTED)
 
 
 class RunFiles:
@@ -38,10 +38,14 @@ class RunFiles:
                 f"{self.folder / METRICS}: {found} lines, expected the {step - self.first} of the saved state. "
                 f"Delete {self.folder / STATE} and run again: the run starts anew."
             )
+        self.cut(step)
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def cut(self, step: int) -> None:
+        """Of the steps from this one on nothing is told any more."""
         for name in (METRICS, INTERVENTIONS):
             _keep_steps(self.folder / name, step)
         _keep_timings(self.folder / TIMINGS, step)
-        self.folder.mkdir(parents=True, exist_ok=True)
 
     def whole_steps(self) -> int:
         """Steps that the files of this folder hold from the first on, so that a run can be resumed at any of them."""
@@ -61,6 +65,12 @@ class RunFiles:
             self._append(INTERVENTIONS, {"step": step, **decision})
         self._append(METRICS, {"step": step, **metrics})
 
+    def tell(self, step: int, decision: dict[str, Any]) -> None:
+        """A decision of a step, once."""
+        row = json.loads(json.dumps({"step": step, **decision}))
+        if not (self.folder / INTERVENTIONS).exists() or row not in read_jsonl(self.folder / INTERVENTIONS):
+            self._append(INTERVENTIONS, row)
+
     def write_timings(self, step: int, timings: dict[str, Any]) -> None:
         self._append(TIMINGS, {"step": step, **timings})
 
@@ -69,9 +79,9 @@ class RunFiles:
         files = [
             self.folder / METRICS,
             self.folder / INTERVENTIONS,
-            *(file for name in ("rollouts", "checkpoints", "policy", STATES) for file in (self.folder / name).rglob("*")),
+            *(file for name in ("rollouts", "checkpoints", "policy", STATES, SEGMENTS) for file in (self.folder / name).rglob("*")),
         ]
-        write_manifest(self.folder, stage, self.config_sha256, [file for file in files if file.is_file()], facts)
+        write_manifest(self.folder, stage, self.config_sha256, [file for file in files if file.is_file() and file.name != TIMINGS], facts)
         _remove(self.folder / STATE)
 
     def _append(self, name: str, values: dict[str, Any]) -> None:

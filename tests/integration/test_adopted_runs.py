@@ -12,6 +12,7 @@ from in_process import Experiment
 from transformers import AutoModelForCausalLM
 from workflow_runner import TINY, Workflow
 
+from npo_pipeline.errors import ArtifactError
 from npo_pipeline.policy.checkpoints import Walk
 from npo_pipeline.storage.checkpoints import read_records
 from npo_pipeline.storage.guides import read_outcomes
@@ -142,3 +143,25 @@ def test_branches_of_a_repository_in_the_hubs_cache(trained: Path, prepared: Pat
     assert list(experiment.stages["adopt"]["adopted"]) == [2, 4]
     experiment.run_all("adopt", *PASS_TWO)
     is_guided(experiment)
+
+
+def test_the_workflow_notices_what_changes(trained: Path, template: Workflow, tmp_path: Path) -> None:
+    """In the folder of an experiment that had a probe of its own; and back to that."""
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    shutil.copytree(template.folder, tmp_path / "x")
+    workflow, own = Workflow(tmp_path / "x"), "results/default/seed-0/probe/manifest.json"
+    overrides = f"probe.adopt={run}/checkpoint-* guided.start=2"
+    planned = workflow.planned(overrides=overrides)
+    assert {"adopt seed=0", "guided seed=0 method=npo", "report"} <= planned
+    assert not planned & {"prepare", "probe seed=0", "evaluate seed=0 policy=initial"}
+    assert workflow.run(own, overrides=overrides) == {"adopt seed=0"}
+    assert workflow.planned(own, overrides=overrides) == set()
+    file = run / "checkpoint-2/model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert workflow.planned(own, overrides=overrides) == {"adopt seed=0"}
+    assert workflow.planned(own) == {"probe seed=0"}
+    with pytest.raises(ArtifactError, match=r"step-000002: its weights have sha256 [0-9a-f]{12}\.\.\., expected"):
+        Walk(workflow.results / "seed-0/probe", 2)

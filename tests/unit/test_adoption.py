@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from npo_pipeline.cli.propose import proposed_start
-from npo_pipeline.configuration.adoption import adopted_checkpoints, log_file
+from npo_pipeline.configuration.adoption import adopted_checkpoints, adopted_files, log_file
 from npo_pipeline.configuration.compose import load_root, stage_configs
 from npo_pipeline.configuration.settings import AutoNpoConfig, LoraConfig, PromptConfig
 from npo_pipeline.errors import ConfigError, DataError, NpoError
@@ -307,3 +307,29 @@ def test_how_the_verifier_agrees_with_the_run() -> None:
     assert agreement([(1.0, 1.0), (0.0, 0.0)]) == "task.verifier judges 2 of 2 as that run did"
     assert agreement([(1.0, 0.0)]).startswith("task.verifier judges 0 of 1 as that run did; set task.verifier")
     assert "of several functions" in agreement([])
+
+
+def test_a_branch_of_the_hub_is_found_in_its_cache_when_it_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commits are those that it told last; what was downloaded then is there."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    commits = {"main": "a" * 40, "step-20": "b" * 40, "step-100": "c" * 40}
+    (tmp_path / "npo-branches").mkdir()
+    (tmp_path / "npo-branches/somebody--run.json").write_text(json.dumps(commits))
+    for commit in set(commits.values()):
+        policy(tmp_path / f"hub/models--somebody--run/snapshots/{commit}")
+    found = adopted_checkpoints("somebody/run@step-*")
+    assert found == {20: f"somebody/run@{'b' * 40}", 100: f"somebody/run@{'c' * 40}"}
+    assert adopted_files(found) == []
+    assert [source.folder.name for source in sources(found)] == ["b" * 40, "c" * 40]
+    with pytest.raises(ConfigError, match=r"probe\.adopt=somebody/run@d+: could not be downloaded"):
+        sources({5: f"somebody/run@{'d' * 40}"})
+
+
+def test_a_run_that_is_the_probe_of_a_next_round_keeps_what_guides_there(run: Path) -> None:
+    words = [f"probe.adopt={run}/checkpoint-*", "guided.start=10", "method=[autonpo]", "rounds=2", "guidance.every=20"]
+    stages = stage_configs(load_root(overrides=words))
+    assert set(stages["round-2/guide"]["guide_steps"]) <= set(stages["guided-autonpo"]["checkpoints"])
+    assert stages["round-2/guide"]["guide_steps"] == [25, 100]
+    assert stages["round-2/guided-autonpo"]["checkpoints"] == [10, 25, 50, 75, 100]

@@ -213,3 +213,19 @@ def test_moving_averages_by_hand():
 @pytest.mark.parametrize("steps", [0, 5, 10])
 def test_a_run_shorter_than_the_patience_is_no_trend(steps: int):
     assert trends([0.5] * steps, [1.0] * steps, SETTINGS) == []
+
+
+def test_a_run_that_begins_later_is_planned_from_there():
+    """The walk begins with the log; what was warned of until the start is past, and no window reaches back over it."""
+    rewards, entropies = [min(i, 20) / 20 for i in range(80)], falling(80)
+    whole = plan_autonpo("autonpo", METHOD, metrics(rewards, entropies), signal([40, 60, 80]), LOOKBACK)
+    assert (whole.windows[0].from_step, whole.windows[0].to_step) == (50, 60)
+    late = plan_autonpo("autonpo", METHOD, metrics(rewards, entropies), signal([60, 80]), LOOKBACK, start=55)
+    assert (late.windows[0].from_step, late.windows[0].to_step) == (55, 60)
+
+
+def test_rewards_that_no_log_tells_leave_the_averages_as_they_were():
+    known = trends([0.5] * 30, falling(30), SETTINGS)
+    gaps = trends([None] * 5 + [0.5] * 30, [None] * 5 + falling(30), SETTINGS)
+    assert [(t.step - 5, t.reward_gain, t.warning) for t in gaps] == [(t.step, t.reward_gain, t.warning) for t in known]
+    assert trends([0.5] * 30, [None] * 30, SETTINGS) == []

@@ -7,7 +7,8 @@ import numpy as np
 from npo_pipeline.analysis.comparison.load import Comparison
 from npo_pipeline.analysis.comparison.uncertainty import Floats
 from npo_pipeline.analysis.costs import cumulative_tokens
-from npo_pipeline.analysis.series import ema, values
+from npo_pipeline.analysis.results import GRPO
+from npo_pipeline.analysis.series import ema, since, values
 
 POINTS = 200  # of the common grid of tokens
 
@@ -32,6 +33,8 @@ def budget_curve(comparison: Comparison, policy: str, counted: bool) -> BudgetCu
 
 def _seed_curve(comparison: Comparison, policy: str, counted: bool, index: int) -> tuple[Floats, Floats] | None:
     run = comparison.results.seeds[index].runs[policy]
+    if not counted and policy == GRPO:  # of what guided runs began with, nobody pays
+        run = since(run, comparison.results.start)
     tokens, before = cumulative_tokens(run), comparison.costs[index][policy].before.tokens if counted else 0.0
     return None if tokens is None or before is None else (before + tokens, ema(values(run, "reward/mean")))
 

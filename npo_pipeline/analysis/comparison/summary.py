@@ -172,7 +172,7 @@ def _row(comparison: Comparison, policy: str, groups: Mapping[str, Interval], be
         to_grpo=None if policy == GRPO else difference(comparison, policy, GRPO),
         speed=speed(comparison, policy, series.EMA_WEIGHT) if trained else None,
         slow_speed=speed(comparison, policy, series.SLOW_WEIGHT) if trained else None,
-        steps=max((len(run.metrics) for run in runs), default=None),
+        steps=max((series.steps(run)[-1] + 1 for run in runs), default=None),
         reward=mean([series.last(series.ema(series.values(run, "reward/mean"))) for run in runs]),
         entropy=mean([series.last(series.ema(series.values(run, "entropy"))) for run in runs]),
         injected=mean([sum(row["guide/injected"] or 0 for row in run.metrics) for run in runs]),

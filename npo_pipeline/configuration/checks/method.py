@@ -22,6 +22,7 @@ PARTS_OF_KIND = {
     "autonpo": ("autonpo",),
     "rolling": ("rolling",),
     "online": ("autonpo", "online"),
+    "rollback": ("autonpo", "rollback"),
     "resample": ("resample",),
     "ema": ("ema",),
     "replay": ("replay",),
@@ -49,6 +50,8 @@ def check_method(name: str, method: s.MethodConfig) -> None:
         check_trigger(f"{key}.autonpo", method.autonpo)
     if method.online:
         require(method.online.min_prompts >= 1, f"{key}.online.min_prompts", method.online.min_prompts, "at least 1")
+    if method.rollback:
+        require(method.rollback.tries >= 1, f"{key}.rollback.tries", method.rollback.tries, "at least 1")
     if method.resample:
         require(method.resample.samples >= 1, f"{key}.resample.samples", method.resample.samples, "at least 1")
     if method.ema:

@@ -29,6 +29,7 @@ from npo_pipeline.configuration.settings.method import (
     OnlineConfig,
     ReplayConfig,
     ResampleConfig,
+    RollbackConfig,
     RollingConfig,
     WindowConfig,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "ReplayConfig",
     "ReportConfig",
     "ResampleConfig",
+    "RollbackConfig",
     "RollingConfig",
     "RootConfig",
     "SamplingConfig",

@@ -44,6 +44,15 @@ class OnlineConfig:
 
 
 @dataclass
+class RollbackConfig:
+    """AutoNPO within one run: it goes back, and takes the segment again (npo_pipeline.guidance.methods.rollback)."""
+
+    every: StepLike  # steps between the points that it may go back to: their policy and optimizer are kept
+    lookback: StepLike  # farthest that it goes back
+    tries: int  # most per failed prompt when a warning is to be confirmed, in rounds of 1, 1, 2, 4, ... until one is verified
+
+
+@dataclass
 class ResampleConfig:
     """The control: the live policy tries again what it failed."""
 
@@ -92,8 +101,9 @@ class MethodConfig:
     """A method of the second pass. `kind` says where its guide trajectories come from, and which other part it needs.
 
     Scheduled, from the shards of the guide stage: "manual" (windows), "autonpo" (planned from the probe's log), "rolling".
-    Decided live: "online" (AutoNPO on the run's own signals, from the shards), "resample" (the live policy again), "ema" (its
-    averaged weights), "replay" (the run's own past), "demonstrations" (another policy), "none" (plain GRPO, for another number of steps).
+    Decided live: "online" (AutoNPO on the run's own signals, from the shards), "rollback" (AutoNPO that goes back in its own run),
+    "resample" (the live policy again), "ema" (its averaged weights), "replay" (the run's own past), "demonstrations" (another policy),
+    "none" (plain GRPO, for another number of steps).
     """
 
     kind: str
@@ -103,6 +113,7 @@ class MethodConfig:
     autonpo: AutoNpoConfig | None = None  # also of "online": its trigger
     rolling: RollingConfig | None = None
     online: OnlineConfig | None = None
+    rollback: RollbackConfig | None = None
     resample: ResampleConfig | None = None
     ema: EmaConfig | None = None
     replay: ReplayConfig | None = None
@@ -118,6 +129,6 @@ class MethodConfig:
 
 SCHEDULED = ("manual", "autonpo", "rolling")
 GUIDED = (*SCHEDULED, "online")  # learn from the guide stage's shards
-SCORED_LIVE = ("online", "ema")  # score their guides by Q, V and S as they train
+SCORED_LIVE = ("online", "ema", "rollback")  # score their guides by Q, V and S as they train
+KINDS = (*GUIDED, "rollback", "resample", "ema", "replay", "demonstrations", "none")
 CHOICES = ("argmax", "one_standard_error")
-KINDS = (*GUIDED, "resample", "ema", "replay", "demonstrations", "none")

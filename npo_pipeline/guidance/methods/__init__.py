@@ -2,6 +2,7 @@
 
     scheduled       npo_early, npo_late, npo, npo_rolling, autonpo: guides at the steps of a schedule
     online          autonpo_online: decides while it trains
+    rollback        autonpo_rollback: goes back within one run
     resample        the control: the live policy tries again
     ema             npo_ema, npo_extrapolate: the run's own averaged weights try
     replay          exgrpo: the run's own past successes
@@ -19,7 +20,7 @@ from typing import Protocol
 from npo_pipeline.configuration.stages import GuidedStage
 from npo_pipeline.context import Context
 from npo_pipeline.grpo.mixer import MakeMixer
-from npo_pipeline.guidance.methods import demonstrated, ema, online, plain, replay, resample, scheduled
+from npo_pipeline.guidance.methods import demonstrated, ema, online, plain, replay, resample, rollback, scheduled
 
 
 class Method(Protocol):
@@ -32,6 +33,7 @@ class Method(Protocol):
 
 KINDS: dict[str, Method] = {
     "online": online,
+    "rollback": rollback,
     "resample": resample,
     "ema": ema,
     "replay": replay,

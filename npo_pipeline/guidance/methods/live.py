@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import numpy as np
 
 from npo_pipeline.configuration.settings import EmaConfig
 from npo_pipeline.grpo.step import Trainer
 from npo_pipeline.policy.average import MovingAverage, acting
+from npo_pipeline.policy.checkpoints import Walk
 from npo_pipeline.policy.logprobs import mean_entropy, score
 from npo_pipeline.policy.sharded import whole_tensor
 from npo_pipeline.records import Draw, Trajectory
@@ -63,6 +65,14 @@ def log_ratios(trainer: Trainer, trajectories: Sequence[Trajectory]) -> list[lis
     policy, temperature, budget = trainer.policy, _temperature(trainer), _budget(trainer)
     scored = trainer.ranks.spread(lambda own: score(policy.model, policy.rows(own), policy.pad_id, temperature, budget), trajectories)
     return [(np.array(now) - np.array(t.behaviour_logprobs)).tolist() for now, t in zip(scored, trajectories, strict=True)]
+
+
+def log_ratios_at(trainer: Trainer, run: Path, step: int, trajectories: Sequence[Trajectory]) -> list[list[float]]:
+    """log pi_kept - log pi_guide per token, of the checkpoint that the run kept at `step`: loaded beside the live policy for a while."""
+    kept = Walk(run, step, str(trainer.policy.device)).policy
+    temperature, budget = _temperature(trainer), _budget(trainer)
+    scored = trainer.ranks.spread(lambda own: score(kept.model, kept.rows(own), kept.pad_id, temperature, budget), trajectories)
+    return [(np.array(then) - np.array(t.behaviour_logprobs)).tolist() for then, t in zip(scored, trajectories, strict=True)]
 
 
 def entropies(trainer: Trainer, trajectories: Sequence[Trajectory]) -> list[float]:

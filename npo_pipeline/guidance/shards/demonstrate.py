@@ -36,7 +36,7 @@ def problems_of_run(context: Context[DemonstrateStage]) -> list[Problem]:
     """The training problems of the run's steps, each once, in the order of their first step."""
     config = context.config
     train = read_problems(context.layout.problems, "train")
-    seen = (problem_batch(train, context.layout.seed, step, config.prompts_per_step) for step in range(config.steps))
+    seen = (problem_batch(train, context.layout.seed, step, config.prompts_per_step) for step in range(config.start or 0, config.steps))
     return list({problem.problem_id: problem for batch in seen for problem in batch}.values())
 
 
