@@ -1,8 +1,10 @@
 """How numbers are written in tables and sentences, and tables in Markdown."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from npo_pipeline.analysis.statistics import Interval
+if TYPE_CHECKING:
+    from npo_pipeline.analysis.statistics import Interval  # numpy and scipy: a plan needs none of it
 
 NOTHING = "-"
 
@@ -11,12 +13,12 @@ def score(value: float) -> str:
     return f"{value:.3f}"
 
 
-def interval(found: Interval) -> str:
+def interval(found: "Interval") -> str:
     """Example: 0.463 [0.420, 0.505]."""
     return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
-def difference(found: Interval | None) -> str:
+def difference(found: "Interval | None") -> str:
     """With signs. Example: +0.041 [-0.004, +0.087]."""
     return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]" if found else NOTHING
 

@@ -57,14 +57,14 @@ def run_step(trainer: Trainer, step: int, policy_sha256: str, before_update: Cal
 
     `before_update` is called when all of that is done which only reads the weights.
     """
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     batch = trainer.mixer.batch(step, problem_batch(trainer.problems, trainer.seed, step, trainer.settings.prompts_per_step))
     groups = _sample_groups(trainer, batch, step)
     mixed = trainer.mixer.mix(step, groups)
     filled = _fill(trainer, mixed.groups, batch, step)
     mixed = replace(mixed, groups=filled.kept)
     trainer.engine.rest()
-    sampled = time.perf_counter()
+    sampled, cpu_sampled = time.perf_counter(), time.process_time()
     advantages = _advantages(mixed.groups, trainer.settings)
     slots = [slot for group in mixed.groups for slot in group.slots]
     if before_update:
@@ -73,10 +73,11 @@ def run_step(trainer: Trainer, step: int, policy_sha256: str, before_update: Cal
     metrics = step_metrics(groups, mixed, result, filled if trainer.settings.dynamic_sampling else None) | {
         "learning_rate": trainer.updater.optimizer.learning_rate(step)
     }
-    updated = time.perf_counter()
+    updated, cpu_updated = time.perf_counter(), time.process_time()
     decisions = trainer.mixer.observe(step, [*filled.kept, *filled.replaced], metrics)
     seconds = time.perf_counter() - began
     timings = {"seconds": seconds, "seconds/sample": sampled - began, "seconds/update": updated - sampled}
+    timings |= {"cpu_seconds/sample": cpu_sampled - cpu, "cpu_seconds/update": cpu_updated - cpu_sampled}
     timings["tokens_per_second"] = metrics["completions/tokens"] / seconds
     skipped = result.skipped[-1] if result.skipped and not result.losses else ""
     return StepOutcome(_rows(filled, advantages, result, step, policy_sha256), metrics, timings, decisions, skipped)

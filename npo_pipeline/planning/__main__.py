@@ -3,7 +3,8 @@
     python -m npo_pipeline.planning --experiment paper
     python -m npo_pipeline.planning --experiment paper --overrides "policy.lora={rank:32,alpha:64}" --gpu-memory 141
 
-All of it is arithmetic on the configuration and on the model's config.json (or its published shape, npo_pipeline/planning).
+All of it is arithmetic on the configuration and on the model's config.json (or its published shape, npo_pipeline/planning); hours are
+tokens over speeds, assumed ones, or those that `--measure` has timed on this machine.
 """
 
 import argparse
@@ -13,11 +14,14 @@ from pathlib import Path
 
 from npo_pipeline.configuration.compose import load_root
 from npo_pipeline.configuration.settings import RootConfig
-from npo_pipeline.errors import NpoError
+from npo_pipeline.errors import ConfigError, NpoError
 from npo_pipeline.planning.architecture import Architecture, architecture_of
 from npo_pipeline.planning.engine import choose_engine
+from npo_pipeline.planning.measured import known_speeds, measure
 from npo_pipeline.planning.options import add_options
 from npo_pipeline.planning.page import page
+from npo_pipeline.planning.speeds import Speeds
+from npo_pipeline.planning.speeds import assumed as assumed_speeds
 from npo_pipeline.planning.work import Assumptions
 
 IMAGE_TOKENS = 1024  # of a vision-language model's prompt, where no limit is set: an image of about a megapixel
@@ -44,16 +48,27 @@ def main() -> None:
 def show(experiment: str, overrides: str | Sequence[str], options: argparse.Namespace) -> None:
     """Print the plan of an experiment. Raises ConfigError."""
     composed = load_root(experiment, overrides)
-    root, chosen = choose_engine(composed, "auto", Path("results") / composed.name)
-    print(plan(root, architecture_of(root.policy, options.model), options, chosen), end="")
+    root, chosen = choose_engine(composed, options.device, Path("results") / composed.name)
+    if options.measure and options.model is not None:
+        raise ConfigError("--measure: times the policy itself, so --model cannot go with it; set policy.path")
+    model = architecture_of(root.policy, options.model)
+    print(plan(root, model, options, measured(root, options), chosen), end="")
 
 
-def plan(root: RootConfig, model: Architecture, options: argparse.Namespace, chosen: str = "") -> str:
+def measured(root: RootConfig, options: argparse.Namespace) -> Speeds | None:
+    """This machine's speeds: timed now, or on record; None where neither. Another model's shape was never timed."""
+    if options.model is not None:
+        return None
+    return measure(root, options.device, options.measure_steps) if options.measure else known_speeds(root, options.device)
+
+
+def plan(root: RootConfig, model: Architecture, options: argparse.Namespace, speeds: Speeds | None = None, chosen: str = "") -> str:
     most = root.sampling.max_new_tokens
     prompt = options.prompt_tokens or most
-    assumed = Assumptions(prompt, options.response_tokens or most / 2, options.failed, options.tries, options.delta)
+    length = options.response_tokens or (speeds.response_tokens if speeds else None) or most / 2
+    assumed = Assumptions(prompt, length, options.failed, options.tries, options.delta)
     images = most_image_tokens(root, model) if options.image_tokens is None else options.image_tokens
-    return page(root, model, assumed, min(prompt, images), options.gpu_memory, chosen)
+    return page(root, model, assumed, min(prompt, images), options.gpu_memory, speeds or assumed_speeds(root, model, assumed), chosen)
 
 
 def most_image_tokens(root: RootConfig, model: Architecture) -> int:

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from npo_pipeline.analysis.numbers import duration
 from npo_pipeline.configuration.settings import RootConfig
 from npo_pipeline.planning import memory as m
 from npo_pipeline.planning.architecture import Architecture
+from npo_pipeline.planning.speeds import Speeds, hours
 from npo_pipeline.planning.work import Assumptions, Work, checkpoint_bytes, plan_work, state_bytes
 
 GB = 1e9
@@ -18,13 +20,15 @@ def amount(value: float) -> str:
     return next((f"{value / unit:.3g} {name}" for unit, name in UNITS if value >= unit), f"{value:.0f} B")
 
 
-def page(root: RootConfig, model: Architecture, assumed: Assumptions, image_tokens: int, gpu_gb: float, chosen: str = "") -> str:
+def page(
+    root: RootConfig, model: Architecture, assumed: Assumptions, image_tokens: int, gpu_gb: float, speeds: Speeds, chosen: str = ""
+) -> str:
     """`chosen`: the line that says who samples, and why."""
     lora = f", LoRA of rank {root.policy.lora.rank}" if root.policy.lora else ""
     head = f"{root.name}: {model.name}, {model.parameters:,} parameters, {root.policy.dtype}{lora}; {len(root.seeds)} seed(s)"
     head += f"\n{chosen}" if chosen else ""
-    parts = [head, _memory(root, model, assumed, image_tokens, gpu_gb), _work(root, model, assumed), _notes(root, model, assumed)]
-    return "\n\n".join(parts) + "\n"
+    memory, work = _memory(root, model, assumed, image_tokens, gpu_gb), _work(root, model, assumed, speeds)
+    return "\n\n".join([head, memory, work, "\n".join(speeds.source), _notes(root, model, assumed)]) + "\n"
 
 
 def _memory(root: RootConfig, model: Architecture, assumed: Assumptions, image_tokens: int, gpu_gb: float) -> str:
@@ -85,18 +89,22 @@ def _sampling(engine: Engine, train: m.Training, gpu_gb: float, count: int) -> s
     return amount(engine.bytes) + (f" (needs {amount(engine.least)})" if engine.bytes < engine.least else "")
 
 
-def _work(root: RootConfig, model: Architecture, assumed: Assumptions) -> str:
+def _work(root: RootConfig, model: Architecture, assumed: Assumptions, speeds: Speeds) -> str:
     works = list(plan_work(root, model, assumed))
-    rows = [_work_row(work, root, assumed) for work in works]
+    taken = [hours(work, work.expected * assumed.response_tokens, speeds) for work in works]
+    rows = [_work_row(work, root, assumed, found) for work, found in zip(works, taken, strict=True)]
     total = Work("total", sum(w.most for w in works), sum(w.expected for w in works), sum(w.disk for w in works))
-    titles = ["stage", "responses at most", "expected", "tokens at most", "expected", "checkpoints", "disk"]
-    return table(titles, [*rows, _work_row(total, root, assumed)])
+    known = [found for found in taken if found]
+    last = _work_row(total, root, assumed, (sum(wall for wall, _ in known), sum(paid for _, paid in known)))
+    titles = ["stage", "responses at most", "expected", "tokens at most", "expected", "wall-clock", speeds.unit, "checkpoints", "disk"]
+    return table(titles, [*rows, last])
 
 
-def _work_row(work: Work, root: RootConfig, assumed: Assumptions) -> list[str]:
+def _work_row(work: Work, root: RootConfig, assumed: Assumptions, taken: tuple[float, float] | None) -> list[str]:
     most, expected = work.most * root.sampling.max_new_tokens, work.expected * assumed.response_tokens
     counts = (f"{work.most:,}", f"{work.expected:,.0f}", f"{most:,}", f"{expected:,.0f}")
-    return [work.stage, *counts, str(work.checkpoints or "-"), amount(work.disk)]
+    times = (duration(taken[0] * 3600), f"{taken[1]:.3g}") if taken else ("-", "-")
+    return [work.stage, *counts, *times, str(work.checkpoints or "-"), amount(work.disk)]
 
 
 def _notes(root: RootConfig, model: Architecture, assumed: Assumptions) -> str:
@@ -113,6 +121,8 @@ def _notes(root: RootConfig, model: Architecture, assumed: Assumptions) -> str:
             "to sample with;",
             "masters, gradients and optimizer are sharded. Sampling and training take turns in what is left beside them. "
             f"{'With' if root.trainer.recompute_activations else 'Without'} activation checkpointing (trainer.recompute_activations).",
+            "Wall-clock: of jobs one after the other, as long as their expected tokens take; of guides the sampling, not "
+            "the scoring of what they solved.",
             *left_out,
         ]
     )

@@ -33,6 +33,7 @@ class Work:
     expected: float
     disk: float
     checkpoints: int = 0
+    trains: bool = False
 
 
 def checkpoint_bytes(root: RootConfig, model: Architecture) -> int:
@@ -88,7 +89,7 @@ def _run(root: RootConfig, model: Architecture, assumed: Assumptions, stage: str
     disk = checkpoints + STATES * state_bytes(root, model) + rows
     seeds = len(root.seeds)
     most = responses * (1 + (root.grpo.dynamic_sampling or 0))
-    return Work(stage, seeds * most, seeds * responses, seeds * disk, seeds * kept)
+    return Work(stage, seeds * most, seeds * responses, seeds * disk, seeds * kept, trains=True)
 
 
 def _adopted(root: RootConfig, assumed: Assumptions, time: Timeline, group: int) -> Work:
@@ -115,7 +116,7 @@ def _guided(root: RootConfig, model: Architecture, assumed: Assumptions, run: st
         most = own.most + len(root.seeds) * prompts * method.rollback.tries
         expected = (own.most + len(root.seeds) * prompts * method.rollback.tries * assumed.tries) * assumed.failed
     whole = len(root.seeds) * model.parameters * BYTES[root.policy.dtype]
-    return Work(run, own.most + int(most), own.expected + expected, own.disk + whole, own.checkpoints)
+    return Work(run, own.most + int(most), own.expected + expected, own.disk + whole, own.checkpoints, trains=True)
 
 
 def _guide(root: RootConfig, time: Timeline, assumed: Assumptions, stage: str) -> Work:

@@ -21,6 +21,11 @@ def usable_caches() -> None:
     os.environ.setdefault("TRITON_CACHE_DIR", str(folder / "triton"))
 
 
+def cache_folder() -> Path:
+    """Where this project keeps what may be lost. Raises nothing: a home that cannot be written to has its substitute by then."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "npo-pipeline"
+
+
 def has_home() -> bool:
     """Whether there is one to write to: tried, as permissions do not tell (a read-only mount, a user without an entry)."""
     try:

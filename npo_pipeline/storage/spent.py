@@ -2,13 +2,15 @@
 
     results/<experiment>/benchmarks/seed-0/spent/guided-npo/rank-0.jsonl
 
-A line per attempt: one that a signal ended is followed by that of the attempt that went on; once an attempt has finished, or another
-configuration is run, the file begins anew. An attempt that was killed without a word leaves none. No result hangs on these files.
+A line per attempt: one that a signal ended is followed by that of the attempt that went on. When an attempt finishes, those of earlier
+runs, or of another configuration, go. One that was killed without a word, or ended because its input was wrong, leaves none. No result
+hangs on these files.
 """
 
 import json
 import os
 import resource
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -16,6 +18,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from npo_pipeline.errors import Interrupted, StorageError
+from npo_pipeline.storage.atomic import write_text
 
 CPU = "cpu"
 
@@ -53,17 +58,23 @@ def place(root: Path, seed: int | None, name: str) -> Path:
 
 @contextmanager
 def recorded(folder: Path, config_sha256: str, engine_gpus: int) -> Iterator[None]:
-    """Write this process's line when the block ends, however it ends. `engine_gpus`: over how many GPUs one engine is spread."""
-    began, finished = time.perf_counter(), False
-    try:
-        yield
-        finished = True
-    finally:
+    """Write this process's line when the block ends. `engine_gpus`: over how many GPUs one engine is spread."""
+    began = time.perf_counter()
+
+    def write(finished: bool) -> None:
         gpus, device = _gpus(engine_gpus)
         ranks = int(os.environ.get("WORLD_SIZE", "1"))
         attempt = Attempt(config_sha256, finished, time.perf_counter() - began, _cpu_seconds(), gpus, device, ranks)
-        with suppress(OSError):  # a disk that refuses: the stage says so itself, or has finished
+        with suppress(OSError, StorageError):  # a disk that refuses: the stage says so itself, or has finished
             _append(folder / f"rank-{os.environ.get('RANK', '0')}.jsonl", attempt)
+
+    try:
+        yield
+    except Interrupted:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends: that of a launcher, whose other rank was faster, must not come between
+        write(finished=False)
+        raise
+    write(finished=True)
 
 
 def read_hours(folder: Path) -> Hours | None:
@@ -80,12 +91,12 @@ def read_hours(folder: Path) -> Hours | None:
 
 
 def _append(path: Path, attempt: Attempt) -> None:
-    """To what earlier attempts at the same left; else in place of it."""
+    """Behind the attempts that this one went on from; where it finished, only those stay."""
     known = _attempts(path)
-    goes_on = bool(known) and not known[-1].finished and known[-1].config_sha256 == attempt.config_sha256
+    last = max((i for i, one in enumerate(known) if one.finished or one.config_sha256 != attempt.config_sha256), default=-1)
+    kept = [*(known[last + 1 :] if attempt.finished else known), attempt]
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a" if goes_on else "w", encoding="utf-8") as stream:
-        stream.write(json.dumps(asdict(attempt)) + "\n")
+    write_text(path, "".join(json.dumps(asdict(one)) + "\n" for one in kept))
 
 
 def _attempts(path: Path) -> list[Attempt]:

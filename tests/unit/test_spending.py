@@ -3,9 +3,11 @@
 import csv
 import io
 import json
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -21,13 +23,21 @@ from npo_pipeline.analysis.costs import Spend, guide_hours, seed_costs
 from npo_pipeline.analysis.load import load_results
 from npo_pipeline.analysis.report.build import build_report
 from npo_pipeline.analysis.spending import spending, spending_rows
-from npo_pipeline.errors import Interrupted
+from npo_pipeline.errors import ArtifactError, Interrupted
 from npo_pipeline.storage.layout import Layout
 from npo_pipeline.storage.spent import Attempt, place, read_hours, recorded
 
 ON_GPU = Attempt("a", True, 3600.0, 1800.0, 2, "a GPU", 1)
 ON_CPU = Attempt("a", True, 1800.0, 900.0, 0, "cpu", 1)
 SHAPE = Shape(seeds=(0, 1), methods=("npo", "luffy"), steps=24)
+
+
+@pytest.fixture(autouse=True)
+def sigterm() -> Iterator[None]:
+    """A process whose attempt is interrupted takes no notice of a second request; this one goes on."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, handler)
 
 
 def write(folder: Path, *attempts: Attempt, rank: int = 0) -> None:
@@ -75,8 +85,16 @@ def test_attempts_that_were_asked_to_stop_add_up(tmp_path: Path) -> None:
     assert len((tmp_path / "rank-0.jsonl").read_text().splitlines()) == 1
     with pytest.raises(Interrupted):
         attempt("one", stops=True)
+    assert read_hours(tmp_path) is None  # it is being made again
     attempt("two", stops=False)  # what was begun under another configuration is not part of it
     assert len((tmp_path / "rank-0.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_wrong_input_leaves_the_record_as_it_was(tmp_path: Path) -> None:
+    write(tmp_path, ON_CPU)
+    with pytest.raises(ArtifactError), recorded(tmp_path, "a", 1):
+        raise ArtifactError("damaged")
+    assert [json.loads(line) for line in (tmp_path / "rank-0.jsonl").read_text().splitlines()] == [asdict(ON_CPU)]
 
 
 def test_ranks_add_up_and_those_of_an_earlier_run_do_not(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def make(context: Context[GuidedStage]) -> MakeMixer:
 
         problems = {problem.problem_id: problem for problem in trainer.problems}
         ask = (partial(live.resample, trainer), partial(live.log_ratios_at, trainer, run))
-        return RollbackMixer(method, variance, problems, *ask, prepare, trainer.ranks.on_main)
+        return RollbackMixer(method, variance, problems, *ask, prepare, trainer.ranks.on_main, context.config.replace)
 
     return mixer
 
@@ -74,13 +74,14 @@ class RollbackMixer(OnPolicy):
         log_ratios_at: LogRatiosAt,
         prepare: Path,
         on_main: Callable[[Callable[[], Any]], Any] = lambda call: call(),
+        replaced: str = "last",
     ) -> None:
         """`on_main` has rank 0 alone call what writes."""
         assert method.autonpo is not None, "checked with the configuration"
         assert method.rollback is not None, "checked with the configuration"
         self.method, self.trigger, self.settings, self.variance = method, method.autonpo, method.rollback, variance
         self.problems, self.tries, self.log_ratios_at, self.prepare = problems, tries, log_ratios_at, prepare
-        self.on_main = on_main
+        self.on_main, self.replaced = on_main, replaced
         self._forget()
 
     def _forget(self) -> None:
@@ -94,7 +95,7 @@ class RollbackMixer(OnPolicy):
 
     def mix(self, step: int, groups: Sequence[Group]) -> Mixed:
         active = self.window and self.window.from_step <= step < self.window.to_step
-        mixed = mix_window(self.window if active else None, self.supply, groups)
+        mixed = mix_window(self.window if active else None, self.supply, groups, self.replaced)
         owed, self.owed = self.owed, 0
         return Mixed(mixed.groups, owed)
 

@@ -1,0 +1,58 @@
+"""Hours of each stage: its tokens over this machine's speeds, measured (npo_pipeline.planning.measured) or assumed."""
+
+from dataclasses import dataclass
+
+from npo_pipeline.configuration.settings import RootConfig
+from npo_pipeline.planning.architecture import Architecture
+from npo_pipeline.planning.resources import CPU, GPU, wants_gpu
+from npo_pipeline.planning.work import Assumptions, Work
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Response tokens of one process per second of wall clock, and per second that is paid for: of its GPU, or of CPU time."""
+
+    wall: float
+    paid: float
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """`sample` and `update` count the same tokens, those sampled; a run that trains does both, over `ranks` processes.
+
+    `prepare`: hours, wall and paid.
+    """
+
+    source: tuple[str, ...]  # lines: where the figures are from
+    unit: str  # "GPU-hours" or "CPU-hours"
+    sample: Speed
+    update: Speed
+    ranks: int = 1
+    prepare: tuple[float, float] | None = None
+    response_tokens: float | None = None  # mean length, where it was measured
+
+
+def assumed(root: RootConfig, model: Architecture, tokens: Assumptions) -> Speeds:
+    """Low speeds that a stage surely reaches (npo_pipeline.planning.resources): two operations per parameter and token forward, four
+    backward; what was sampled is scored once more, and prompts are read as often as responses are.
+    """
+    gpu = wants_gpu(root, "auto")
+    flops, ranks = GPU if gpu else CPU, root.trainer.nproc * root.trainer.nodes
+    each = model.parameters * (tokens.prompt_tokens + tokens.response_tokens) / max(1.0, tokens.response_tokens)
+    sample = flops.sample / (2 * each)
+    update = flops.train / ((2 + 6 * root.grpo.epochs) * each)
+    least = f"{flops.sample:.0e} operations a second while sampling, {flops.train:.0e} while training"
+    said = (
+        f"Hours are ASSUMED, for {'GPUs that' if gpu else 'a core that'} at least do {least}.",
+        "npo plan --measure times a few steps of this experiment on this machine, and the next plan takes those.",
+    )
+    return Speeds(said, "GPU-hours" if gpu else "CPU-hours", Speed(sample, sample), Speed(update, update), ranks)
+
+
+def hours(work: Work, tokens: float, speeds: Speeds) -> tuple[float, float] | None:
+    """Wall-clock hours of a stage's jobs, one after the other, and hours that are paid for; None where nothing is known of it."""
+    if work.stage == "prepare":
+        return speeds.prepare
+    used = [speeds.sample, speeds.update] if work.trains else [speeds.sample]
+    wall, paid = (sum(tokens / getattr(speed, key) for speed in used) / 3600 for key in ("wall", "paid"))
+    return (wall / (speeds.ranks if work.trains else 1), paid) if tokens else None
