@@ -10,7 +10,7 @@ from typing import Any
 
 from npo_pipeline.configuration.engine import held_engine, settle_engine
 from npo_pipeline.configuration.settings import RootConfig
-from npo_pipeline.configuration.stages import GuidedStage, RunStage
+from npo_pipeline.configuration.stages import GuidedStage, MeasureStage, RunStage
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.planning import memory as m
 from npo_pipeline.planning.architecture import read_config
@@ -45,16 +45,18 @@ def _other(name: str) -> str:
 
 
 def kept_bytes(config: Any, policy: Path, processes: int = 1) -> int | None:
-    """What each process of a stage that trains the policy of this folder keeps on its GPU while it samples: all but an update's work.
+    """What each process of a stage that makes gradients of the policy of this folder keeps on its GPU while it samples: all but their work.
 
     0 of other stages, which keep what is there when the engine starts; None of a model whose shape is not known.
     """
-    if not isinstance(config, RunStage) or config.engine.name != "vllm":
+    if not isinstance(config, RunStage | MeasureStage) or config.engine.name != "vllm":
         return 0
     try:
         model = read_config(policy)
     except ConfigError:
         return None
+    if isinstance(config, MeasureStage):  # a random sign per parameter, for the sketches of gradients
+        return model.parameters * (m.BYTES[config.dtype] + 1)
     kept = m.training(model, config.dtype, config.lora, config.grpo.kl_coef > 0, m.Batch(0, 0)).kept(processes)
     averages = isinstance(config, GuidedStage) and config.method is not None and config.method.ema is not None
     return kept + averages * 4 * m.trained_parameters(model, config.lora) // processes

@@ -17,6 +17,7 @@ import torch
 from transformers.core_model_loading import revert_weight_conversion
 
 from npo_pipeline.configuration.settings import EngineConfig, SamplingConfig
+from npo_pipeline.errors import ConfigError
 from npo_pipeline.policy.identity import identity
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.rollout.engine import Completion, Request
@@ -31,7 +32,10 @@ LEAST_BIAS = -100.0  # nats, the least that vLLM takes: rules a token out
 class VllmEngine:
     """Samples with vLLM. `weights` is the identity of the policy that it holds; None: none of them yet."""
 
+    on_gpu = False  # whether this process has one there: of memory that can sleep it has one
+
     def __init__(self, policy: Policy, sampling: SamplingConfig, settings: EngineConfig, kept: int | None = 0) -> None:
+        """Raises ConfigError where vLLM cannot start here (npo_pipeline.rollout.vllm_start), or has started on this GPU before."""
         self.policy, self.sampling = policy, sampling
         length = readable_length(policy, settings)
         assert length is not None, "engine.vllm.max_model_len is a bound"
@@ -40,6 +44,9 @@ class VllmEngine:
         # To several GPUs' processes tensors are sent, over the CPU; to the one of this process they are handed as they are.
         self._by_way_of = policy.device if settings.vllm and settings.vllm.tensor_parallel_size == 1 else torch.device("cpu")
         self.can_sleep, self.asleep = policy.device.type != "cpu", False
+        if self.can_sleep and VllmEngine.on_gpu:
+            raise ConfigError("engine=vllm: this process has a vLLM on its GPU already; evaluate one policy at a time, by --policy NAME")
+        VllmEngine.on_gpu |= self.can_sleep
         self._llm = start_vllm(policy, settings, self.length, kept)
         self.rest()  # so that the first weights, too, are handed over while there is no cache
 

@@ -9,10 +9,12 @@ with the card to itself; one that fails or for which no time is left is named in
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -71,9 +73,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     ceiling = found["ceilings"]
     write(arguments.out, "gpu", {"device": ceiling.get("device", device), "cases": found}, COLUMNS, rows)
     if "error" not in ceiling:
-        print(
-            f"{ceiling['device']}: {ceiling['product_tflops']:.3g} TFLOP/s matrix product in bfloat16, {ceiling['copy_tb']:.3g} TB/s copy"
-        )
+        product, copy = f"{ceiling['product_tflops']:.3g} TFLOP/s", f"{ceiling['copy_tb']:.3g} TB/s"
+        print(f"{ceiling['device']}: {product} in a matrix product of bfloat16, {copy} read and written in a copy")
 
 
 def has_gpu() -> bool:
@@ -86,13 +87,13 @@ def make_cases(arguments: argparse.Namespace, device: str) -> list[GpuCase]:
     """The ceilings, and every case whose library is there: on a CPU at the smallest size, without vLLM, whose start takes longest."""
     small = arguments.smallest or device == "cpu"
     has = {"trl": find_spec("trl") is not None, "vllm": find_spec("vllm") is not None and not small}
-    shapes = {"0.6"} if small else {"0.6", "1.7", "4", "8"}
     made = [GpuCase("ceilings", "ceilings", str(arguments.out), device, smallest=small)]
     for name, given in CASES.items():
         values = {"who": "ours"} | given | (SMALLEST if small else {})
         wants = {values["who"], values.get("engine", "transformers")} & has.keys()
-        if name.split()[0] in shapes and all(has[library] for library in wants):
-            made.append(GpuCase(name, out=str(arguments.out / name.replace(" ", "-")), device=device, **values))
+        if all(has[library] for library in wants) and (name.startswith("0.6") or not small):
+            shown = name.replace("0.6", "tiny") if small else name
+            made.append(GpuCase(shown, out=str(arguments.out / shown.replace(" ", "-")), device=device, **values))
     return made
 
 
@@ -101,19 +102,29 @@ def run(case: GpuCase, end: float) -> dict[str, Any]:
     left = end - time.monotonic()
     if left <= 0:
         return {"error": "no time left"}
-    command = [sys.executable, str(HERE / "gpu_case.py"), json.dumps(asdict(case))]
     log = Path(case.out) / "log.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     print(f"{case.name}: begins, {left / 60:.1f} minutes left", file=sys.stderr, flush=True)
     try:
-        with log.open("w") as stream:
-            ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=stream, text=True, timeout=left, env=in_here())
+        said, code = said_in(left, [sys.executable, str(HERE / "gpu_case.py"), json.dumps(asdict(case))], log)
     except subprocess.TimeoutExpired:
         return {"error": "no time left"}
     try:
-        return dict(json.loads(ended.stdout.strip().splitlines()[-1]))
+        return dict(json.loads(said.strip().splitlines()[-1]))
     except (IndexError, ValueError, TypeError):
-        return {"error": f"{last_line(log) or f'exit code {ended.returncode}'} ({log})"}
+        return {"error": f"{last_line(log) or f'exit code {code}'} ({log})"}
+
+
+def said_in(seconds: float, command: Sequence[str], log: Path) -> tuple[str, int]:
+    """What the command says, and its exit code; it ends in time, and so do the processes that it has started. Raises TimeoutExpired."""
+    with log.open("w") as stream:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stream, text=True, env=in_here(), start_new_session=True)
+        try:
+            return process.communicate(timeout=seconds)[0], process.returncode
+        finally:
+            with suppress(ProcessLookupError):  # it and all of them have ended
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def in_here() -> dict[str, str]:

@@ -6,7 +6,7 @@ import pytest
 from tiny import tiny_policy
 
 from npo_pipeline.configuration.compose import load_root, load_stage, stage_configs, to_yaml
-from npo_pipeline.configuration.stages import EvaluateStage, GuidedStage, ProbeStage
+from npo_pipeline.configuration.stages import EvaluateStage, GuidedStage, MeasureStage, ProbeStage
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.planning import engine as chooser
 from npo_pipeline.planning import memory as m
@@ -100,6 +100,7 @@ def test_what_training_keeps_while_vllm_samples(tmp_path: Path) -> None:
     assert kept_bytes(stage("probe", ProbeStage, f"{probe} grpo.kl_coef=0.1", tmp_path), tmp_path / "policy") == 16 * n
     guided = stage("guided-npo_ema", GuidedStage, f"{probe} method=[npo_ema]", tmp_path)
     assert kept_bytes(guided, tmp_path / "policy") == 18 * n
+    assert kept_bytes(stage("measure", MeasureStage, probe, tmp_path), tmp_path / "policy") == 3 * n, "weights, and a sign of each"
     four = kept_bytes(stage("probe", ProbeStage, probe, tmp_path), tmp_path / "policy", processes=4)
     assert four == 2 * n + 4 * n, "of a whole policy, and a quarter of float32 masters, gradients and moments"
     assert kept_bytes(stage("evaluate", EvaluateStage, probe, tmp_path), tmp_path / "policy") == 0
