@@ -58,6 +58,7 @@ VERSIONS = {
     "guided": 5,
     "benchmarks": 1,
     "average": 1,
+    "curve": 1,
     "evaluate": 3,
     "report": 3,
     "comparison": 2,
@@ -110,11 +111,15 @@ def stage_configs(root: s.RootConfig) -> dict[str, dict[str, Any]]:
         "probe": c.ProbeStage(VERSIONS["probe"], checkpoint_every=time.checkpoint_every, **run),
         "evaluate": c.EvaluateStage(VERSIONS["evaluate"], root.evaluate, **shared),
         "report": c.ReportStage(VERSIONS["report"], root.name, root.seeds, [*root.method, *later_rounds(root)], root.report, averaged),
-        "comparison": c.ComparisonStage(version=VERSIONS["comparison"], name=root.name, averaged=averaged, **vars(root.comparison)),
+        "comparison": c.ComparisonStage(
+            version=VERSIONS["comparison"], name=root.name, averaged=averaged, **(vars(root.comparison) | {"every": time.curve})
+        ),
         "measure": _measure_stage(root, time, shared),
     }
     if time.average:
         stages["average"] = c.AverageStage(VERSIONS["average"], *time.average)
+    if time.curve:
+        stages["curve"] = c.CurveStage(VERSIONS["curve"], time.curve, *(time.average or (None, None)))
     if root.evaluate.benchmarks:
         stages["benchmarks"] = c.BenchmarksStage(VERSIONS["benchmarks"], root.task, root.evaluate.benchmarks, root.policy.dtype)
     for name, method in time.methods.items():

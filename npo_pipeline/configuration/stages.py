@@ -150,6 +150,16 @@ class AverageStage:
 
 
 @dataclass
+class CurveStage:
+    """Where the runs of a comparison are evaluated along their way; averages as in AverageStage, None where none are made."""
+
+    version: int
+    every: int
+    average_every: int | None
+    average_last: int | None
+
+
+@dataclass
 class EvaluateStage(Started):
     version: int
     evaluate: EvaluateConfig
@@ -206,6 +216,7 @@ LATER = {
     "cold_starts": None,
     "choice": "argmax",
     "replace": "last",
+    "every": None,
 }
 
 

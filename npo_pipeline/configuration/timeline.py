@@ -27,6 +27,7 @@ class Timeline:
     guide_steps: list[int]
     lookback: int
     guided_checkpoint_every: int
+    curve: int | None  # distance between the checkpoints that a comparison evaluates
     average: tuple[int, int] | None  # grid and span of the averaged policies' checkpoints (`averaged_steps`)
     methods: dict[str, MethodConfig]
 
@@ -40,9 +41,20 @@ def resolve_timeline(root: RootConfig) -> Timeline:
     lookback = as_steps(root.guidance.lookback, steps, "guidance.lookback", multiple=grid)
     kept = as_steps(root.guided.checkpoint_every, steps, "guided.checkpoint_every")
     methods = {name: _resolve_method(f"method.{name}", method, steps, guides, lookback) for name, method in root.method.items()}
+    common = math.lcm(dense, kept)  # what all runs keep: other steps are no comparison
     last = None if root.average_last is None else as_steps(root.average_last, steps, "average_last")
-    average = None if last is None else (math.lcm(dense, kept), last)  # what all runs keep: averages over other steps are no comparison
-    return Timeline(steps, dense, guides, lookback, kept, average, methods)
+    average = None if last is None else (common, last)
+    return Timeline(steps, dense, guides, lookback, kept, _curve(root.comparison.every, steps, common), average, methods)
+
+
+def _curve(every: StepLike | None, steps: int, common: int) -> int | None:
+    """Raises ConfigError for steps at which not every run has a checkpoint."""
+    if isinstance(every, int) and not isinstance(every, bool) and (every < 1 or every % common):
+        raise ConfigError(
+            f"comparison.every={every}: expected a multiple of {common}, the steps at which all runs keep a checkpoint "
+            "(probe.checkpoint_every, guided.checkpoint_every), or null"
+        )
+    return None if every is None else as_steps(every, steps, "comparison.every", multiple=common)
 
 
 def as_steps(value: StepLike, total: int, key: str, multiple: int = 1, least: int = 1) -> int:

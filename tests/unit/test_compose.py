@@ -24,6 +24,7 @@ SCHEMAS = {
     "demonstrate": c.DemonstrateStage,
     "teacher": c.TeacherStage,
     "average": c.AverageStage,
+    "curve": c.CurveStage,
     "measure": c.MeasureStage,
 }
 # What a shipped file leaves to the user, because only they know it.

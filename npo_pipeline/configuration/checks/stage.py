@@ -38,7 +38,7 @@ def check_stage(stage: Any) -> None:
         if check := PARTS.get(type(value)):
             check(value)
         elif key in COUNTS:
-            require(value >= 1, key, value, "at least 1")
+            require(value is None or value >= 1, key, value, "at least 1")  # those that may be left out have a None
         elif key == "dtype":
             one_of(key, value, ("float32", "bfloat16"))
         elif key in ("seeds", "methods", "guide_steps"):
