@@ -192,6 +192,7 @@ def _guided_stage(root: s.RootConfig, time: Timeline, name: str, run: dict[str, 
         method=live,
         variance=variance,
         replace=root.guidance.replace if method.replaces else "last",
+        task=root.task if method.kind == "hint" else None,
         **(run | own),
     )
 

@@ -72,6 +72,7 @@ class GuidedStage(RunStage):
     method: MethodConfig | None = None
     variance: VarianceConfig | None = None
     replace: str = "last"  # as in settings.GuidanceConfig
+    task: TaskConfig | None = None  # of a method that shows solutions, which it reads from the task's rows
 
 
 @dataclass
@@ -217,6 +218,8 @@ LATER = {
     "choice": "argmax",
     "replace": "last",
     "every": None,
+    "hint": None,
+    "task": None,
 }
 
 

@@ -88,7 +88,7 @@ def _run(root: RootConfig, model: Architecture, assumed: Assumptions, stage: str
 
 
 def _guided(root: RootConfig, model: Architecture, assumed: Assumptions, run: str, method: MethodConfig, time: Timeline) -> Work:
-    """A run of a method; of "resample" and "ema" also its further tries. Its `policy/` is whole."""
+    """A run of a method; of "resample", "ema" and "hint" also its further tries. Its `policy/` is whole."""
     steps = round(method.length * time.steps)
     own = _run(root, model, assumed, run, steps, time.guided_checkpoint_every, steps * root.grpo.prompts_per_step * root.grpo.group_size)
     most = expected = 0.0
@@ -98,6 +98,9 @@ def _guided(root: RootConfig, model: Architecture, assumed: Assumptions, run: st
         expected = most * assumed.failed * assumed.tries
     if method.ema:  # the tries of average and live policy, as far as its share of the tokens goes
         most = min(method.ema.share * own.most, len(root.seeds) * steps * root.grpo.prompts_per_step * (method.ema.tries + 1.0))
+        expected = most * assumed.failed * assumed.tries
+    if method.hint:
+        most = len(root.seeds) * steps * root.grpo.prompts_per_step * len(method.hint.shares) * method.hint.samples
         expected = most * assumed.failed * assumed.tries
     whole = len(root.seeds) * model.parameters * BYTES[root.policy.dtype]
     return Work(run, own.most + int(most), own.expected + expected, own.disk + whole, own.checkpoints)

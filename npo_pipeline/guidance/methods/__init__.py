@@ -4,6 +4,7 @@
     online          autonpo_online: decides while it trains
     resample        the control: the live policy tries again
     ema             npo_ema, npo_extrapolate: the run's own averaged weights try
+    hint            hint: the live policy with the beginning of the reference solution in its prompt
     replay          exgrpo: the run's own past successes
     demonstrated    luffy, rlep: another policy's trajectories
     plain           grpo_long: nothing is mixed in
@@ -19,7 +20,7 @@ from typing import Protocol
 from npo_pipeline.configuration.stages import GuidedStage
 from npo_pipeline.context import Context
 from npo_pipeline.grpo.mixer import MakeMixer
-from npo_pipeline.guidance.methods import demonstrated, ema, online, plain, replay, resample, scheduled
+from npo_pipeline.guidance.methods import demonstrated, ema, hint, online, plain, replay, resample, scheduled
 
 
 class Method(Protocol):
@@ -34,6 +35,7 @@ KINDS: dict[str, Method] = {
     "online": online,
     "resample": resample,
     "ema": ema,
+    "hint": hint,
     "replay": replay,
     "demonstrations": demonstrated,
     "none": plain,
