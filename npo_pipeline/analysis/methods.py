@@ -11,8 +11,8 @@ INITIAL, LONG = "initial", "grpo_long"
 MANUAL = ("npo_early", "npo_late", "npo", "npo_rolling")
 AUTO = ("autonpo", "autonpo_online", "autonpo_rollback")
 ONE_PASS = ("npo_ema", "npo_extrapolate")
-COMPARATORS = ("luffy", "exgrpo", "rlep", "resample")
-ROWS = (INITIAL, "luffy", GRPO, "exgrpo", "rlep", "resample", *MANUAL, *AUTO, *ONE_PASS, LONG)  # as in the paper's table
+COMPARATORS = ("luffy", "exgrpo", "rlep", "resample", "hint")
+ROWS = (INITIAL, "luffy", GRPO, "exgrpo", "rlep", "resample", "hint", *MANUAL, *AUTO, *ONE_PASS, LONG)  # as in the paper's table
 
 DESCRIPTIONS = {
     INITIAL: "the initial policy, before any reinforcement learning",
@@ -21,6 +21,7 @@ DESCRIPTIONS = {
     "exgrpo": "replay of its own past successes",
     "rlep": "demonstrations of the finished probe (far future)",
     "resample": "control: the live policy sampled again where a guide would have been asked",
+    "hint": "the live policy with the beginning of the reference solution in its prompt, where it fails",
     "npo_early": "near-future guides in the first part of training",
     "npo_late": "near-future guides in the last part",
     "npo": "near-future guides in both parts",
@@ -35,9 +36,8 @@ DESCRIPTIONS = {
 
 # Where a configuration says nothing of `kind` (results of earlier versions), the name does.
 KIND_OF_PREFIX = {"resample": "resample", "exgrpo": "replay", "luffy": "demonstrations", "rlep": "demonstrations", "grpo": "none"}
-KIND_OF_PREFIX |= {"autonpo_rollback": "rollback"}
-KIND_OF_PREFIX |= dict.fromkeys(ONE_PASS, "ema")
-ALONE = ("rollback", "resample", "ema", "replay", "none")  # kinds that need neither probe nor guides
+KIND_OF_PREFIX |= {"autonpo_rollback": "rollback", "hint": "hint"} | dict.fromkeys(ONE_PASS, "ema")
+ALONE = ("rollback", "resample", "ema", "hint", "replay", "none")  # kinds that need neither probe nor guides
 
 
 def label(policy: str) -> str:

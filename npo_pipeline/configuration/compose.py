@@ -97,7 +97,9 @@ def stage_configs(root: s.RootConfig) -> dict[str, dict[str, Any]]:
         "prepare": c.PrepareStage(VERSIONS["prepare"], root.task, replace(root.policy, teacher=None, lora=None, cold_starts=None)),
         "evaluate": c.EvaluateStage(VERSIONS["evaluate"], root.evaluate, **shared),
         "report": c.ReportStage(VERSIONS["report"], root.name, root.seeds, [*root.method, *later_rounds(root)], root.report, averaged),
-        "comparison": c.ComparisonStage(version=VERSIONS["comparison"], name=root.name, averaged=averaged, **vars(root.comparison)),
+        "comparison": c.ComparisonStage(
+            version=VERSIONS["comparison"], name=root.name, averaged=averaged, **(vars(root.comparison) | {"every": time.curve})
+        ),
         "measure": _measure_stage(root, time, shared),
     }
     if root.probe.adopt:
@@ -107,6 +109,8 @@ def stage_configs(root: s.RootConfig) -> dict[str, dict[str, Any]]:
         stages["probe"] = probe
     if time.average:
         stages["average"] = c.AverageStage(VERSIONS["average"], *time.average, checkpoints=time.adopted)
+    if time.curve:
+        stages["curve"] = c.CurveStage(VERSIONS["curve"], time.curve, *(time.average or (None, None)))
     if root.evaluate.benchmarks:
         stages["benchmarks"] = c.BenchmarksStage(VERSIONS["benchmarks"], root.task, root.evaluate.benchmarks, root.policy.dtype)
     for name, method in time.methods.items():
@@ -176,6 +180,7 @@ def _guided_stage(root: s.RootConfig, time: Timeline, name: str, run: dict[str, 
         own |= {"start": time.start, "start_warmup": root.guided.start_warmup, "checkpoints": guided_checkpoints(time, own["steps"], dense)}
     every = time.checkpoint_every if dense else time.guided_checkpoint_every
     own["replace"] = root.guidance.replace if method.replaces else "last"
+    own["task"] = root.task if method.kind == "hint" else None
     return c.GuidedStage(VERSIONS["guided"], name=name, checkpoint_every=every, method=live, variance=variance, **(run | own))
 
 

@@ -38,6 +38,7 @@ VERSIONS = {
     "guided": 5,
     "benchmarks": 1,
     "average": 1,
+    "curve": 1,
     "evaluate": 3,
     "report": 3,
     "comparison": 2,
@@ -121,6 +122,7 @@ class GuidedStage(RunStage):
     start_warmup: int | None = None
     checkpoints: list[int] | None = None  # in place of every `checkpoint_every` steps
     replace: str = "last"  # as in settings.GuidanceConfig
+    task: TaskConfig | None = None  # of a method that shows solutions, which it reads from the task's rows
 
 
 @dataclass
@@ -203,6 +205,16 @@ class AverageStage:
 
 
 @dataclass
+class CurveStage:
+    """Where the runs of a comparison are evaluated along their way; averages as in AverageStage, None where none are made."""
+
+    version: int
+    every: int
+    average_every: int | None
+    average_last: int | None
+
+
+@dataclass
 class EvaluateStage(Started):
     version: int
     evaluate: EvaluateConfig
@@ -264,6 +276,9 @@ LATER = {
     "choice": "argmax",
     "replace": "last",
     "rollback": None,
+    "every": None,
+    "hint": None,
+    "task": None,
 }
 
 

@@ -28,6 +28,7 @@ class Timeline:
     guide_steps: list[int]
     lookback: int
     guided_checkpoint_every: int
+    curve: int | None  # distance between the checkpoints that a comparison evaluates
     average: tuple[int, int] | None  # grid and span of the averaged policies' checkpoints (`averaged_steps`)
     methods: dict[str, MethodConfig]
     start: int | None = None  # where guided runs begin; None: at the initial policy
@@ -46,10 +47,26 @@ def resolve_timeline(root: RootConfig) -> Timeline:
     kept = as_steps(root.guided.checkpoint_every, steps, "guided.checkpoint_every")
     place = Place(steps, guides, lookback, start or 0)
     methods = {name: _resolve_method(f"method.{name}", method, place) for name, method in root.method.items()}
+    common = math.lcm(dense, kept)  # what all runs keep: other steps are no comparison
     last = None if root.average_last is None else as_steps(root.average_last, steps, "average_last")
-    average = None if last is None else (math.lcm(dense, kept), last)  # what all runs keep: averages over other steps are no comparison
+    average = None if last is None else (common, last)
     ahead = [step for step in guides if step > (start or 0)]
-    return Timeline(steps, root.probe.checkpoint_every, ahead, lookback, kept, average, methods, start, adopted)
+    curve = _curve(root.comparison.every, steps, None if adopted else common)
+    return Timeline(steps, root.probe.checkpoint_every, ahead, lookback, kept, curve, average, methods, start, adopted)
+
+
+def _curve(every: StepLike | None, steps: int, common: int | None) -> int | None:
+    """Raises ConfigError for steps at which not every run has a checkpoint; `common` is None where they share no grid."""
+    if every is None:
+        return None
+    if common is None:
+        raise ConfigError(f"comparison.every={every}: an adopted run has the checkpoints that it has, on no grid; expected null")
+    if isinstance(every, int) and not isinstance(every, bool) and (every < 1 or every % common):
+        raise ConfigError(
+            f"comparison.every={every}: expected a multiple of {common}, the steps at which all runs keep a checkpoint "
+            "(probe.checkpoint_every, guided.checkpoint_every), or null"
+        )
+    return as_steps(every, steps, "comparison.every", multiple=common)
 
 
 def resolve_start(root: RootConfig, kept: Sequence[int]) -> int | None:

@@ -18,6 +18,7 @@ from npo_pipeline.policy.device import pick_device
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.progress import Progress
 from npo_pipeline.records import Problem, Trajectory
+from npo_pipeline.rollout.engine import Engine
 from npo_pipeline.rollout.engines import check_prompts, make_engine
 from npo_pipeline.rollout.sample import sample
 from npo_pipeline.storage.evaluations import write_evaluation
@@ -60,11 +61,16 @@ def _write(
 
 
 def _scores(context: Context[EvaluateStage], problems: Sequence[Problem], trajectories: Sequence[Trajectory]) -> dict[str, Any]:
-    settings = context.config.evaluate
-    correct = Counter({problem.problem_id: 0 for problem in problems})
-    correct.update(trajectory.problem_id for trajectory in trajectories if trajectory.verified)
+    settings, correct = context.config.evaluate, count_correct(problems, trajectories)
     difficulty = {problem.problem_id: problem.difficulty for problem in problems}
     return summarise(correct, settings.samples, settings.ks, difficulty, settings.bootstrap, settings.confidence, settings.seed)
+
+
+def count_correct(problems: Sequence[Problem], trajectories: Sequence[Trajectory]) -> Counter[str]:
+    """Verified responses of each problem."""
+    correct = Counter({problem.problem_id: 0 for problem in problems})
+    correct.update(trajectory.problem_id for trajectory in trajectories if trajectory.verified)
+    return correct
 
 
 def _benchmarks(context: Context[EvaluateStage], problems: Sequence[Problem], trajectories: Sequence[Trajectory]) -> dict[str, Any]:
@@ -86,9 +92,19 @@ def draw(context: Context[EvaluateStage], name: str, policy: Policy, *parts: Seq
     No batch holds problems of two parts, since what is beside it may change how a row is rounded: benchmarks that are added leave
     the task's own results as they were.
     """
-    config, size = context.config, context.config.engine.max_batch
+    return draw_with(context, name, engine_of(context, policy, *parts), policy, *parts)
+
+
+def engine_of(context: Context[EvaluateStage], policy: Policy, *parts: Sequence[Problem]) -> Engine:
+    """One that samples as evaluations do. Raises ConfigError where prompts do not fit."""
+    config = context.config
     check_prompts(config.engine, config.sampling, policy, [problem for part in parts for problem in part])
-    engine = make_engine(config.engine, replace(config.sampling, temperature=config.evaluate.temperature), policy)
+    return make_engine(config.engine, replace(config.sampling, temperature=config.evaluate.temperature), policy)
+
+
+def draw_with(context: Context[EvaluateStage], name: str, engine: Engine, policy: Policy, *parts: Sequence[Problem]) -> list[Trajectory]:
+    """The same with an engine that is there, for the policy as it is now."""
+    config, size = context.config, context.config.engine.max_batch
     draws = [[(problem, i) for problem in part for i in range(config.evaluate.samples)] for part in parts]
     pieces = [part[start : start + size] for part in draws for start in range(0, len(part), size)]
     trajectories: list[Trajectory] = []

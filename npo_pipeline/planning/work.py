@@ -99,7 +99,7 @@ def _adopted(root: RootConfig, assumed: Assumptions, time: Timeline, group: int)
 
 
 def _guided(root: RootConfig, model: Architecture, assumed: Assumptions, run: str, method: MethodConfig, time: Timeline) -> Work:
-    """A run of a method; of "resample" and "ema" also its further tries. Its `policy/` is whole."""
+    """A run of a method; of "resample", "ema" and "hint" also its further tries. Its `policy/` is whole."""
     steps = round(method.length * time.steps) - (time.start or 0)
     own = _run(root, model, assumed, run, steps, time.guided_checkpoint_every, steps * root.grpo.prompts_per_step * root.grpo.group_size)
     most = expected = 0.0
@@ -115,6 +115,9 @@ def _guided(root: RootConfig, model: Architecture, assumed: Assumptions, run: st
         prompts = times * _distinct(root, method.rollback.lookback)
         most = own.most + len(root.seeds) * prompts * method.rollback.tries
         expected = (own.most + len(root.seeds) * prompts * method.rollback.tries * assumed.tries) * assumed.failed
+    if method.hint:
+        most = len(root.seeds) * steps * root.grpo.prompts_per_step * len(method.hint.shares) * method.hint.samples
+        expected = most * assumed.failed * assumed.tries
     whole = len(root.seeds) * model.parameters * BYTES[root.policy.dtype]
     return Work(run, own.most + int(most), own.expected + expected, own.disk + whole, own.checkpoints, trains=True)
 

@@ -73,7 +73,7 @@ def run_stage(options: argparse.ArgumentParser, schema: type[Config], run: Calla
         config, digest = load_stage(arguments.config, schema)
         if hasattr(config, "engine"):
             check_installed(config.engine)
-        if verifier := getattr(getattr(config, "task", config), "verifier", None):
+        if verifier := getattr(getattr(config, "task", None) or config, "verifier", None):
             check_unchanged(verifier)
         check_sinks(getattr(arguments, "report_to", ()))
         if "nproc" in arguments and arguments.nproc * arguments.nodes > 1 and not is_one_of_many():

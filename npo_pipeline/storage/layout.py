@@ -120,6 +120,10 @@ class Layout:
     def policy_averaged(self, run: str) -> Path:
         return self.run(run) / POLICY_AVERAGED
 
+    def curve(self, run: str) -> Path:
+        """Held-out scores of a run along its way."""
+        return self.run(run) / "curve.json"
+
     def evaluation(self, policy: str) -> Path:
         return self.seed_folder / "evaluation" / f"{policy}.json"
 

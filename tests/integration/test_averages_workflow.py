@@ -77,3 +77,23 @@ def test_by_hand(averaged: Workflow) -> None:
     refused = run_stage(averaged, "evaluate", "evaluate", "--policy", "npo", *average)
     assert refused.returncode == CONFIG
     assert refused.stdout.startswith("error: --policy='npo': expected the name of a run with -averaged, beside --average")
+
+
+def test_runs_are_evaluated_along_their_way_and_compared_at_equal_tokens(averaged: Workflow) -> None:
+    """A curve ends with what the evaluations of the run's end and of its average say, to the response."""
+    overrides = f"{ON} comparison.every=2 comparison.seeds=[0] comparison.methods=[npo] comparison.resamples=100"
+    assert averaged.run("comparison", overrides=overrides) == {
+        "evaluate_curve seed=0 run=probe",
+        "evaluate_curve seed=0 run=npo",
+        "comparison",
+    }
+    for run in ("probe", "npo"):
+        points = json.loads((averaged.results / f"seed-0/{run}/curve.json").read_text())["points"]
+        ends = [json.loads((averaged.results / f"seed-0/evaluation/{name}.json").read_text()) for name in (run, f"{run}-averaged")]
+        assert [point["step"] for point in points] == [2, 4]
+        assert [points[-1]["correct"], points[-1]["averaged"]] == [end["correct"] for end in ends]
+    assert "## At equal sampled tokens: held-out mean@2" in (averaged.results / "comparison/table.md").read_text()
+    assert averaged.planned("comparison", overrides=overrides) == set()
+    done = run_stage(averaged, "evaluate", "evaluate", "--curve", str(averaged.results / "config/curve.yaml"))
+    assert done.returncode == CONFIG
+    assert done.stdout.startswith("error: --policy=None: expected the name of a run, beside --curve")

@@ -25,7 +25,18 @@ from npo_pipeline.storage.layout import Layout
 from npo_pipeline.storage.manifest import verify
 
 SHAPE = Shape(seeds=(0, 1, 4), methods=METHODS, steps=24, problems=24, samples=4, difficulties=tuple(str(i) for i in range(7, 19)))
-FILES = {"table.csv", "table.md", "seeds.csv", "findings.json", "manifest.json", "curves.svg", "entropy.svg", "speedup.svg", "compute.svg"}
+FILES = {
+    "table.csv",
+    "table.md",
+    "seeds.csv",
+    "equal.csv",
+    "findings.json",
+    "manifest.json",
+    "curves.svg",
+    "entropy.svg",
+    "speedup.svg",
+    "compute.svg",
+}
 OWN = sum(4000 + step for step in range(24))  # tokens of a run that report_results writes
 
 

@@ -24,6 +24,7 @@ SCHEMAS = {
     "demonstrate": c.DemonstrateStage,
     "teacher": c.TeacherStage,
     "average": c.AverageStage,
+    "curve": c.CurveStage,
     "measure": c.MeasureStage,
 }
 # What a shipped file leaves to the user, because only they know it.
@@ -56,7 +57,7 @@ def test_every_experiment_composes(tmp_path: Path, experiment: str) -> None:
 
 @pytest.mark.parametrize("method", shipped("method"))
 def test_every_method_composes_under_its_own_name(tmp_path: Path, method: str) -> None:
-    root = load_root(overrides=[f"method=[{method}]"])
+    root = load_root(overrides=[f"method=[{method}]", *(["task=gsm8k"] if method == "hint" else [])])
     assert list(root.method) == [method]
     check_stages(root, tmp_path)
 
@@ -319,3 +320,23 @@ def test_which_sample_a_guide_replaces_is_a_matter_of_the_runs_that_replace_one(
     assert wrong["guided-npo"]["replace"] == "wrong"
     with pytest.raises(ConfigError, match=r"guidance\.replace='right': expected one of last, wrong"):
         load_root(overrides="guidance.replace=right")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("method=[hint]", "task.source='reasoning_gym': expected dataset, since the method hint shows worked solutions"),
+        ("method=[hint] task=gsm8k method.hint.hint.shares=[0.5,0.25]", r"method.hint.hint.shares=\[0.5, 0.25\]: expected rising shares"),
+        ("method=[hint] task=gsm8k method.hint.hint.template='{question}'", "method.hint.hint.template='{question}': expected a text with"),
+        ("method=[hint] task=gsm8k method.hint.hint.loss_on=both", "method.hint.hint.loss_on='both': expected one of hinted, question"),
+    ],
+)
+def test_hints_that_cannot_be_given_are_refused(words: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_root(overrides=words)
+
+
+def test_only_a_run_that_shows_solutions_knows_the_task() -> None:
+    stages = stage_configs(load_root(overrides="task=gsm8k method=[hint,resample]"))
+    assert stages["guided-hint"]["task"]["train"] == "data/gsm8k/train.jsonl"
+    assert "task" not in stages["guided-resample"]

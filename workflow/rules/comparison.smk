@@ -2,7 +2,9 @@
 def compared_evaluations(wildcards):
     if COMPARISON_ERROR:
         raise WorkflowError(str(COMPARISON_ERROR)) from None
-    return evaluations_of(ROOT.comparison.seeds, ROOT.comparison.methods)
+    runs = ["probe", *ROOT.comparison.methods] if "curve" in STAGES else []
+    curves = expand(f"{RESULTS}/seed-{{seed}}/{{run}}/curve.json", seed=ROOT.comparison.seeds, run=runs)
+    return [*evaluations_of(ROOT.comparison.seeds, ROOT.comparison.methods), *curves]
 
 
 rule comparison:

@@ -50,6 +50,27 @@ rule evaluate_averaged:
         " --policy {wildcards.run:q}{AVERAGED} --average {input.average:q}"
 
 
+# Of each run of a comparison also its checkpoints along its way, where that is asked for (comparison.every).
+rule evaluate_curve:
+    input:
+        prepared,
+        "<results>/seed-{seed}/{run}/manifest.json",
+        curve=configured("curve"),
+        config=configured("evaluate"),
+    output:
+        "<results>/seed-{seed}/{run}/curve.json",
+    log:
+        "<logs>/seed-{seed}/evaluate-{run}-curve.log",
+    benchmark:
+        "<benchmarks>/seed-{seed}/evaluate-{run}-curve.tsv"
+    threads: 1
+    resources:
+        **needs("evaluate"),
+    shell:
+        "stage {log:q} evaluate --config {input.config:q} --device {DEVICE} --seed {wildcards.seed}"
+        " --policy {wildcards.run:q} --curve {input.curve:q}"
+
+
 rule report:
     input:
         evaluations,

@@ -1,6 +1,6 @@
 """Reads what a comparison needs from `results/<experiment>`, seed by seed: nothing of it is changed, so that a seed more only adds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,6 +13,8 @@ from npo_pipeline.analysis.methods import INITIAL, ordered
 from npo_pipeline.analysis.results import GRPO, Results, SeedResults
 from npo_pipeline.analysis.summary import check_settings
 from npo_pipeline.configuration.stages import ComparisonStage
+from npo_pipeline.errors import ArtifactError
+from npo_pipeline.storage.curves import Point, read_curve
 from npo_pipeline.storage.layout import Layout, averaged
 from npo_pipeline.storage.parquet import read_problems
 
@@ -24,6 +26,7 @@ class Comparison:
     stage: ComparisonStage
     results: Results
     costs: tuple[Mapping[str, Cost], ...]
+    curves: tuple[Mapping[str, Sequence[Point]], ...] = ()  # by run, of each seed; () where runs were evaluated at their ends only
 
     @property
     def policies(self) -> list[str]:
@@ -83,7 +86,23 @@ def load_comparison(stage: ComparisonStage, layout: Layout) -> Comparison:
             check_settings(results, evaluation, str(replace(layout, seed=seed.seed).evaluation(policy)))
     configs = {name: load_method(layout.root / "config" / f"guided-{name}.yaml") for name in methods}
     costs = tuple(_with_averages(results, seed_costs(layout, seed.runs, configs)) for layout, seed in zip(layouts, seeds, strict=True))
-    return Comparison(stage, results, costs)
+    curves = tuple(_curves(results, own, seed) for own, seed in zip(layouts, seeds, strict=True)) if stage.every else ()
+    return Comparison(stage, results, costs, curves)
+
+
+def _curves(results: Results, layout: Layout, seed: SeedResults) -> dict[str, Sequence[Point]]:
+    """Of every run of a seed. Raises ArtifactError for one that was evaluated otherwise than the runs' ends were."""
+    found: dict[str, Sequence[Point]] = {}
+    for run in seed.runs:
+        points, facts = read_curve(layout, run)
+        made, settings = (facts["samples"], facts["temperature"], set(points[-1].correct)), results.settings
+        if made != (settings.samples, settings.temperature, set(settings.correct)):
+            raise ArtifactError(
+                f"{layout.curve(run)}: {made[0]} samples at temperature {made[1]} of {len(made[2])} problems, expected {settings.samples} "
+                f"at {settings.temperature} of the {len(settings.correct)} of the evaluations. Delete it and run snakemake again."
+            )
+        found[run] = points
+    return found
 
 
 def _with_averages(results: Results, costs: Mapping[str, Cost]) -> Mapping[str, Cost]:

@@ -1,5 +1,6 @@
 """What a reader of the comparison must know: how its figures were made, and how far they carry."""
 
+from npo_pipeline.analysis.comparison.equal_page import equal_note
 from npo_pipeline.analysis.comparison.load import Comparison
 from npo_pipeline.analysis.comparison.summary import group_problems
 from npo_pipeline.analysis.methods import DESCRIPTIONS, label
@@ -10,7 +11,7 @@ from npo_pipeline.analysis.summary import AVERAGED_NOTE, headline
 def notes(comparison: Comparison) -> list[str]:
     averaged = [AVERAGED_NOTE] if comparison.averages else []
     known = [_scores(comparison), _intervals(comparison), _groups(comparison), *averaged]
-    return [*known, _speed(), *_compute(comparison), _methods(comparison)]
+    return [*known, equal_note(comparison), _speed(), *_compute(comparison), _methods(comparison)]
 
 
 def _scores(comparison: Comparison) -> str:

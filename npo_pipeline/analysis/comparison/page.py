@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from npo_pipeline.analysis import numbers
 from npo_pipeline.analysis.benchmarks import benchmark_rows
+from npo_pipeline.analysis.comparison.equal import Equal
+from npo_pipeline.analysis.comparison.equal_page import equal_parts
 from npo_pipeline.analysis.comparison.load import Comparison
 from npo_pipeline.analysis.comparison.notes import notes
 from npo_pipeline.analysis.comparison.summary import Row, Speed
@@ -28,12 +30,15 @@ TRAINING = (
 )
 
 
-def markdown_page(comparison: Comparison, rows: Sequence[Row], sentences: Sequence[str], drawings: Sequence[Drawing]) -> str:
-    """Findings, both tables, notes and figures."""
+def markdown_page(
+    comparison: Comparison, rows: Sequence[Row], sentences: Sequence[str], drawings: Sequence[Drawing], equal: Sequence[Equal]
+) -> str:
+    """Findings, tables, notes and figures."""
     parts = [
         f"# {markdown_text(comparison.results.name)}: the methods compared",
         _bullets(sentences),
-        f"## Held-out {headline(comparison.results)}",
+        *equal_parts(comparison, equal),
+        f"## Held-out {headline(comparison.results)} at the end of each run",
         markdown(*score_rows(rows)),
         *benchmark_parts(comparison, rows),
         *spread_parts(rows),

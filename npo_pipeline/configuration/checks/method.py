@@ -25,6 +25,7 @@ PARTS_OF_KIND = {
     "rollback": ("autonpo", "rollback"),
     "resample": ("resample",),
     "ema": ("ema",),
+    "hint": ("hint",),
     "replay": ("replay",),
     "demonstrations": ("demonstrations",),
 }
@@ -56,6 +57,8 @@ def check_method(name: str, method: s.MethodConfig) -> None:
         require(method.resample.samples >= 1, f"{key}.resample.samples", method.resample.samples, "at least 1")
     if method.ema:
         check_ema(f"{key}.ema", method.ema)
+    if method.hint:
+        check_hint(f"{key}.hint", method.hint)
     if method.replay:
         check_replay(f"{key}.replay", method.replay)
     if method.demonstrations:
@@ -75,6 +78,16 @@ def check_ema(key: str, settings: s.EmaConfig) -> None:
     require(0 < settings.compared <= 1, f"{key}.compared", settings.compared, "in (0, 1]: a share of the gated prompts")
     require(settings.window >= 1, f"{key}.window", settings.window, "at least 1 step")
     require(0.5 <= settings.certainty < 1, f"{key}.certainty", settings.certainty, "in [0.5, 1)")
+
+
+def check_hint(key: str, settings: s.HintConfig) -> None:
+    shares = settings.shares
+    rising = bool(shares) and all(0 < share <= 1 for share in shares) and sorted(set(shares)) == shares
+    require(rising, f"{key}.shares", shares, "rising shares of the solution in (0, 1], such as [0.25, 0.5, 0.75]")
+    require(settings.samples >= 1, f"{key}.samples", settings.samples, "at least 1")
+    both = all(settings.template.count(mark) == 1 for mark in ("{question}", "{hint}"))
+    require(both, f"{key}.template", settings.template, "a text with {question} and {hint}, once each")
+    one_of(f"{key}.loss_on", settings.loss_on, ("hinted", "question"))
 
 
 def check_replay(key: str, settings: s.ReplayConfig) -> None:

@@ -97,13 +97,23 @@ class DemonstrationsConfig:
 
 
 @dataclass
+class HintConfig:
+    """The beginning of the reference solution in the prompt (npo_pipeline.guidance.methods.hint)."""
+
+    shares: list[float]  # of the solution's words that are shown, from the smallest on, while no try is verified
+    samples: int  # tries per gated prompt with each share
+    template: str  # what stands in the place of the question: with {question} and {hint}
+    loss_on: str  # behind which prompt a success is trained on: the "hinted" one, or the plain "question"
+
+
+@dataclass
 class MethodConfig:
     """A method of the second pass. `kind` says where its guide trajectories come from, and which other part it needs.
 
     Scheduled, from the shards of the guide stage: "manual" (windows), "autonpo" (planned from the probe's log), "rolling".
     Decided live: "online" (AutoNPO on the run's own signals, from the shards), "rollback" (AutoNPO that goes back in its own run),
-    "resample" (the live policy again), "ema" (its averaged weights), "replay" (the run's own past), "demonstrations" (another policy),
-    "none" (plain GRPO, for another number of steps).
+    "resample" (the live policy again), "ema" (its averaged weights), "hint" (with a part of the reference solution), "replay" (the
+    run's own past), "demonstrations" (another policy), "none" (plain GRPO, for another number of steps).
     """
 
     kind: str
@@ -116,6 +126,7 @@ class MethodConfig:
     rollback: RollbackConfig | None = None
     resample: ResampleConfig | None = None
     ema: EmaConfig | None = None
+    hint: HintConfig | None = None
     replay: ReplayConfig | None = None
     demonstrations: DemonstrationsConfig | None = None
     grpo: dict[str, Any] = field(default_factory=dict)  # settings of `grpo` that this method changes
@@ -130,5 +141,5 @@ class MethodConfig:
 SCHEDULED = ("manual", "autonpo", "rolling")
 GUIDED = (*SCHEDULED, "online")  # learn from the guide stage's shards
 SCORED_LIVE = ("online", "ema", "rollback")  # score their guides by Q, V and S as they train
-KINDS = (*GUIDED, "rollback", "resample", "ema", "replay", "demonstrations", "none")
+KINDS = (*GUIDED, "rollback", "resample", "ema", "hint", "replay", "demonstrations", "none")
 CHOICES = ("argmax", "one_standard_error")

@@ -49,6 +49,8 @@ class ComparisonConfig:
     resamples: int  # behind each bootstrap interval
     confidence: float
     seed: int  # of the resampling
+    # Runs are also evaluated every so many steps along their way, for scores at equal tokens; null: at their ends only.
+    every: StepLike | None = field(default=None, kw_only=True)
 
 
 @dataclass

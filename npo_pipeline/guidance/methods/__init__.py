@@ -5,6 +5,7 @@
     rollback        autonpo_rollback: goes back within one run
     resample        the control: the live policy tries again
     ema             npo_ema, npo_extrapolate: the run's own averaged weights try
+    hint            hint: the live policy with the beginning of the reference solution in its prompt
     replay          exgrpo: the run's own past successes
     demonstrated    luffy, rlep: another policy's trajectories
     plain           grpo_long: nothing is mixed in
@@ -20,7 +21,7 @@ from typing import Protocol
 from npo_pipeline.configuration.stages import GuidedStage
 from npo_pipeline.context import Context
 from npo_pipeline.grpo.mixer import MakeMixer
-from npo_pipeline.guidance.methods import demonstrated, ema, online, plain, replay, resample, rollback, scheduled
+from npo_pipeline.guidance.methods import demonstrated, ema, hint, online, plain, replay, resample, rollback, scheduled
 
 
 class Method(Protocol):
@@ -36,6 +37,7 @@ KINDS: dict[str, Method] = {
     "rollback": rollback,
     "resample": resample,
     "ema": ema,
+    "hint": hint,
     "replay": replay,
     "demonstrations": demonstrated,
     "none": plain,

@@ -2,23 +2,38 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from npo_pipeline.configuration.settings import EmaConfig
+from npo_pipeline.configuration.settings import EmaConfig, PromptConfig
 from npo_pipeline.grpo.step import Trainer
 from npo_pipeline.policy.average import MovingAverage, acting
 from npo_pipeline.policy.checkpoints import Walk
 from npo_pipeline.policy.logprobs import mean_entropy, score
+from npo_pipeline.policy.policy import Policy
 from npo_pipeline.policy.sharded import whole_tensor
-from npo_pipeline.records import Draw, Trajectory
+from npo_pipeline.records import Draw, Problem, Trajectory
 from npo_pipeline.rollout.sample import sample
+from npo_pipeline.tasks.prompts import render_prompt
 
 
 def resample(trainer: Trainer, step: int, draws: Sequence[Draw]) -> list[Trajectory]:
     """One more verified or failed try of the policy as it is, per draw."""
     return _tries(trainer, step, draws, "resample")
+
+
+def hinted(trainer: Trainer, step: int, draws: Sequence[Draw]) -> list[Trajectory]:
+    """One try per draw, whose prompt holds a hint."""
+    return _tries(trainer, step, draws, "hint")
+
+
+def rendered(policy: Policy, settings: PromptConfig, problem: Problem, question: str) -> Problem:
+    """The problem as this policy reads it when it is asked another question in the place of its own."""
+    placeholder = policy.vision.placeholder if policy.vision else ""
+    prompt, ids = render_prompt(question, settings, policy.tokenizer, len(problem.images), placeholder, policy.stop_ids)
+    return replace(problem, prompt=prompt, prompt_token_ids=ids)
 
 
 def _tries(trainer: Trainer, step: int, draws: Sequence[Draw], purpose: str) -> list[Trajectory]:

@@ -89,6 +89,15 @@ def load_cold_start(task: TaskConfig, count: int) -> list[RawProblem]:
     return [RawProblem(f"cold-{i:06d}", "cold", r.question, r.solution, r.difficulty, r.metadata, r.images) for i, r in enumerate(picked)]
 
 
+def load_solutions(task: TaskConfig) -> dict[str, tuple[str, str]]:
+    """Question and worked solution of each train problem, by its id: what stands before the answer's last ####, "" where nothing does.
+
+    A pure function of the rows, as the problems are. Example: GSM8K's "48 / 2 = 24 in May. 48 + 24 = 72 in all." Raises DataError.
+    """
+    train, _ = _split(task)
+    return {f"train-{i:06d}": (row.question, row.solution.rpartition(HASH)[0].strip()) for i, row in enumerate(train)}
+
+
 def _demonstration(row: _Row, extract: str) -> str:
     return row.solution if extract_answer(row.solution, extract) == row.answer else demonstrate(row.answer, extract)
 
