@@ -54,16 +54,21 @@ def launch(module: str, arguments: Sequence[str], nproc: int, nodes: int, second
 
 
 def _reason(codes: dict[int, int], size: int) -> int:
-    """The exit code of the process that failed first, not of one that had lost it. Raises PeerError if it was killed."""
-    for rank, code in codes.items():
-        if code < 0:
-            name = signal.Signals(-code).name
-            memory = " (the system does that where memory runs out)" if name == "SIGKILL" else ""
-            raise PeerError(
-                f"rank {rank} of {size} was killed by {name}{memory}; the other processes were ended. "
-                "The same command resumes from the last saved state"
-            )
-    return next((code for code in codes.values() if code != PeerError.exit_code), PeerError.exit_code)
+    """The exit code of the process that failed first, not of one that had lost it. Raises PeerError if it was killed.
+
+    SIGTERM is how the first one's end is told to the others: it is the reason only where there is no other.
+    """
+    own = [code for code in codes.values() if code > 0 and code != PeerError.exit_code]
+    killed = [(signal.Signals(-code), rank) for rank, code in codes.items() if code < 0]
+    killed.sort(key=lambda found: found[0] == signal.SIGTERM)
+    if killed and not (own and killed[0][0] == signal.SIGTERM):
+        name, rank = killed[0]
+        memory = " (the system does that where memory runs out)" if name == signal.SIGKILL else ""
+        raise PeerError(
+            f"rank {rank} of {size} was killed by {name.name}{memory}; the other processes were ended. "
+            "The same command resumes from the last saved state"
+        )
+    return next(iter(own), PeerError.exit_code)
 
 
 def _config(nproc: int, nodes: int, seconds: float, logs: str) -> "LaunchConfig":

@@ -7,6 +7,7 @@ import argparse
 import errno
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -90,6 +91,8 @@ def experiment_folder(config: Path) -> Path:
 
 
 def _stop(error: NpoError) -> NoReturn:
+    if isinstance(error, Interrupted):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends; another rank that was faster has the launcher tell this one so
     if not (isinstance(error, Interrupted) and int(os.environ.get("RANK", "0")) > 0):  # all ranks stop for the same reason
         print(f"{error.label}: {one_line(str(error))}", file=sys.stderr)
     sys.exit(error.exit_code)

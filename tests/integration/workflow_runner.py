@@ -26,7 +26,7 @@ TINY = (
     " evaluate.samples=2 evaluate.ks=[1,2] evaluate.bootstrap=100 average_last=null"
 )
 # What differs between two equal runs: when and how fast (the report tells it too), never what.
-VOLATILE = re.compile(r"/(logs|benchmarks)/|/timings\.jsonl$|/report\.html$")
+VOLATILE = re.compile(r"/(logs|benchmarks)/|/timings\.jsonl$|/report\.html(\.json)?$")
 
 
 @dataclass

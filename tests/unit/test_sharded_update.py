@@ -81,6 +81,9 @@ def test_the_reason_for_an_end_is_the_rank_that_failed_and_not_those_that_lost_i
     assert _reason({0: PeerError.exit_code}, 2) == PeerError.exit_code
     with pytest.raises(PeerError, match=r"rank 1 of 4 was killed by SIGKILL \(the system does that where memory runs out\)"):
         _reason({0: PeerError.exit_code, 1: -9}, 4)
+    assert _reason({0: -15, 1: 75}, 2) == 75, "the launcher's own word to a rank that was slower to end"
+    with pytest.raises(PeerError, match="rank 1 of 2 was killed by SIGKILL"):
+        _reason({0: -15, 1: -9}, 2)
 
 
 @pytest.fixture(scope="module")
