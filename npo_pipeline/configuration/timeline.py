@@ -188,6 +188,8 @@ class Place:
 
 def _resolve_method(key: str, method: MethodConfig, place: Place) -> MethodConfig:
     steps, guides, lookback = place.steps, place.guides, place.lookback
+    if (end := run_steps(method, steps)) <= place.start:
+        raise ConfigError(f"{key}.length={method.length}: the run would end at step {end}, but begins at guided.start={place.start}")
     if method.rolling:
         rolling = RollingConfig(as_steps(method.rolling.distance, steps, f"{key}.rolling.distance", least=1))
         windows = _rolling_windows(f"{key}.rolling", rolling.distance, guides, lookback)

@@ -139,9 +139,10 @@ def test_branches_of_a_repository_in_the_hubs_cache(trained: Path, prepared: Pat
     for branch, step, commit in (("main", 4, "a" * 40), ("step-2", 2, "b" * 40), ("step-4", 4, "a" * 40)):
         (cache / f"refs/{branch}").write_text(commit)
         shutil.copytree(trained / f"checkpoint-{step}", cache / "snapshots" / commit, dirs_exist_ok=True)
-    experiment = adopting(tmp_path / "x", prepared, str(cache))
+    experiment = adopting(tmp_path / "x", prepared, str(cache), "probe.adopt_copy=true")
     assert list(experiment.stages["adopt"]["adopted"]) == [2, 4]
     experiment.run_all("adopt", *PASS_TWO)
+    assert not (experiment.root / "seed-0/probe/checkpoints/step-000004/model.safetensors").is_symlink()
     is_guided(experiment)
 
 

@@ -117,6 +117,7 @@ def test_exported_checkpoints_that_are_adopted_give_the_same_guides(begun: Exper
     [
         ("guided.start=3", "guided.start=3: the probe has no checkpoint there before its end; take from 0, 2"),
         ("guided.start=2 method=[npo_early]", "method.npo_early.windows: every window ends before guided.start=2"),
+        ("guided.start=2 method=[grpo_long] method.grpo_long.length=0.5", "method.grpo_long.length=0.5: the run would end at step 2, but"),
         ("probe.keep_states=3", "probe.keep_states=3: expected a multiple of probe.checkpoint_every=2, or null"),
         ("guided.start=-2", "guided.start=-2"),
         ("guided.start=2 guided.start_warmup=-1", "guided.start_warmup=-1: expected 0 or more steps"),

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny import grpo
 
-from npo_pipeline.grpo.learning_rate import learning_rate
+from npo_pipeline.grpo.learning_rate import Warmup, learning_rate
 
 STEPS, WARM, RATE, FLOOR = 23, 5, 3e-3, 0.1
 
@@ -41,3 +41,12 @@ def test_a_short_run_never_leaves_the_range() -> None:
         for kind in ("linear", "cosine"):
             rates = [learning_rate(grpo(learning_rate=1.0, warmup_steps=5, lr_schedule=kind), step, steps) for step in range(steps)]
             assert all(0.0 <= rate <= 1.0 for rate in rates)
+
+
+def test_fresh_moments_in_the_middle_warm_up_and_then_change_nothing() -> None:
+    settings = grpo(learning_rate=1e-3, lr_schedule="linear", lr_floor=0.1)
+    plain = [learning_rate(settings, step, 100) for step in range(100)]
+    begun = [learning_rate(settings, step, 100, Warmup(40, 4)) for step in range(40, 100)]
+    assert begun[:4] == pytest.approx([share * rate for share, rate in zip((0.25, 0.5, 0.75, 1.0), plain[40:44], strict=True)])
+    assert begun[4:] == plain[44:]
+    assert learning_rate(settings, 40, 100, Warmup(40, 0)) == plain[40]

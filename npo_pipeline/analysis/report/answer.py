@@ -97,6 +97,8 @@ def _same_tokens(results: Results, best: PolicySummary) -> str:
 def _paid(results: Results, summaries: Sequence[PolicySummary], best: PolicySummary, costs: Costs | None) -> str:
     """Whoever starts from nothing also pays for the probe and the guides."""
     ratio, spent = (tokens_over_grpo(costs, best.policy), total_tokens(costs, best.policy)) if costs else (None, None)
+    if ratio is None and spent is not None:
+        return f"With all that was sampled for it here it took {numbers.count(round(spent))} tokens; how many GRPO took is not on record."
     if ratio is None or spent is None:
         return "Starting from nothing, with probe and guides paid for: unknown, since not all of their tokens are on record."
     paid = f"Starting from nothing, probe and guides paid for, it took {numbers.count(round(spent))} tokens, {ratio:.2f} times GRPO's"
