@@ -112,14 +112,8 @@ class GuidedGRPOTrainer(GRPOTrainer):
         prompt_ids, completion_ids, tool_mask, completions, logprobs, *rest = generated
         own = super()._calculate_rewards(self._inputs, prompts, completions, completion_ids)
         guides = self._guides_for(window, prompt_ids, self._accuracies(own))
-        final = own
-        if self._anywhere(len(guides)):
-            texts = {row: self._text(prompts[row], prompt_ids[row], guide) for row, guide in guides.items()}
-            mixed = [texts.get(i, completion) for i, completion in enumerate(completions)]
-            ids = [guides[i].response_token_ids if i in guides else own_ids for i, own_ids in enumerate(completion_ids)]
-            self._pending_extra_logs.clear()  # of the samples that were replaced; these are logged anew
-            self._pending_metrics.clear()
-            final = super()._calculate_rewards(self._inputs, prompts, mixed, [list(found) for found in ids])
+        texts = {row: self._text(prompts[row], prompt_ids[row], guide) for row, guide in guides.items()}
+        final = self._judge_mixed(prompts, completions, completion_ids, guides, texts) if self._anywhere(len(guides)) else own
         injected = {row: guide for row, guide in guides.items() if self._right(final)[self._place(row)]}
         for row, guide in injected.items():
             completions[row], completion_ids[row] = texts[row], list(guide.response_token_ids)
@@ -129,6 +123,17 @@ class GuidedGRPOTrainer(GRPOTrainer):
         self._injected = injected
         self._log_guides(window, own, len(injected), len(guides) - len(injected))
         return (prompt_ids, completion_ids, tool_mask, completions, logprobs, *rest)
+
+    def _judge_mixed(
+        self, prompts: list[Any], completions: list[Any], completion_ids: list[Any], guides: Mapping[int, Guide], texts: Mapping[int, Any]
+    ) -> Tensor:
+        """Rewards [N, functions] of all processes' rows, with the guides in them."""
+        mixed = [texts.get(i, completion) for i, completion in enumerate(completions)]
+        ids = [list(guides[i].response_token_ids) if i in guides else own for i, own in enumerate(completion_ids)]
+        self._pending_extra_logs.clear()  # of the samples that were replaced: all are logged anew
+        self._pending_metrics.clear()
+        rewards: Tensor = super()._calculate_rewards(self._inputs, prompts, mixed, ids)
+        return rewards
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Tensor:
         if self._judged is not None:

@@ -53,7 +53,7 @@ def known_speeds(root: RootConfig, device: str) -> Speeds | None:
     try:
         values = json.loads(_record(root, device).read_text(encoding="utf-8"))
         return _speeds(Timing(**values))
-    except (OSError, ValueError, TypeError):
+    except (ConfigError, OSError, ValueError, TypeError):  # stages that do not resolve are said when they are run
         return None
 
 

@@ -250,6 +250,26 @@ def test_conversations_are_guided_too(policy: Policy, problems: list[Problem], g
     assert ([{"role": "assistant", "content": " 3"}], [*supply[4, "p0"].trajectory.response_token_ids], " 3") in seen
 
 
+def test_an_engines_log_probs_are_of_its_own_samples_alone(
+    policy: Policy, problems: list[Problem], guides: Path, layout: Layout, tmp_path: Path, monkeypatch
+) -> None:
+    """vLLM says what it thought of each token that it sampled. Of a guide it says nothing, and TRL corrects nothing where it has none."""
+    plain = GRPOTrainer._generate
+
+    def with_logprobs(self: GRPOTrainer, prompts: list[Any]) -> Any:
+        found = list(plain(self, prompts))
+        found[4] = [[-1.0] * len(ids) for ids in found[1]]
+        return tuple(found)
+
+    monkeypatch.setattr(GRPOTrainer, "_generate", with_logprobs)
+    trainer = trainer_of(policy, problems, guides, tmp_path, of_guides(layout))
+    trainer.model.train()
+    batch = trainer._generate_and_score_completions([{"prompt": problem.prompt} for problem in problems for _ in range(SIZE)])
+    assert trainer._injected
+    for row, (said, mask) in enumerate(zip(batch["sampling_per_token_logps"], batch["completion_mask"].bool(), strict=True)):
+        assert said[mask].isnan().all() if row in trainer._injected else (said[mask] == -1.0).all()
+
+
 def test_evaluation_is_not_guided(policy: Policy, problems: list[Problem], guides: Path, layout: Layout, tmp_path: Path) -> None:
     trainer = trainer_of(policy, problems, guides, tmp_path, of_guides(layout))
     trainer.model.eval()
