@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from npo_pipeline.configuration.checks.engine import COLDEST
 from npo_pipeline.configuration.engine import held_engine, settle_engine
 from npo_pipeline.configuration.settings import RootConfig
 from npo_pipeline.configuration.stages import GuidedStage, MeasureStage, RunStage
@@ -28,16 +29,26 @@ def choose_engine(root: RootConfig, device: str, results: Path) -> tuple[RootCon
     if name == "auto" and held is not None:
         name, why = held.name, f"{results} was begun with it (engine={_other(held.name)} makes it anew)"
     elif name == "auto":
-        name, why = _by_machine(gpu)
+        name, why = _by_machine(root, gpu)
     return replace(root, engine=settle_engine(root.engine, name, gpu, held)), f"engine: {name}, since {why}" if why else ""
 
 
-def _by_machine(gpu: bool) -> tuple[str, str]:
+def _by_machine(root: RootConfig, gpu: bool) -> tuple[str, str]:
     if not gpu:
         return "transformers", "no GPU is used"
     if not is_vllm_installed():
         return "transformers", "vLLM is not installed here (python3 workflow/install.py --extra vllm)"
-    return "vllm", "a GPU is used and vLLM is installed"
+    reason = _unfit(root)
+    return ("transformers", reason) if reason else ("vllm", "a GPU is used and vLLM is installed")
+
+
+def _unfit(root: RootConfig) -> str:
+    """Why vLLM, as it is configured, cannot sample what is asked for; "" where nothing is known against it."""
+    assert root.engine.vllm is not None, "checked with the configuration"
+    most, room = root.sampling.max_new_tokens, root.engine.vllm.max_model_len
+    if min(root.sampling.temperature, root.evaluate.temperature) < COLDEST:
+        return f"vLLM samples at no temperature below {COLDEST}"
+    return f"sampling.max_new_tokens={most} leaves no room for a prompt in engine.vllm.max_model_len={room}" if most >= room else ""
 
 
 def _other(name: str) -> str:

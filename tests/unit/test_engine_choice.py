@@ -49,6 +49,17 @@ def test_the_machine_decides_where_nothing_else_has(installed: None, tmp_path: P
     assert stage_configs(root) == stage_configs(by_name), "who chose is nothing to a stage"
 
 
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        ("evaluate.temperature=0.001", "vLLM samples at no temperature below 0.01"),
+        ("sampling.max_new_tokens=2048", "sampling.max_new_tokens=2048 leaves no room for a prompt in engine.vllm.max_model_len=2048"),
+    ],
+)
+def test_what_vllm_cannot_sample_is_left_to_transformers(installed: None, tmp_path: Path, overrides: str, reason: str) -> None:
+    assert choose_engine(load_root(overrides=overrides), "cuda", tmp_path)[1] == f"engine: transformers, since {reason}"
+
+
 def test_without_vllm_a_gpu_samples_with_transformers_and_is_told_how_not_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(chooser, "is_vllm_installed", lambda: False)
     root, line = choose_engine(load_root(), "cuda", tmp_path)

@@ -5,6 +5,8 @@ from typing import Any
 from npo_pipeline.configuration import settings as s
 from npo_pipeline.configuration.checks.require import one_of, require
 
+COLDEST = 0.01  # of vLLM
+
 
 def check_engine(engine: s.EngineConfig) -> None:
     one_of("engine.name", engine.name, ("auto", "transformers", "vllm"))
@@ -34,11 +36,11 @@ def check_vllm(vllm: s.VllmConfig | None) -> None:
 
 
 def check_coldest(owner: Any) -> None:
-    """vLLM samples at 0.01 what is to be sampled colder. `owner`: whatever has an engine and the temperatures it is used at."""
+    """vLLM samples at `COLDEST` what is to be sampled colder. `owner`: whatever has an engine and the temperatures it is used at."""
     engine = getattr(owner, "engine", None)
     for key in ("sampling", "evaluate") if engine and engine.name == "vllm" else ():
         temperature = getattr(getattr(owner, key, None), "temperature", 1.0)
-        require(temperature >= 0.01, f"{key}.temperature", temperature, "at least 0.01 with engine=vllm")
+        require(temperature >= COLDEST, f"{key}.temperature", temperature, f"at least {COLDEST} with engine=vllm")
 
 
 def check_sampling(sampling: s.SamplingConfig) -> None:
