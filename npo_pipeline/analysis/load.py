@@ -38,6 +38,7 @@ def load_results(stage: ReportStage, layout: Layout) -> Results:
         problems={problem.problem_id: problem for problem in problems},
         configs=_load_configs(layout.root / "config", stage.methods),
         with_averages=bool(stage.averaged),
+        initial_policies=len({replace(layout, seed=seed).cold_start for seed in stage.seeds}),
     )
 
 

@@ -55,6 +55,7 @@ class Results:
     problems: Mapping[str, Problem]
     configs: Mapping[str, str] = field(default_factory=dict)
     with_averages: bool = False  # whether the averaged policy of each run was evaluated, too
+    initial_policies: int = 1  # from which the seeds started
 
     @property
     def policies(self) -> tuple[str, ...]:

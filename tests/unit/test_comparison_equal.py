@@ -96,6 +96,7 @@ def test_the_first_table_is_the_one_at_equal_tokens(layout):
     assert page.index("## At equal sampled tokens: held-out mean@4") < page.index("## Held-out mean@4 at the end of each run")
     assert "| GRPO itself (grpo_long) | 0.2" in page
     assert "| resample, averaged | " in page
+    assert "At equal seconds" not in page, "the timings of grpo_long are not there"
     with open(layout.comparison / "equal.csv", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if (row["method"], row["equal"], row["budget"]) == ("resample", "tokens", "1.0")]
     assert [(row["figure"], row["GRPO"]) for row in rows[:2]] == [("held-out, last", "0.5"), ("held-out, averaged", "0.75")]

@@ -259,3 +259,15 @@ def test_tries_of_an_average_keep_to_their_share() -> None:
 
     assert most() == 10 * 4 * (8 + 4), "half of the step's own"
     assert most("method.npo_ema.ema.share=9") == 10 * 4 * (8 + 4 + 1), "four of the average and one of the live policy"
+
+
+def test_every_initial_policy_that_a_seed_starts_from_takes_room_and_hints_are_tries() -> None:
+    """Of three initial policies seeds 1, 4 and 5 start from two. A hinted run tries two times with each of three shares, at most."""
+    assumed, found = Assumptions(20, 12.0, 0.5, 0.25, 0.05), []
+    for words in ("policy.cold_starts=null", "policy.cold_starts=3"):
+        root = load_root(overrides=f"task=gsm8k method=[hint] seeds=[1,4,5] probe.steps=20 {words}")
+        found.append({work.stage: work for work in plan_work(root, from_scratch(root.policy.scratch), assumed)})
+    one, several = found
+    assert several["prepare"].disk == 2 * one["prepare"].disk
+    assert one["hint"].most == several["hint"].most == 3 * 20 * 32 * (8 + 3 * 2)
+    assert one["hint"].expected == 3 * 20 * 32 * (8 + 3 * 2 * 0.5 * 0.25)

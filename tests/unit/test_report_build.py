@@ -148,3 +148,10 @@ def test_injected_slots_add_up_to_the_log(layout):
     assert sum(count for steps in bars.values() for count in steps.values()) == pytest.approx(sum(logged) / 2)
     assert max(bars[9]) < 9 <= min(bars[18])
     assert injected_slots(results, "autonpo") == {}
+
+
+def test_the_page_says_from_how_many_initial_policies_its_seeds_started(layout, tmp_path):
+    assert "initial policies</p>" not in layout.report.read_text()
+    several = Layout(shutil.copytree(layout.root, tmp_path / "copy"), cold_starts=2)
+    build_report(stage_of(SHAPE), several, SHA)
+    assert "(0, 1), from 2 initial policies</p>" in several.report.read_text()

@@ -15,13 +15,16 @@ TITLES = {"tokens": "sampled tokens", "seconds": "seconds"}
 
 
 def equal_parts(comparison: Comparison, found: Sequence[Equal]) -> list[str]:
-    """Held-out scores where runs were evaluated along their way, then the training reward; at equal tokens, then at equal seconds."""
+    """Held-out scores where runs were evaluated along their way, then the training reward; at equal tokens, then at equal seconds.
+
+    What is not known of any method (seconds that were not logged) has no table.
+    """
     parts = []
     for unit in UNITS:
         own = [equal for equal in found if equal.unit == unit]
         held_out, reward = [equal for equal in own if equal.what != REWARD], [equal for equal in own if equal.what == REWARD]
         for title, shown in ((f"held-out {headline(comparison.results)}", held_out), ("training reward", reward)):
-            if shown:
+            if any(equal.found for equal in shown):
                 parts += [f"## At equal {TITLES[unit]}: {title}, minus GRPO's", _table(comparison, shown, unit)]
     return parts
 

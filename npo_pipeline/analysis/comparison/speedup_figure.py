@@ -19,7 +19,7 @@ def draw_speedup(comparison: Comparison, rows: Sequence[Row]) -> style.Drawing:
     with style.house_style():
         svg = style.to_svg(_figure(comparison, trained))
     seeds, confidence = len(comparison.results.seeds), f"{comparison.stage.confidence:.0%}"
-    bars = f"bars are {confidence} intervals from resampling seeds" if seeds > 1 else "one seed, so no interval"
+    bars = f"bars are {confidence} intervals over seeds" if seeds > 1 else "one seed, so no interval"
     return style.Drawing(
         "speedup",
         "Steps to GRPO's final reward",
