@@ -11,8 +11,8 @@ from typing import Any
 
 from npo_pipeline.configuration.adoption import log_file
 from npo_pipeline.configuration.compose import load_root
+from npo_pipeline.configuration.grid import as_steps
 from npo_pipeline.configuration.settings import AutoNpoConfig, RootConfig
-from npo_pipeline.configuration.timeline import as_steps
 from npo_pipeline.guidance.autonpo.triggers import Trend, trends
 from npo_pipeline.preparation.adoption.log import read_log
 

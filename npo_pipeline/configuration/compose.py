@@ -30,8 +30,9 @@ from npo_pipeline.configuration.places import CONF, PROJECT, choices, own_conf
 from npo_pipeline.configuration.reward_file import with_digest
 from npo_pipeline.configuration.rules import by_rules
 from npo_pipeline.configuration.stage_files import load_stage, to_yaml
-from npo_pipeline.configuration.stages import VERSIONS
-from npo_pipeline.configuration.timeline import Timeline, guided_checkpoints, resolve_measure, resolve_timeline, run_steps
+from npo_pipeline.configuration.timeline import Timeline, guided_checkpoints, resolve_measure, resolve_timeline
+from npo_pipeline.configuration.versions import VERSIONS
+from npo_pipeline.configuration.windows import run_steps
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.shown import one_line
 

@@ -14,8 +14,8 @@ from npo_pipeline.configuration.checks.kinds import check_kinds
 from npo_pipeline.configuration.hydra_errors import key_error
 from npo_pipeline.configuration.overrides import check_texts
 from npo_pipeline.configuration.rules import check_rules
-from npo_pipeline.configuration.stages import VERSIONS
-from npo_pipeline.configuration.timeline import check_windows
+from npo_pipeline.configuration.versions import VERSIONS
+from npo_pipeline.configuration.windows import check_windows
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.shown import one_line
 from npo_pipeline.storage.manifest import sha256_text

@@ -5,8 +5,8 @@ Averaging at the end makes a policy better whatever it was trained by, so every 
 
 import shutil
 
+from npo_pipeline.configuration.grid import averaged_steps
 from npo_pipeline.configuration.stages import AverageStage
-from npo_pipeline.configuration.timeline import averaged_steps
 from npo_pipeline.policy.average import acting, mean_of
 from npo_pipeline.policy.checkpoints import Walk
 from npo_pipeline.policy.device import pick_device

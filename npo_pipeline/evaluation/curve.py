@@ -3,8 +3,8 @@
 What a method is worth at a number of sampled tokens that no run ends at is read from these curves (analysis/comparison/equal.py).
 """
 
+from npo_pipeline.configuration.grid import averaged_steps
 from npo_pipeline.configuration.stages import CurveStage, EvaluateStage
-from npo_pipeline.configuration.timeline import averaged_steps
 from npo_pipeline.context import Context
 from npo_pipeline.evaluation.evaluate import count_correct, draw_with, engine_of
 from npo_pipeline.policy.average import acting, mean_of

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 
-from npo_pipeline.configuration.timeline import checkpoint_steps
+from npo_pipeline.configuration.grid import checkpoint_steps
 from npo_pipeline.errors import Interrupted
 from npo_pipeline.grpo.reporting import Reporter, reporting
 from npo_pipeline.grpo.rewind import rewind

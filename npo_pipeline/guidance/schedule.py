@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from npo_pipeline.configuration.settings import WindowConfig
-from npo_pipeline.configuration.timeline import check_windows
+from npo_pipeline.configuration.windows import check_windows
 from npo_pipeline.errors import ArtifactError, ConfigError, DataError
 from npo_pipeline.shown import one_line, short_repr
 from npo_pipeline.storage.atomic import write_text

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from npo_pipeline.configuration.compose import later_rounds
+from npo_pipeline.configuration.grid import checkpoint_steps
 from npo_pipeline.configuration.settings import SCHEDULED, MethodConfig, RootConfig
-from npo_pipeline.configuration.timeline import Timeline, checkpoint_steps, resolve_timeline
+from npo_pipeline.configuration.timeline import Timeline, resolve_timeline
 from npo_pipeline.planning.architecture import Architecture
 from npo_pipeline.planning.memory import BYTES
 

@@ -4,8 +4,8 @@
 left; without either, the stage does all of it. A guide checkpoint that is finished is not sampled again.
 """
 
+from npo_pipeline.configuration.grid import check_guide_steps
 from npo_pipeline.configuration.stages import GuideStage
-from npo_pipeline.configuration.timeline import check_guide_steps
 from npo_pipeline.context import Context
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.stages.cli import parser, run_stage

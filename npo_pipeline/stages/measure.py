@@ -3,8 +3,8 @@
 Outside the main job: `snakemake --cores 2 signal_study`, or this command. npo_pipeline.analysis.measurement says what V is here.
 """
 
+from npo_pipeline.configuration.grid import measured_pairs
 from npo_pipeline.configuration.stages import MeasureStage
-from npo_pipeline.configuration.timeline import measured_pairs
 from npo_pipeline.context import Context
 from npo_pipeline.stages.cli import parser, run_stage
 from npo_pipeline.storage.checkpoints import read_records

@@ -9,8 +9,8 @@ from harness import Experiment
 from transformers import GenerationConfig
 
 from npo_pipeline.configuration.compose import load_stage
+from npo_pipeline.configuration.grid import checkpoint_steps
 from npo_pipeline.configuration.stages import GuideStage
-from npo_pipeline.configuration.timeline import checkpoint_steps
 from npo_pipeline.context import Context
 from npo_pipeline.guidance.generate import first_verified
 from npo_pipeline.guidance.pool import mistake_pool, segments

@@ -11,9 +11,10 @@ from tiny import tiny_policy
 from transformers import AutoModelForCausalLM
 
 from npo_pipeline.configuration.compose import load_root
+from npo_pipeline.configuration.grid import averaged_steps, checkpoint_steps
 from npo_pipeline.configuration.settings import LoraConfig
 from npo_pipeline.configuration.stages import AverageStage
-from npo_pipeline.configuration.timeline import averaged_steps, checkpoint_steps, resolve_timeline
+from npo_pipeline.configuration.timeline import resolve_timeline
 from npo_pipeline.errors import ArtifactError
 from npo_pipeline.evaluation.averaged import average_run
 from npo_pipeline.evaluation.policies import policies, policy_folder, verify_policy

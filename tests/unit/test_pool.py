@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npo_pipeline.configuration.timeline import checkpoint_steps
+from npo_pipeline.configuration.grid import checkpoint_steps
 from npo_pipeline.guidance.generate import sample_until_verified
 from npo_pipeline.guidance.pool import mistake_pool, segments
 from npo_pipeline.records import Outcome, Problem, Trajectory

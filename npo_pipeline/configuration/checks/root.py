@@ -9,7 +9,7 @@ from npo_pipeline.configuration.checks.require import check_seed, one_of, plain_
 from npo_pipeline.configuration.checks.results import check_comparison, check_evaluate, check_measure
 from npo_pipeline.configuration.checks.task import check_task
 from npo_pipeline.configuration.checks.training import check_grpo, check_guided, check_probe, check_trainer, merge_grpo
-from npo_pipeline.configuration.timeline import run_steps
+from npo_pipeline.configuration.windows import run_steps
 
 
 def check_root(root: s.RootConfig) -> None:

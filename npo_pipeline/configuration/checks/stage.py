@@ -29,7 +29,7 @@ PARTS: dict[type, Callable[[Any], None]] = {
 }
 
 
-LATER = ("start", "start_warmup", "checkpoints", "keep_states")  # null where they are not set
+NULLABLE = ("start", "start_warmup", "checkpoints", "keep_states")  # null where they are not set
 COUNTS = ("steps", "checkpoint_every", "key_every", "lookback", "samples", "shard_rows", "every", "last")
 
 
@@ -38,7 +38,7 @@ def check_stage(stage: Any) -> None:
     for key, value in vars(stage).items():
         if check := PARTS.get(type(value)):
             check(value)
-        elif key in LATER and value is None:
+        elif key in NULLABLE and value is None:
             continue
         elif key in ("start", "start_warmup", "checkpoints"):
             require(min(value, default=0) >= 0 if isinstance(value, list) else value >= 0, key, value, "0 or more")

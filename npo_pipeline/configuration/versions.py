@@ -1,0 +1,44 @@
+"""What older results are told from newer ones by."""
+
+# Raise a stage's version when its code changes what it writes: Snakemake then makes it again.
+VERSIONS = {
+    "prepare": 4,
+    "teacher": 1,
+    "probe": 5,
+    "adopt": 1,
+    "guide": 4,
+    "plan": 4,
+    "demonstrate": 3,
+    "guided": 5,
+    "benchmarks": 1,
+    "average": 1,
+    "curve": 1,
+    "evaluate": 3,
+    "report": 3,
+    "comparison": 2,
+    "measure": 2,
+}
+
+# Settings that came later, unset: a stage's file and fingerprint hold them only where they are set, so that older results stay as they are.
+LATER = {
+    "function": None,
+    "function_sha256": None,
+    "rules": None,
+    "ema": None,
+    "average": None,
+    "averaged": None,
+    "lr_schedule": "constant",
+    "lr_floor": 0.0,
+    "dynamic_sampling": None,
+    "keep_states": None,
+    "start": None,
+    "start_warmup": None,
+    "checkpoints": None,
+    "cold_starts": None,
+    "choice": "argmax",
+    "replace": "last",
+    "rollback": None,
+    "every": None,
+    "hint": None,
+    "task": None,
+}
