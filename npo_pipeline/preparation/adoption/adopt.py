@@ -41,7 +41,8 @@ def adopt(context: Context[AdoptStage], found: Sequence[Source], metrics: list[R
         matched = None
         if logged is not None:
             problems = read_problems(layout.problems, "train")
-            matched = Prompts(problems, AutoTokenizer.from_pretrained(layout.initial_policy)).match(logged)
+            tokenizer = AutoTokenizer.from_pretrained(layout.initial_policy, trust_remote_code=False)
+            matched = Prompts(problems, tokenizer).match(logged)
             said_reach(context, [problem.problem_id for _, problem in matched], len(logged))
         link_checkpoints(context, found)
         if matched is None:
