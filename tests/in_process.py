@@ -13,7 +13,7 @@ from npo_pipeline.context import Context
 from npo_pipeline.storage.layout import Layout
 
 OPTIONS = {"device": "cpu", "workers": 1, "save_every": 10, "rank_timeout": 1800, "recompute_activations": False, "report_to": []}
-OPTIONS |= {"job": None, "jobs": 1, "gather": False, "policy": None, "average": None}
+OPTIONS |= {"job": None, "jobs": 1, "gather": False, "policy": None, "average": None, "curve": None}
 
 
 class Experiment:
