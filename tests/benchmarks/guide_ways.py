@@ -58,7 +58,7 @@ class Stage(Way):
         if self.maker is None:
             walk = Walk(self.layout.probe, guide_step)
             engine = make_engine(self.config.engine, self.config.sampling, walk.policy)
-            self.maker = Maker(self.context, walk, engine, self.verifier, self.problems, self.config.guide_steps[-1], Progress("guide", 1))
+            self.maker = Maker(self.context, walk, engine, self.verifier, self.problems, Progress("guide", 1))
         return self.maker
 
     def make(self, guide_step: int) -> None:
