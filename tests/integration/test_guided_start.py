@@ -107,7 +107,8 @@ def test_exported_checkpoints_that_are_adopted_give_the_same_guides(begun: Exper
     )
     assert ours.equals(theirs)
     assert ours.num_rows > 0
-    assert read_rows(experiment.layout.signal, SIGNAL) == read_rows(begun.layout.signal, SIGNAL)
+    signals = [repr(read_rows(run.layout.signal, SIGNAL)) for run in (experiment, begun)]  # as text: errors of one trajectory are NaN
+    assert signals[0] == signals[1]
     injected = [[row["guide/problem_ids"] for row in read_jsonl(run.root / "seed-0/npo" / METRICS)] for run in (experiment, begun)]
     assert injected[0][0] == injected[1][0]  # the second step's hang on moments, which an exported policy has none of
 
