@@ -1,5 +1,7 @@
 """Is a run on a plateau? Over the last half of its steps the reward's slope cannot be told from 0, and many groups are all wrong.
 
+In a short or noisy run nothing can be told from 0: so the slope must also be told from half the pace at which the run came there.
+
 Neighbouring steps share the policy, so that their rewards are no independent measurements: the slope is that of a line through the
 means of BLOCKS equal pieces, with Student's interval (Draper and Smith 1998, chapter 1), and so of BLOCKS - 2 degrees of freedom.
 """
@@ -24,18 +26,20 @@ CONFIDENCE = 0.95
 class Plateau:
     """`slope` of reward per 100 steps and `all_wrong` are of the last half, whose mean reward is `gain` above the first tenth's.
 
+    `pace`: that gain per 100 steps, from the middle of the one to the middle of the other.
     `since` is the first step from which on the slope is flat.
     """
 
     slope: Interval
     all_wrong: float
     gain: float
+    pace: float
     since: int | None  # on a grid of tenths of the run; None where not even its last half is flat
 
     @property
     def there(self) -> bool:
         """Something was learned, and then no more: a run that is flat from its first step on has learned nothing."""
-        return self.gain > 0 and bool(self.since) and self.all_wrong >= ALL_WRONG
+        return self.gain > 0 and bool(self.since) and self.slope.high < self.pace / 2 and self.all_wrong >= ALL_WRONG
 
 
 def plateau(run: Run) -> Plateau | None:
@@ -45,7 +49,8 @@ def plateau(run: Run) -> Plateau | None:
         return None
     half = len(reward) // 2
     gain = float(reward[half:].mean() - reward[: len(reward) // 10].mean())
-    return Plateau(slope(reward[half:]), float(wrong[half:].mean()), gain, _since(reward, steps(run)))
+    pace = 100.0 * gain / (0.7 * len(reward))  # three quarters of the run less a twentieth
+    return Plateau(slope(reward[half:]), float(wrong[half:].mean()), gain, pace, _since(reward, steps(run)))
 
 
 def _since(reward: Floats, numbers: Sequence[int]) -> int | None:

@@ -14,7 +14,7 @@ VERSIONS = {
     "average": 1,
     "curve": 1,
     "evaluate": 3,
-    "report": 3,
+    "report": 4,
     "comparison": 2,
     "measure": 2,
 }

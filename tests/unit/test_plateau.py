@@ -43,5 +43,13 @@ def test_still_rising_or_solved_or_never_learned_or_spoilt_is_none(reward: np.nd
     assert not found.there
 
 
+def test_where_noise_hides_a_slope_no_plateau_is_claimed() -> None:
+    """A run that rises all along, by .15 in 100 steps; its last half alone does not show it."""
+    reward = 0.2 + 0.0015 * np.arange(120)
+    found = [plateau(run_of(reward + np.random.default_rng(seed).normal(0, 0.1, 120))) for seed in range(200)]
+    assert np.mean([not one.slope.excludes_zero for one in found if one]) > 0.5
+    assert np.mean([one.there for one in found if one]) < 0.05
+
+
 def test_too_short_to_tell() -> None:
     assert plateau(run_of(np.zeros(39))) is None
