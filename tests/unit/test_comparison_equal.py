@@ -10,9 +10,10 @@ from comparison_results import GUIDE_TOKENS, comparison_of, write_comparison
 from report_results import SHA, Shape
 
 from npo_pipeline.analysis.comparison.build import build_comparison
-from npo_pipeline.analysis.comparison.equal import Way, baseline, compare_equal
+from npo_pipeline.analysis.comparison.equal import Way, baseline, compare_equal, way
 from npo_pipeline.analysis.comparison.load import load_comparison
 from npo_pipeline.errors import ArtifactError
+from npo_pipeline.evaluation.curve import curve_steps
 from npo_pipeline.storage.curves import Point, read_curve, write_curve
 
 SHAPE = Shape(seeds=(0, 1), methods=("npo", "resample", "grpo_long"), steps=24, problems=6, samples=4, difficulties=("a",))
@@ -44,6 +45,22 @@ def test_a_way_is_straight_between_what_is_known_and_nothing_outside():
     way = Way(np.array([10.0, 20.0, 40.0]), np.array([[0.0, 1.0], [0.5, 1.0], [1.0, 0.0]]))
     assert [way.at(spent).tolist() for spent in (10, 15, 20, 30, 40)] == [[0, 1], [0.25, 1], [0.5, 1], [0.75, 0.5], [1, 0]]
     assert way.at(9.9) is way.at(40.1) is None
+
+
+def test_a_run_is_evaluated_from_where_it_began():
+    assert curve_steps(30, 100) == [30, 60, 90, 100]
+    assert curve_steps(30, 100, 50) == [50, 60, 90, 100]
+
+
+def test_the_way_of_a_run_that_began_later_begins_there(layout):
+    loaded = load_comparison(STAGE, layout)
+    seed = loaded.results.seeds[0]
+    later = replace(seed.runs["resample"], metrics=seed.runs["resample"].metrics[12:])
+    seeds = (replace(seed, runs={**seed.runs, "resample": later}), *loaded.results.seeds[1:])
+    comparison = replace(loaded, results=replace(loaded.results, seeds=seeds))
+    own = way(comparison, 0, "resample", "last", "tokens")
+    assert own.spent_K.tolist() == [0, OWN - HALF]
+    assert own.values_KX.mean(axis=1).tolist() == [0.25, 0.75]
 
 
 def test_differences_at_equal_tokens_by_hand(layout):

@@ -17,7 +17,7 @@ from npo_pipeline.analysis.comparison.uncertainty import Floats, crossed_interva
 from npo_pipeline.analysis.costs import cumulative_tokens
 from npo_pipeline.analysis.methods import INITIAL, LONG, label
 from npo_pipeline.analysis.results import GRPO
-from npo_pipeline.analysis.series import ema, values
+from npo_pipeline.analysis.series import ema, first_step, values
 from npo_pipeline.analysis.statistics import Interval, t_interval
 
 BUDGETS = (0.5, 1.0, 1.5, 2.0)  # in what GRPO's own run of the same seed took
@@ -109,14 +109,15 @@ def way(comparison: Comparison, index: int, run: str, what: str, unit: str) -> W
     found = comparison.results.seeds[index].runs[run]
     if what == REWARD:
         return Way(spent_T[1:], ema(values(found, "reward/mean"))[:, None])  # a step's reward is known when its tokens are sampled
-    start = comparison.results.seeds[index].evaluations[INITIAL].correct
-    points: list[tuple[int, Mapping[str, int]]] = [(0, start)]
+    first = first_step(found)
+    points: list[tuple[int, Mapping[str, int]]] = [(0, comparison.results.seeds[index].evaluations[INITIAL].correct)]
+    points = points if not first else []  # of a run that began later its curve holds the start
     for point in comparison.curves[index][run]:
         counts = point.correct if what == LAST else point.averaged
         assert counts is not None, "averages are compared where all have them"
         points.append((point.step, counts))
     shares_KP = [[counts[i] / comparison.results.settings.samples for i in comparison.problem_ids] for _, counts in points]
-    return Way(spent_T[[step for step, _ in points]], np.array(shares_KP))
+    return Way(spent_T[[step - first for step, _ in points]], np.array(shares_KP))
 
 
 def spent_by_step(comparison: Comparison, index: int, run: str, unit: str) -> Floats | None:
