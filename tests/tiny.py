@@ -7,6 +7,7 @@ from unittest.mock import patch
 import torch
 
 from npo_pipeline.configuration.settings import GrpoConfig, SamplingConfig, ScratchConfig
+from npo_pipeline.grpo.update import Updater
 from npo_pipeline.policy import tiling
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.policy.scratch import build_scratch
@@ -66,3 +67,16 @@ def small_tiles(width: int = 64) -> Iterator[None]:
     """Every vocabulary is cut into tiles, however small it is."""
     with patch.multiple(tiling, WHOLE=0, TILE_CPU=1, NARROWEST=width):
         yield
+
+
+def caught_gradients(updater: Updater, slots: list[Slot], advantages: list[float]) -> tuple[float, dict[str, torch.Tensor]]:
+    """Loss and gradient of one update, caught before the optimizer takes them."""
+    caught: dict[str, torch.Tensor] = {}
+    step = updater.optimizer.step
+
+    def catching(number: int) -> float:
+        caught.update({name: p.grad.clone() for name, p in updater.policy.model.named_parameters()})
+        return step(number)
+
+    updater.optimizer.step = catching  # type: ignore[method-assign]
+    return updater.update(slots, advantages, 0, 0).losses[0], caught

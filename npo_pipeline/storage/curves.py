@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from npo_pipeline.errors import ArtifactError
 from npo_pipeline.storage.atomic import write_text
-from npo_pipeline.storage.evaluations import OWN, weights_left
+from npo_pipeline.storage.evaluations import OWN, check_weights, check_whose, damage_named, read_signed
 from npo_pipeline.storage.layout import Layout
 from npo_pipeline.storage.manifest import own_sha256
 
@@ -36,18 +35,8 @@ def read_curve(layout: Layout, run: str) -> tuple[list[Point], dict[str, Any]]:
     """The points, and what the file says beside them. Raises ArtifactError if it is missing, damaged, or of another run."""
     path = layout.curve(run)
     fix = f"Delete {path} and run snakemake again: it evaluates the run's checkpoints anew."
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if values["schema"] != SCHEMA:
-            raise ArtifactError(f"{path}: schema {values['schema']}, this code reads schema {SCHEMA}. {fix}")
-        if own_sha256(values, OWN) != values[OWN]:
-            raise ValueError("its content is not what its sha256 says")
-        if (found := (values["run"], values["seed"])) != (run, layout.seed):
-            raise ArtifactError(f"{path}: of run {found[0]!r} and seed {found[1]}, expected {run!r} and {layout.seed}. {fix}")
-        if (acting := weights_left(layout, run)) not in (None, values["policy_sha256"]):
-            raise ArtifactError(f"{path}: of weights {values['policy_sha256'][:12]}..., the run left {acting[:12]}.... {fix}")
+    with damage_named(path, fix):
+        values = read_signed(path, SCHEMA, fix)
+        check_whose(path, values, ("run", run), layout, fix)
+        check_weights(path, values, run, layout, fix)
         return [Point(**point) for point in values.pop("points")], values
-    except OSError as error:
-        raise ArtifactError(f"{error.filename}: {error.strerror}, expected from the stage `evaluate`. {fix}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ArtifactError(f"{path}: damaged ({type(error).__name__}: {error}). {fix}") from error

@@ -4,6 +4,8 @@ The JSON holds a sha256 of itself and that of the samples, and says whose it is,
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +30,46 @@ def verify_evaluation(layout: Layout, policy: str) -> None:
     """Raises ArtifactError if the evaluation or its samples are missing, damaged, or of another policy, seed or run."""
     path, samples = layout.evaluation(policy), layout.evaluation_samples(policy)
     fix = f"Delete {path} and run snakemake again: it evaluates anew."
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if values["schema"] != SCHEMA:
-            raise ArtifactError(f"{path}: schema {values['schema']}, this code reads schema {SCHEMA}. {fix}")
-        if own_sha256(values, OWN) != values[OWN]:
-            raise ValueError("its content is not what its sha256 says")
-        if (found := (values["policy"], values["seed"])) != (policy, layout.seed):
-            raise ArtifactError(f"{path}: of policy {found[0]!r} and seed {found[1]}, expected {policy!r} and {layout.seed}. {fix}")
+    with damage_named(path, fix):
+        values = read_signed(path, SCHEMA, fix)
+        check_whose(path, values, ("policy", policy), layout, fix)
         if sha256_file(samples) != values["samples_sha256"]:
             raise ArtifactError(f"{samples}: not the samples that {path} was made from. {fix}")
-        if (acting := weights_left(layout, policy)) not in (None, values["policy_sha256"]):
-            raise ArtifactError(f"{path}: of weights {values['policy_sha256'][:12]}..., the run left {acting[:12]}.... {fix}")
+        check_weights(path, values, policy, layout, fix)
+
+
+@contextmanager
+def damage_named(path: Path, fix: str) -> Iterator[None]:
+    """Whatever reading `path` runs into becomes an ArtifactError with the fix."""
+    try:
+        yield
     except OSError as error:
         raise ArtifactError(f"{error.filename}: {error.strerror}, expected from the stage `evaluate`. {fix}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"{path}: damaged ({type(error).__name__}: {error}). {fix}") from error
+
+
+def read_signed(path: Path, schema: int, fix: str) -> dict[str, Any]:
+    """A JSON that holds a sha256 of itself. Raises ArtifactError for another schema, ValueError for another content."""
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if values["schema"] != schema:
+        raise ArtifactError(f"{path}: schema {values['schema']}, this code reads schema {schema}. {fix}")
+    if own_sha256(values, OWN) != values[OWN]:
+        raise ValueError("its content is not what its sha256 says")
+    return values
+
+
+def check_whose(path: Path, values: dict[str, Any], whose: tuple[str, str], layout: Layout, fix: str) -> None:
+    """`whose`: ("policy", "npo"). Raises ArtifactError for another one's or another seed's."""
+    kind, name = whose
+    if (found := (values[kind], values["seed"])) != (name, layout.seed):
+        raise ArtifactError(f"{path}: of {kind} {found[0]!r} and seed {found[1]}, expected {name!r} and {layout.seed}. {fix}")
+
+
+def check_weights(path: Path, values: dict[str, Any], policy: str, layout: Layout, fix: str) -> None:
+    """Raises ArtifactError where the run has left other weights since."""
+    if (acting := weights_left(layout, policy)) not in (None, values["policy_sha256"]):
+        raise ArtifactError(f"{path}: of weights {values['policy_sha256'][:12]}..., the run left {acting[:12]}.... {fix}")
 
 
 def weights_left(layout: Layout, policy: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Adopted checkpoints: how they are found, what is refused and how, and where a guided run is told to begin."""
+"""Adopted checkpoints: how they are found, and what is refused and how."""
 
 import json
 from pathlib import Path
@@ -7,14 +7,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from npo_pipeline.cli.propose import proposed_start
-from npo_pipeline.configuration.adoption import adopted_checkpoints, adopted_files, log_file
+from npo_pipeline.configuration.adoption import adopted_checkpoints, adopted_files
 from npo_pipeline.configuration.compose import load_root, stage_configs
-from npo_pipeline.configuration.settings import AutoNpoConfig, LoraConfig, PromptConfig
+from npo_pipeline.configuration.settings import LoraConfig, PromptConfig
 from npo_pipeline.errors import ConfigError, DataError, NpoError
 from npo_pipeline.preparation.adoption.alike import check_alike
 from npo_pipeline.preparation.adoption.completions import Logged, Prompts, agreement, read_completions
-from npo_pipeline.preparation.adoption.log import read_log
 from npo_pipeline.preparation.adoption.sources import sources
 from npo_pipeline.records import Problem
 
@@ -210,52 +208,6 @@ def test_an_adapter_that_cannot_be_trained_on_here(tmp_path: Path) -> None:
     policy(tmp_path / "initial")
     with pytest.raises(DataError, match="no plain LoRA adapter of named layers; merge it into its base and adopt that"):
         alike(tmp_path / "run", LoraConfig(4, 8))
-
-
-def test_a_log_of_means_over_ten_steps_gives_each_the_mean(tmp_path: Path) -> None:
-    log = [{"step": 10, "reward": 0.1, "entropy": 2.0}, {"step": 10, "eval_loss": 1.0}, {"step": 20, "reward": 0.3, "entropy": 1.0}]
-    (tmp_path / "trainer_state.json").write_text(json.dumps({"log_history": log}))
-    rows = read_log(tmp_path / "trainer_state.json", 25)
-    assert [row["step"] for row in rows] == list(range(25))
-    assert [rows[step]["reward/mean"] for step in (0, 9, 10, 19, 20)] == [0.1, 0.1, 0.3, 0.3, None]
-    assert rows[19]["entropy"] == 1.0
-    assert log_file(None, {20: str(tmp_path)}) == tmp_path / "trainer_state.json"
-
-
-@pytest.mark.parametrize(
-    ("content", "said"), [("{", "not readable as JSONL"), ('{"step": 1, "loss": 2}', "holds no reward of the steps up to 5")]
-)
-def test_a_log_that_tells_nothing_is_one_line(tmp_path: Path, content: str, said: str) -> None:
-    (tmp_path / "log.jsonl").write_text(content)
-    with pytest.raises(DataError, match=said):
-        read_log(tmp_path / "log.jsonl", 5)
-
-
-def settings(patience: int) -> AutoNpoConfig:
-    return AutoNpoConfig(1.0, patience, 0.02, 0.02, 0.05, 0)
-
-
-def test_the_start_is_the_checkpoint_at_the_plateaus_onset() -> None:
-    """The reward rises to step 60 and stops; the entropy falls all along."""
-    metrics = [{"reward/mean": min(step, 60) / 100, "entropy": 2.0 - step / 100} for step in range(120)]
-    start, said = proposed_start(metrics, [25, 50, 75, 120], settings(10))
-    assert start == 50
-    assert "AutoNPO's warning after step 70: over 10 steps the reward's average gained +0.0100" in said
-    assert "The plateau began about step 60" in said
-
-
-@pytest.mark.parametrize(
-    ("metrics", "said"),
-    [
-        ([], "No log, no proposal"),
-        ([{"reward/mean": step / 100, "entropy": 1.0} for step in range(100)], "No plateau"),
-        ([{"reward/mean": 0.5, "entropy": None} for _ in range(100)], "The log tells no entropy"),
-    ],
-)
-def test_without_a_warning_nothing_is_proposed(metrics: list[dict], said: str) -> None:
-    start, found = proposed_start(metrics, [50, 100], settings(10))
-    assert start is None
-    assert said in found
 
 
 class Words:

@@ -12,7 +12,7 @@ import datasets
 import pytest
 import torch
 from guide_results import guide_trajectory, problems_for, with_images, write_guides
-from tiny import grpo, tiny_policy
+from tiny import caught_gradients, grpo, tiny_policy
 from trl import GRPOConfig, GRPOTrainer
 from vision import drawn
 
@@ -174,18 +174,8 @@ def test_groups_advantages_and_loss_equal_ours(
 
 
 def gradients_of(settings, policy: Policy, slots, advantages: list[float]) -> tuple[float, dict[str, torch.Tensor]]:
-    """Loss and gradient of one update of ours, caught before the optimizer takes them."""
     fresh = Policy(copy.deepcopy(policy.model), policy.tokenizer, policy.stop_ids, policy.pad_id)
-    updater = Updater(fresh, settings, SamplingConfig(1.0, 1.0, 0, MOST))
-    caught: dict[str, torch.Tensor] = {}
-    step = updater.optimizer.step
-
-    def catching(number: int) -> float:
-        caught.update({name: p.grad.clone() for name, p in fresh.model.named_parameters()})
-        return step(number)
-
-    updater.optimizer.step = catching  # type: ignore[method-assign]
-    return updater.update(slots, advantages, 0, 0).losses[0], caught
+    return caught_gradients(Updater(fresh, settings, SamplingConfig(1.0, 1.0, 0, MOST)), slots, advantages)
 
 
 def test_twenty_steps_learn_what_the_guides_say(

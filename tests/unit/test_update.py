@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import SAMPLING, grpo, random_slots, tiny_policy
+from tiny import SAMPLING, caught_gradients, grpo, random_slots, tiny_policy
 
 from npo_pipeline.grpo.metrics import step_metrics
 from npo_pipeline.grpo.mixer import Mixed
@@ -24,18 +24,7 @@ def copy_of(policy: Policy) -> Policy:
 
 
 def gradients_after(settings, policy: Policy, slots, reference=None) -> tuple[float, dict[str, torch.Tensor]]:
-    """Loss and gradient of one update, caught before the optimizer takes them."""
-    fresh = copy_of(policy)
-    updater = Updater(fresh, settings, SAMPLING, reference)
-    caught: dict[str, torch.Tensor] = {}
-    step = updater.optimizer.step
-
-    def catching(number: int) -> float:
-        caught.update({name: p.grad.clone() for name, p in fresh.model.named_parameters()})
-        return step(number)
-
-    updater.optimizer.step = catching  # type: ignore[method-assign]
-    return updater.update(slots, ADVANTAGES, 0, 0).losses[0], caught
+    return caught_gradients(Updater(copy_of(policy), settings, SAMPLING, reference), slots, ADVANTAGES)
 
 
 def trl_loss(policy: Policy, slots, settings, reference, tmp_path) -> torch.Tensor:

@@ -110,8 +110,9 @@ def way(comparison: Comparison, index: int, run: str, what: str, unit: str) -> W
     if what == REWARD:
         return Way(spent_T[1:], ema(values(found, "reward/mean"))[:, None])  # a step's reward is known when its tokens are sampled
     first = first_step(found)
-    points: list[tuple[int, Mapping[str, int]]] = [(0, comparison.results.seeds[index].evaluations[INITIAL].correct)]
-    points = points if not first else []  # of a run that began later its curve holds the start
+    points: list[tuple[int, Mapping[str, int]]] = []
+    if not first:  # of a run that began later its curve holds the start
+        points.append((0, comparison.results.seeds[index].evaluations[INITIAL].correct))
     for point in comparison.curves[index][run]:
         counts = point.correct if what == LAST else point.averaged
         assert counts is not None, "averages are compared where all have them"

@@ -29,7 +29,7 @@ PARTS: dict[type, Callable[[Any], None]] = {
 }
 
 
-NULLABLE = ("start", "start_warmup", "checkpoints", "keep_states")  # null where they are not set
+NULLABLE = ("start", "start_warmup", "checkpoints", "keep_states", "every")  # null where they are not set
 COUNTS = ("steps", "checkpoint_every", "key_every", "lookback", "samples", "shard_rows", "every", "last")
 
 
@@ -43,7 +43,7 @@ def check_stage(stage: Any) -> None:
         elif key in ("start", "start_warmup", "checkpoints"):
             require(min(value, default=0) >= 0 if isinstance(value, list) else value >= 0, key, value, "0 or more")
         elif key in (*COUNTS, "keep_states"):
-            require(value is None or value >= 1, key, value, "at least 1")  # those that may be left out have a None
+            require(value >= 1, key, value, "at least 1")
         elif key == "dtype":
             one_of(key, value, ("float32", "bfloat16"))
         elif key in ("seeds", "methods", "guide_steps"):
