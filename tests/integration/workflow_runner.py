@@ -21,7 +21,7 @@ TINY = (
     " task.cold_start_config.min_numbers=2 task.cold_start_config.max_numbers=3 task.train_size=32 task.eval_size=8"
     " policy.scratch.hidden_size=32 policy.scratch.intermediate_size=64 policy.scratch.layers=2 policy.scratch.vocab_size=300"
     " policy.cold_start.steps=250 policy.cold_start.examples=1000 policy.cold_start.learning_rate=1e-2"
-    " grpo.prompts_per_step=8 grpo.group_size=4 sampling.max_new_tokens=12 probe.steps=4 probe.checkpoint_every=2"
+    " grpo.prompts_per_step=8 grpo.group_size=4 grpo.learning_rate=2e-4 sampling.max_new_tokens=12 probe.steps=4 probe.checkpoint_every=2"
     " guidance.every=2 guidance.samples=8 guidance.lookback=4 method=[npo]"
     " evaluate.samples=2 evaluate.ks=[1,2] evaluate.bootstrap=100 average_last=null"
 )
