@@ -169,6 +169,7 @@ def test_one_seed():
     bare = opened(without_curves(comparison))["equal_tokens"]
     assert bare["answer"] == "unknown"
     assert "nothing can be said. Of one seed a training reward has no interval." in bare["sentence"]
+    assert bare["sentence"].endswith("(comparison.every=0.25).")
 
 
 def test_how_many_seeds_and_initial_policies():
@@ -191,8 +192,8 @@ def test_plateaus_are_counted_over_the_seeds_that_are_long_enough_to_tell():
     long, short = [(0,) * 50] * 2, [(0, 0)] * 2
     flat = by_hand({"probe": long, "grpo_long": long}, probe=stands)
     assert said(flat, "plateau") == (
-        "On a plateau (reward flat over the last half of the run, at least 20% of its groups all wrong) is GRPO in 2 of 2 seeds, "
-        "grpo_long in 0 of 2 seeds."
+        "GRPO is on a plateau in 2 of 2 seeds, grpo_long in 0 of 2 seeds (a plateau: reward flat over the last half of the run, at least "
+        "20% of its groups all wrong)."
     )
     assert opened(flat)["plateau"]["seeds"] == {"probe": {"seeds": 2, "of": 2}, "grpo_long": {"seeds": 0, "of": 2}}
     assert said(by_hand({"probe": short}), "plateau").endswith("cannot be told: that takes 40 steps whose rewards are known.")

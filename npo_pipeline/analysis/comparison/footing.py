@@ -18,8 +18,8 @@ def plateaus(comparison: Comparison) -> Finding:
     if not known:
         said = f"Whether GRPO itself is on a plateau cannot be told: that takes {SHORTEST} steps whose rewards are known."
         return {"question": question, "answer": "unknown", "seeds": facts, "sentence": said}
-    each = ", ".join(f"{label(run)} in {_of_seeds(number, told)}" for run, (number, told) in counts.items())
-    sentence = f"On a plateau (reward flat over the last half of the run, at least {ALL_WRONG:.0%} of its groups all wrong) is {each}."
+    each = ", ".join(f"{label(run)} {'is on a plateau ' * (run == GRPO)}in {_of_seeds(*found)}" for run, found in counts.items())
+    sentence = f"{each} (a plateau: reward flat over the last half of the run, at least {ALL_WRONG:.0%} of its groups all wrong)."
     answer = "yes" if there == known else "no" if not there else "open"
     return {"question": question, "answer": answer, "seeds": facts, "sentence": sentence}
 

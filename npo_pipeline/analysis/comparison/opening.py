@@ -47,7 +47,8 @@ def equal_tokens(comparison: Comparison, what: str) -> Finding:
     known = [name for name, equal in first.items() if equal.found]
     reason = _not_compared(comparison, [name for name in methods if name not in known])
     if known and what == REWARD and len(set(comparison.units_S)) == 1:
-        known, reason = [], f" Of one seed a training reward has no interval. {WITHOUT_CURVES}"
+        known, reason = [], " Of one seed a training reward has no interval."
+    reason += "" if what == LAST or not methods else f" {WITHOUT_CURVES}"
     if not known:
         said = f"At equal sampled tokens nothing can be said{'.' if methods else ': no method was run.'}{reason}"
         return {"question": question, "answer": "unknown" if methods else "not run", "sentence": said}
@@ -55,7 +56,7 @@ def equal_tokens(comparison: Comparison, what: str) -> Finding:
     equals = {name: compare(wide, name, what, "tokens", COMMON) for name in known}
     found = judged({name: equal.found for name, equal in equals.items() if equal.found})
     best = equals[found["method"]]
-    sentence = _tokens_sentence(comparison, what, best, found) + reason + ("" if what == LAST else f" {WITHOUT_CURVES}")
+    sentence = _tokens_sentence(comparison, what, best, found) + reason
     facts = {"figure": what, "tokens": best.spent, "grpo": best.baseline, "confidence_of_each": wide.confidence}
     return {"question": question, **found, **facts, "sentence": sentence}
 
