@@ -12,6 +12,7 @@ MANUAL = ("npo_early", "npo_late", "npo", "npo_rolling")
 AUTO = ("autonpo", "autonpo_online", "autonpo_rollback")
 ONE_PASS = ("npo_ema", "npo_extrapolate")
 COMPARATORS = ("luffy", "exgrpo", "rlep", "resample", "hint")
+CONTROLS = (LONG, "resample")  # they answer another question than whether a guide helps
 ROWS = (INITIAL, "luffy", GRPO, "exgrpo", "rlep", "resample", "hint", *MANUAL, *AUTO, *ONE_PASS, LONG)  # as in the paper's table
 
 DESCRIPTIONS = {

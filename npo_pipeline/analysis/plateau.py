@@ -66,4 +66,5 @@ def slope(reward: Floats) -> Interval:
     pieces = np.array_split(np.arange(len(reward), dtype=np.float64), BLOCKS)
     at, height = np.array([piece.mean() for piece in pieces]), np.array([reward[piece.astype(int)].mean() for piece in pieces])
     found = stats.linregress(at, height)
-    return students_interval(100.0 * float(found.slope), 100.0 * float(found.stderr), BLOCKS - 2, CONFIDENCE)
+    error = float(found.stderr) if np.ptp(height) else 0.0  # of equal heights scipy has none
+    return students_interval(100.0 * float(found.slope), 100.0 * error, BLOCKS - 2, CONFIDENCE)

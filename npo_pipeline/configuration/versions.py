@@ -15,7 +15,7 @@ VERSIONS = {
     "curve": 1,
     "evaluate": 3,
     "report": 4,
-    "comparison": 2,
+    "comparison": 3,
     "measure": 2,
 }
 

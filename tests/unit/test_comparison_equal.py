@@ -107,6 +107,19 @@ def test_without_curves_the_reward_is_compared_and_the_page_says_what_is_missing
         assert {row["figure"] for row in csv.DictReader(stream)} == {"reward"}
 
 
+def test_the_page_opens_with_the_answer_and_one_figure(layout):
+    build_comparison(STAGE, layout, SHA)
+    opening = (layout.comparison / "table.md").read_text().split("\n## ")[0]
+    found = json.loads((layout.comparison / "findings.json").read_text())["opening"]
+    assert [f"- {finding['sentence']}" for finding in found.values()] == [line for line in opening.splitlines() if line.startswith("- ")]
+    assert opening.count("](") == opening.count("](compute.svg)") == 1
+    assert "Dots on lines: checkpoints" in opening
+    build_comparison(comparison_of(SHAPE, 100), layout, SHA)
+    assert (
+        "The runs were not evaluated on their way (comparison.every=0.25 draws the lines)" in (layout.comparison / "table.md").read_text()
+    )
+
+
 def test_the_first_table_is_the_one_at_equal_tokens(layout):
     build_comparison(STAGE, layout, SHA)
     page = (layout.comparison / "table.md").read_text()

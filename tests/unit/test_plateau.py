@@ -33,6 +33,13 @@ def test_rising_then_flat_is_a_plateau_since_the_bend() -> None:
     assert 40 <= found.since <= 100
 
 
+def test_a_reward_that_does_not_move_at_all_is_flat() -> None:
+    """A task of few levels may stand on one of them to the last digit."""
+    found = plateau(run_of(np.minimum(np.arange(200) / 90, 1.0) * 0.5))
+    assert found is not None
+    assert (found.slope.low, found.slope.high, found.there) == (0.0, 0.0, True)
+
+
 @pytest.mark.parametrize(
     ("reward", "all_wrong"),
     [(np.arange(200) / 250, 0.5), (np.full(200, 0.9), 0.05), (np.full(200, 0.1), 0.9), (np.repeat([0.4, 0.2], 100), 0.5)],

@@ -1,9 +1,10 @@
-"""For which budgets: the training reward over the tokens that were sampled for it, with or without what a run needed first."""
+"""For which budgets: a score over the tokens that were sampled for it, with or without what a run needed first."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from npo_pipeline.analysis.comparison.equal import LAST, REWARD, way
 from npo_pipeline.analysis.comparison.load import Comparison
 from npo_pipeline.analysis.comparison.uncertainty import Floats
 from npo_pipeline.analysis.costs import cumulative_tokens
@@ -15,15 +16,19 @@ POINTS = 200  # of the common grid of tokens
 
 @dataclass(frozen=True)
 class BudgetCurve:
-    """Smoothed training reward of one policy: `tokens` (N,) sampled in all, `reward_SN` seed by token, NaN where a seed has no value."""
+    """A score of one policy: `tokens` (N,) sampled in all, `values_SN` seed by token, NaN where a seed has no value."""
 
     tokens: Floats
-    reward_SN: Floats
+    values_SN: Floats
 
 
 def budget_curve(comparison: Comparison, policy: str, counted: bool) -> BudgetCurve | None:
-    """`counted`: the probe, guides and demonstrations that the policy needs come first. None where tokens are unknown."""
-    curves = [_seed_curve(comparison, policy, counted, i) for i in range(len(comparison.results.seeds))]
+    """Smoothed training reward. `counted`: the probe, guides and demonstrations that the policy needs come first.
+
+    None where tokens are unknown.
+    """
+    seeds = range(len(comparison.results.seeds))
+    curves = [_paid(comparison, policy, i) if counted else _own(comparison, policy, i) for i in seeds]
     known = [curve for curve in curves if curve is not None]
     if not known or len(known) < len(curves):
         return None
@@ -31,12 +36,30 @@ def budget_curve(comparison: Comparison, policy: str, counted: bool) -> BudgetCu
     return BudgetCurve(grid, np.array([at(grid, x, y) for x, y in known]))
 
 
-def _seed_curve(comparison: Comparison, policy: str, counted: bool, index: int) -> tuple[Floats, Floats] | None:
+def held_out_curve(comparison: Comparison, policy: str) -> BudgetCurve | None:
+    """Of a run that was evaluated along its way: the mean over problems at each checkpoint, at its tokens (all paid, mean over seeds).
+
+    None where tokens are unknown, or where seeds were evaluated at different numbers of checkpoints.
+    """
+    ways = [way(comparison, index, policy, LAST, "tokens") for index in range(len(comparison.results.seeds))]
+    known = [found for found in ways if found is not None]
+    if len(known) < len(ways) or len({len(found.spent_K) for found in known}) > 1:
+        return None
+    spent_SK, scores_SK = (np.array(side) for side in zip(*((f.spent_K, f.values_KX.mean(axis=1)) for f in known), strict=True))
+    return BudgetCurve(spent_SK.mean(axis=0), scores_SK)
+
+
+def _paid(comparison: Comparison, policy: str, index: int) -> tuple[Floats, Floats] | None:
+    found = way(comparison, index, policy, REWARD, "tokens")
+    return None if found is None else (found.spent_K, found.values_KX[:, 0])
+
+
+def _own(comparison: Comparison, policy: str, index: int) -> tuple[Floats, Floats] | None:
     run = comparison.results.seeds[index].runs[policy]
-    if not counted and policy == GRPO:  # of what guided runs began with, nobody pays
+    if policy == GRPO:  # of what guided runs began with, nobody pays
         run = since(run, comparison.results.start)
-    tokens, before = cumulative_tokens(run), comparison.costs[index][policy].before.tokens if counted else 0.0
-    return None if tokens is None or before is None else (before + tokens, ema(values(run, "reward/mean")))
+    tokens = cumulative_tokens(run)
+    return None if tokens is None else (tokens, ema(values(run, "reward/mean")))
 
 
 def at(grid: Floats, x: Floats, y: Floats) -> Floats:
@@ -46,7 +69,7 @@ def at(grid: Floats, x: Floats, y: Floats) -> Floats:
 
 def average(curve: BudgetCurve) -> Floats:
     """Mean over seeds where all of them have a value: a mean over fewer would jump where one ends."""
-    return curve.reward_SN.mean(axis=0)
+    return curve.values_SN.mean(axis=0)
 
 
 def ahead_from(method: BudgetCurve, rival: BudgetCurve) -> float | None:

@@ -5,7 +5,7 @@ import json
 from npo_pipeline.analysis.comparison.compute_figure import draw_compute
 from npo_pipeline.analysis.comparison.curves import draw_entropy, draw_reward
 from npo_pipeline.analysis.comparison.equal import compare_equal, csv_rows
-from npo_pipeline.analysis.comparison.findings import findings, sentences
+from npo_pipeline.analysis.comparison.findings import findings
 from npo_pipeline.analysis.comparison.load import load_comparison
 from npo_pipeline.analysis.comparison.page import markdown_page
 from npo_pipeline.analysis.comparison.speedup_figure import draw_speedup
@@ -25,11 +25,11 @@ def build_comparison(stage: ComparisonStage, layout: Layout, config_sha256: str)
     comparison = load_comparison(stage, layout)
     rows, averages = summarise_comparison(comparison), summarise_averages(comparison)
     found, equal = findings(comparison, rows), compare_equal(comparison)
-    drawings = [draw_reward(comparison), draw_entropy(comparison), draw_speedup(comparison, rows), draw_compute(comparison, rows)]
+    drawings = [draw_compute(comparison, rows), draw_reward(comparison), draw_entropy(comparison), draw_speedup(comparison, rows)]
     texts = {
         "table.csv": csv_table(comparison, [*rows, *averages]),
         "seeds.csv": seeds_table(comparison, [*rows, *averages]),
-        "table.md": markdown_page(comparison, [*rows, *averages], sentences(found), drawings, equal),
+        "table.md": markdown_page(comparison, [*rows, *averages], found, drawings, equal),
         **({"equal.csv": to_csv(csv_rows(equal))} if equal else {}),
         "findings.json": json.dumps(found, indent=1, allow_nan=False) + "\n",
     }

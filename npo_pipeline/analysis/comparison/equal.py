@@ -22,6 +22,7 @@ from npo_pipeline.analysis.statistics import Interval, t_interval
 
 BUDGETS = (0.5, 1.0, 1.5, 2.0)  # in what GRPO's own run of the same seed took
 END = "its end"  # the budget that a method's own run ends with
+COMMON = "the end of the shorter"  # of a method's own run and GRPO's: the most that both of them spent
 LAST, AVERAGED, REWARD = "last", "averaged", "reward"  # policies whose held-out scores are compared; the training reward
 UNITS = ("tokens", "seconds")
 
@@ -33,7 +34,7 @@ class Equal:
     method: str
     what: str  # LAST, AVERAGED or REWARD
     unit: str  # of UNITS
-    budget: float | str  # of BUDGETS, or END
+    budget: float | str  # of BUDGETS, END or COMMON
     spent: float | None  # mean over seeds
     baseline: float | None  # GRPO's own value there
     found: Interval | None
@@ -54,6 +55,14 @@ class Way:
         low, part = int(place), place % 1.0
         return self.values_KX[low] if part == 0.0 else (1.0 - part) * self.values_KX[low] + part * self.values_KX[low + 1]
 
+    def spent_at(self, height: float) -> float | None:
+        """What was spent when the mean over X first came to `height`, on the same lines; None if it never did."""
+        height_K = self.values_KX.mean(axis=1)
+        hits = np.flatnonzero(height_K >= height)
+        if not len(hits) or hits[0] == 0 or not np.isfinite(height_K[hits[0] - 1]):
+            return float(self.spent_K[hits[0]]) if len(hits) else None
+        return float(np.interp(height, height_K[hits[0] - 1 : hits[0] + 1], self.spent_K[hits[0] - 1 : hits[0] + 1]))
+
 
 def baseline(comparison: Comparison) -> str:
     return LONG if LONG in comparison.results.methods else GRPO
@@ -67,10 +76,10 @@ def compare_equal(comparison: Comparison) -> list[Equal]:
     methods = [name for name in comparison.policies if name not in (INITIAL, GRPO, LONG)]
     budgets: tuple[float | str, ...] = (*BUDGETS, END)
     places = product(UNITS, figures, methods)
-    return [_compare(comparison, method, what, unit, budget) for unit, what, method in places for budget in budgets]
+    return [compare(comparison, method, what, unit, budget) for unit, what, method in places for budget in budgets]
 
 
-def _compare(comparison: Comparison, method: str, what: str, unit: str, budget: float | str) -> Equal:
+def compare(comparison: Comparison, method: str, what: str, unit: str, budget: float | str) -> Equal:
     pairs = [_pair(comparison, index, method, what, unit, budget) for index in range(len(comparison.results.seeds))]
     known = [pair for pair in pairs if pair]
     if len(known) < len(pairs):
@@ -85,20 +94,29 @@ def _pair(
 ) -> tuple[float, Floats, Floats] | None:
     """Of a seed: what the budget is, and the values (X,) of the method and of GRPO there; None where one of them is not known."""
     own, theirs = (way(comparison, index, run, what, unit) for run in (method, baseline(comparison)))
-    whole = _total(comparison, index, method if budget == END else GRPO, unit)
-    if own is None or theirs is None or whole is None:
+    spent = _spent(comparison, index, method, unit, budget)
+    if own is None or theirs is None or spent is None:
         return None
-    spent = whole if isinstance(budget, str) else budget * whole
     mine, grpo = own.at(spent), theirs.at(spent)
     return None if mine is None or grpo is None or not np.isfinite([*mine, *grpo]).all() else (spent, mine, grpo)
+
+
+def _spent(comparison: Comparison, index: int, method: str, unit: str, budget: float | str) -> float | None:
+    """What a budget comes to in a seed."""
+    if not isinstance(budget, str):
+        grpo = total(comparison, index, GRPO, unit)
+        return None if grpo is None else budget * grpo
+    ends = [total(comparison, index, run, unit) for run in ((method,) if budget == END else (method, baseline(comparison)))]
+    known = [end for end in ends if end is not None]
+    return min(known) if len(known) == len(ends) else None
 
 
 def _interval(comparison: Comparison, difference_SX: Floats) -> Interval:
     """Over seeds and problems; of the reward, which has no problems, over seeds. Of a single seed without problems there is no width."""
     units_UX = comparison.units(difference_SX)
     if units_UX.shape[1] > 1:
-        return crossed_interval(units_UX, comparison.stage.confidence)
-    return t_interval(units_UX[:, 0].tolist(), comparison.stage.confidence) or Interval(*[float(units_UX.mean())] * 3)
+        return crossed_interval(units_UX, comparison.stage.confidence, comparison.at_once)
+    return t_interval(units_UX[:, 0].tolist(), comparison.confidence) or Interval(*[float(units_UX.mean())] * 3)
 
 
 def way(comparison: Comparison, index: int, run: str, what: str, unit: str) -> Way | None:
@@ -133,7 +151,8 @@ def spent_by_step(comparison: Comparison, index: int, run: str, unit: str) -> Fl
     return None if first is None or each is None else first + np.concatenate([[0.0], each])
 
 
-def _total(comparison: Comparison, index: int, run: str, unit: str) -> float | None:
+def total(comparison: Comparison, index: int, run: str, unit: str) -> float | None:
+    """What a run of a seed had spent when it ended."""
     spent = spent_by_step(comparison, index, run, unit)
     return None if spent is None else float(spent[-1])
 

@@ -8,16 +8,16 @@ from dataclasses import asdict
 from typing import Any
 
 from npo_pipeline.analysis import numbers
+from npo_pipeline.analysis.comparison.best import Finding
 from npo_pipeline.analysis.comparison.budget import ahead_from, budget_curve
 from npo_pipeline.analysis.comparison.load import Comparison
+from npo_pipeline.analysis.comparison.opening import opening
 from npo_pipeline.analysis.comparison.speedup_figure import GOAL
-from npo_pipeline.analysis.comparison.summary import Difference, Row, difference
+from npo_pipeline.analysis.comparison.summary import Row, difference, difference_facts
 from npo_pipeline.analysis.methods import AUTO, LONG, MANUAL
 from npo_pipeline.analysis.summary import headline
 
 GAIN = 0.03  # that AutoNPO is to have over GRPO (the paper's has 2.9 points)
-ONE_SEED = "One training seed: intervals below are over problems, and another seed may come out otherwise."
-Finding = dict[str, Any]
 
 
 def findings(comparison: Comparison, rows: Sequence[Row]) -> dict[str, Any]:
@@ -28,6 +28,7 @@ def findings(comparison: Comparison, rows: Sequence[Row]) -> dict[str, Any]:
         "name": comparison.results.name,
         "seeds": len(comparison.results.seeds),
         "metric": headline(comparison.results),
+        "opening": opening(comparison, rows),
         "speed": _speed(by_policy),
         "quality": _quality(comparison, by_policy),
         "equal_compute": {name: _against(comparison, by_policy, name, LONG) for name in ("autonpo", "npo")},
@@ -37,10 +38,9 @@ def findings(comparison: Comparison, rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def sentences(found: Mapping[str, Any]) -> list[str]:
-    """One for each finding; with a single seed a warning comes first."""
+    """One for each finding that the opening does not hold."""
     nested = [*found["equal_compute"].values(), found["npo_over_resample"], *found["budgets"].values()]
-    answers = [found["speed"]["sentence"], found["quality"]["sentence"], *(finding["sentence"] for finding in nested)]
-    return [ONE_SEED, *answers] if found["seeds"] == 1 else answers
+    return [found["speed"]["sentence"], found["quality"]["sentence"], *(finding["sentence"] for finding in nested)]
 
 
 def _not_run(question: str, *methods: str) -> Finding:
@@ -95,12 +95,12 @@ def _quality(comparison: Comparison, rows: Mapping[str, Row]) -> Finding:
     manual = max((rows[name] for name in MANUAL if name in rows), key=lambda row: row.average.value, default=None)
     gain = auto.to_grpo.crossed
     checks = {"gain_is_enough": gain.value >= GAIN, "interval_excludes_zero": gain.low > 0.0}
-    facts: Finding = {"minus_grpo": _facts(auto.to_grpo)}
+    facts: Finding = {"minus_grpo": difference_facts(auto.to_grpo)}
     words = f"{numbers.difference(gain)} against GRPO"
     if manual:
         against = difference(comparison, "autonpo", manual.policy)
         checks["not_below_best_manual"] = against.crossed.value >= 0.0
-        facts |= {"best_manual": manual.policy, "minus_best_manual": _facts(against)}
+        facts |= {"best_manual": manual.policy, "minus_best_manual": difference_facts(against)}
         words += f", {numbers.difference(against.crossed)} against {manual.policy}"
     answer = _yes(all(checks.values()))
     sentence = f"{question} {answer.capitalize()}: {words}."
@@ -118,7 +118,7 @@ def _against(comparison: Comparison, rows: Mapping[str, Row], method: str, other
     tokens = {name: rows[name].total_tokens for name in (method, other)}
     paid = " against ".join(numbers.count(_short(value)) for value in tokens.values())
     sentence = f"{question} {answer.capitalize()}: {numbers.difference(found.crossed)}, for {paid} sampled tokens in all."
-    return {"question": question, "answer": answer, "difference": _facts(found), "tokens": tokens, "sentence": sentence}
+    return {"question": question, "answer": answer, "difference": difference_facts(found), "tokens": tokens, "sentence": sentence}
 
 
 def _budget(comparison: Comparison, rows: Mapping[str, Row], method: str) -> Finding:
@@ -136,13 +136,6 @@ def _budget(comparison: Comparison, rows: Mapping[str, Row], method: str) -> Fin
 
 def _from(tokens: float | None) -> str:
     return "never" if tokens is None else f"from {round(tokens):,} tokens on"
-
-
-def _facts(found: Difference) -> dict[str, Any]:
-    return {"value": found.crossed.value, "interval": [found.crossed.low, found.crossed.high]} | {
-        "seeds_interval": [found.seeds.low, found.seeds.high] if found.seeds else None,
-        "p": found.p,
-    }
 
 
 def _short(value: float | None) -> float | None:

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from npo_pipeline.analysis.comparison.uncertainty import Floats, by_start
+from npo_pipeline.analysis.comparison.uncertainty import Floats, by_start, for_all
 from npo_pipeline.analysis.costs import Cost, load_method, seed_costs
 from npo_pipeline.analysis.load import existing, load_counts, load_steps
 from npo_pipeline.analysis.methods import INITIAL, ordered
@@ -27,6 +27,7 @@ class Comparison:
     results: Results
     costs: tuple[Mapping[str, Cost], ...]
     curves: tuple[Mapping[str, Sequence[Point]], ...] = ()  # by run, of each seed; () where runs were evaluated at their ends only
+    at_once: int = 1  # of how many differences the intervals hold together
 
     @property
     def policies(self) -> list[str]:
@@ -56,6 +57,15 @@ class Comparison:
     def units(self, values_SX: Floats) -> Floats:
         """The means over the seeds of each unit."""
         return by_start(values_SX, self.units_S)
+
+    def intervals_for_all(self, count: int) -> "Comparison":
+        """The same with intervals of which `count` hold at once: what the best of so many is judged by."""
+        return replace(self, at_once=count)
+
+    @property
+    def confidence(self) -> float:
+        """Of each interval."""
+        return for_all(self.stage.confidence, self.at_once)
 
     @cached_property
     def problem_ids(self) -> list[str]:

@@ -39,8 +39,9 @@ def _intervals(comparison: Comparison) -> str:
         f"Brackets of scores: {stage.confidence:.0%} intervals over training seeds and problems, by Student's t with as many degrees of "
         "freedom as so few seeds give; differences are paired by seed and by problem. Brackets of speed-ups: seeds alone, those that came "
         "there. table.csv also has the differences' intervals over seeds alone and their "
-        f"exact sign-flip p-values, which with so few cannot be smaller than {2 / 2**units:.2g}. Nothing is corrected for the "
-        f"number of methods. {_starts(comparison)}"
+        f"exact sign-flip p-values, which with so few cannot be smaller than {2 / 2**units:.2g}. In tables nothing is "
+        f"corrected for the number of methods; the opening's brackets for the best of several are, and "
+        f"with one degree of freedom less than seeds. {_starts(comparison)}"
     )
 
 

@@ -1,13 +1,16 @@
 """The comparison as Markdown for people, in the layout of the paper's Table 1."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from npo_pipeline.analysis import numbers
 from npo_pipeline.analysis.benchmarks import benchmark_rows
 from npo_pipeline.analysis.comparison.equal import Equal
 from npo_pipeline.analysis.comparison.equal_page import equal_parts
+from npo_pipeline.analysis.comparison.findings import sentences
 from npo_pipeline.analysis.comparison.load import Comparison
 from npo_pipeline.analysis.comparison.notes import notes
+from npo_pipeline.analysis.comparison.opening import opening_sentences
 from npo_pipeline.analysis.comparison.summary import Row, Speed
 from npo_pipeline.analysis.comparison.uncertainty import Spread
 from npo_pipeline.analysis.numbers import markdown, markdown_text
@@ -31,12 +34,14 @@ TRAINING = (
 
 
 def markdown_page(
-    comparison: Comparison, rows: Sequence[Row], sentences: Sequence[str], drawings: Sequence[Drawing], equal: Sequence[Equal]
+    comparison: Comparison, rows: Sequence[Row], found: Mapping[str, Any], drawings: Sequence[Drawing], equal: Sequence[Equal]
 ) -> str:
-    """Findings, tables, notes and figures."""
+    """The opening with the first figure, tables, further findings, notes and the other figures."""
+    first, *others = drawings
     parts = [
         f"# {markdown_text(comparison.results.name)}: the methods compared",
-        _bullets(sentences),
+        _bullets(opening_sentences(found["opening"])),
+        *_shown(first),
         *equal_parts(comparison, equal),
         f"## Held-out {headline(comparison.results)} at the end of each run",
         markdown(*score_rows(rows)),
@@ -44,12 +49,17 @@ def markdown_page(
         *spread_parts(rows),
         "## Training and compute",
         markdown(*training_rows(rows)),
+        "## Questions that were asked beforehand",
+        _bullets(sentences(found)),
         "## Notes",
         _bullets(notes(comparison)),
     ]
-    for drawing in drawings:
-        parts += [f"## {drawing.title}", f"![{markdown_text(drawing.alt)}]({drawing.name}.svg)", markdown_text(drawing.how_to_read)]
+    parts += [part for drawing in others for part in (f"## {drawing.title}", *_shown(drawing))]
     return "\n\n".join(parts) + "\n"
+
+
+def _shown(drawing: Drawing) -> tuple[str, str]:
+    return f"![{markdown_text(drawing.alt)}]({drawing.name}.svg)", markdown_text(drawing.how_to_read)
 
 
 def benchmark_parts(comparison: Comparison, rows: Sequence[Row]) -> list[str]:

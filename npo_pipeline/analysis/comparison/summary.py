@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from npo_pipeline.analysis import series
 from npo_pipeline.analysis.benchmarks import BenchmarkRow, benchmark_scores, summarise_benchmarks
 from npo_pipeline.analysis.comparison.groups import difficulty_groups
 from npo_pipeline.analysis.comparison.load import Comparison
-from npo_pipeline.analysis.comparison.uncertainty import Floats, Spread, crossed_interval, ratio_interval, sign_flip_p, spread
+from npo_pipeline.analysis.comparison.uncertainty import Floats, Spread, crossed_interval, ratio_over_units, sign_flip_p, spread
 from npo_pipeline.analysis.methods import label
 from npo_pipeline.analysis.results import GRPO
 from npo_pipeline.analysis.statistics import Interval, t_interval
@@ -134,8 +135,17 @@ def score(comparison: Comparison, values_SP: Floats) -> Interval:
 def difference(comparison: Comparison, policy: str, other: str) -> Difference:
     """`policy` minus `other`, paired by seed and problem."""
     difference_UP = comparison.units(comparison.scores[policy] - comparison.scores[other])
-    confidence, each = comparison.stage.confidence, difference_UP.mean(axis=1).tolist()
-    return Difference(crossed_interval(difference_UP, confidence), t_interval(each, confidence), sign_flip_p(each))
+    crossed = crossed_interval(difference_UP, comparison.stage.confidence, comparison.at_once)
+    each = difference_UP.mean(axis=1).tolist()
+    return Difference(crossed, t_interval(each, comparison.confidence), sign_flip_p(each))
+
+
+def difference_facts(found: Difference) -> dict[str, Any]:
+    """As findings hold it."""
+    return {"value": found.crossed.value, "interval": [found.crossed.low, found.crossed.high]} | {
+        "seeds_interval": [found.seeds.low, found.seeds.high] if found.seeds else None,
+        "p": found.p,
+    }
 
 
 def speed(comparison: Comparison, policy: str, weight: float) -> Speed:
@@ -147,13 +157,8 @@ def speed(comparison: Comparison, policy: str, weight: float) -> Speed:
     if not reached:
         return Speed(steps_S, None, None, None)
     units, theirs, mine = zip(*reached, strict=True)
-    interval = ratio_interval(_sums(theirs, units), _sums(mine, units), comparison.stage.confidence)
+    interval = ratio_over_units(theirs, mine, units, comparison.stage.confidence)
     return Speed(steps_S, fmean(theirs), sum(theirs) / sum(mine), interval)
-
-
-def _sums(values: Sequence[int], units: Sequence[int]) -> list[int]:
-    """Over the seeds of each unit."""
-    return [sum(value for value, own in zip(values, units, strict=True) if own == unit) for unit in dict.fromkeys(units)]
 
 
 def _row(comparison: Comparison, policy: str, groups: Mapping[str, Interval], benchmarks: BenchmarkRow | None) -> Row:

@@ -57,8 +57,11 @@ def spread(values_S: Sequence[float], starts_S: Sequence[int]) -> Spread | None:
     return Spread(float(np.sqrt(max(squares - seeds, 0.0) / size)), float(np.sqrt(seeds)))
 
 
-def crossed_interval(values_SP: Floats, confidence: float) -> Interval:
+def crossed_interval(values_SP: Floats, confidence: float, at_once: int = 1) -> Interval:
     """The mean of all values, with an interval over seeds and problems, both drawn at random; of one seed over problems alone.
+
+    `at_once`: so many such intervals hold together (for_all). That far out Satterthwaite's degrees of freedom are too many for a handful
+    of seeds: of intervals of 99.2%, 2.3 in 100 missed with 4 seeds and 6.7 with 2 (simulated, 256 problems). So the least are taken.
 
     The variance of the mean of a crossed design is (MS_seed + MS_problem - MS_rest) / (S P), its degrees of freedom are
     Satterthwaite's (1946, Biometrics Bulletin 2), at least S - 1: Searle, Casella and McCulloch 1992, chapter 4. Raises DataError
@@ -68,13 +71,22 @@ def crossed_interval(values_SP: Floats, confidence: float) -> Interval:
         raise DataError(f"interval: scores of the shape {values_SP.shape}, expected at least one seed and one problem")
     seeds, problems = values_SP.shape
     if min(seeds, problems) == 1:
-        return t_interval(values_SP.ravel(), confidence) or Interval(*[float(values_SP.mean())] * 3)
+        return t_interval(values_SP.ravel(), for_all(confidence, at_once)) or Interval(*[float(values_SP.mean())] * 3)
     rest, freedom_of_rest = _rest(values_SP), (seeds - 1) * (problems - 1)
     squares = [problems * values_SP.mean(axis=1).var(ddof=1), seeds * values_SP.mean(axis=0).var(ddof=1), rest]
     spread = max(squares[0] + squares[1] - rest, rest)  # no less than if neither seed nor problem mattered
     spoilt = sum(square**2 / freedom for square, freedom in zip(squares, (seeds - 1, problems - 1, freedom_of_rest), strict=True))
-    freedom = max(spread**2 / spoilt, seeds - 1) if spoilt else seeds - 1
-    return students_interval(float(values_SP.mean()), float(np.sqrt(spread / values_SP.size)), freedom, confidence)
+    least = min(seeds, problems) - 1
+    freedom = least if at_once > 1 else max(spread**2 / spoilt, seeds - 1) if spoilt else seeds - 1
+    return students_interval(float(values_SP.mean()), float(np.sqrt(spread / values_SP.size)), freedom, for_all(confidence, at_once))
+
+
+def for_all(confidence: float, count: int) -> float:
+    """The confidence of each of `count` intervals at which all of them hold at once with at least `confidence`, however they hang together.
+
+    Bonferroni's inequality: Dunn 1961, Journal of the American Statistical Association 56. Example: .99 for each of five makes .95.
+    """
+    return 1.0 - (1.0 - confidence) / max(1, count)
 
 
 def _rest(values_SP: Floats) -> float:
@@ -98,6 +110,17 @@ def ratio_interval(numerators_S: Sequence[float], denominators_S: Sequence[float
     assert found is not None
     reach = found.high - found.value
     return Interval(float(np.exp(whole)), float(np.exp(whole - reach)), float(np.exp(whole + reach)))
+
+
+def ratio_over_units(
+    numerators_S: Sequence[float], denominators_S: Sequence[float], units_S: Sequence[int], confidence: float
+) -> Interval | None:
+    """As ratio_interval, where seeds belong to units that were drawn at random: of the sums over the seeds of each."""
+    numerators, denominators = (
+        [sum(value for value, own in zip(values, units_S, strict=True) if own == unit) for unit in dict.fromkeys(units_S)]
+        for values in (numerators_S, denominators_S)
+    )
+    return ratio_interval(numerators, denominators, confidence)
 
 
 def sign_flip_p(differences_S: Sequence[float], seed: int = 0) -> float | None:

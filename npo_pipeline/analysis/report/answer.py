@@ -10,15 +10,14 @@ from statistics import fmean
 
 import numpy as np
 
-from npo_pipeline.analysis import numbers
+from npo_pipeline.analysis import numbers, wording
 from npo_pipeline.analysis.costs import Cost, cumulative_tokens
-from npo_pipeline.analysis.methods import LONG
+from npo_pipeline.analysis.methods import CONTROLS, LONG
 from npo_pipeline.analysis.results import GRPO, Results, Run
 from npo_pipeline.analysis.series import ema, first_step, since, steps, values
 from npo_pipeline.analysis.summary import PolicySummary, headline
 
 Costs = Sequence[Mapping[str, Cost]]  # by policy, of each seed
-CONTROLS = (LONG, "resample")  # they answer another question than whether a guide helps
 
 
 @dataclass(frozen=True)
@@ -69,19 +68,10 @@ def _same_steps(results: Results, summaries: Sequence[PolicySummary], best: Poli
     assert best.training is not None
     others = [s.to_grpo for s in summaries if s.policy in results.methods and s.policy not in CONTROLS and s.to_grpo]
     count = len(others) or 1
-    which = best.label if count == 1 else f"the best of {count} methods, {best.label},"
-    ended = f"{which} ended at held-out {metric} {numbers.score(best.overall[metric].value)}, {numbers.difference(found)} against GRPO"
-    steps = _steps(results, best)
-    if not found.excludes_zero:
-        return f"Whether guidance helped cannot be told from noise {steps}: {ended}."
-    return f"Guidance {'helped' if found.value > 0 else 'hurt'} {steps}: {ended}."
-
-
-def _steps(results: Results, best: PolicySummary) -> str:
-    """What the two runs share, or do not: a method may be given more steps."""
-    assert best.training is not None
+    score = f"held-out {metric} {numbers.score(best.overall[metric].value)}"
+    ended = f"{wording.best_of(best.label, count)} ended at {score}, {numbers.difference(found)} against GRPO"
     own, grpo = best.training.steps, max(steps(seed.runs[GRPO])[-1] + 1 for seed in results.seeds)
-    return f"at the same {numbers.count(own)} steps" if own == grpo else f"after {numbers.count(own)} steps, GRPO's {numbers.count(grpo)}"
+    return f"{wording.guidance_helped(found, wording.at_steps(own, grpo))}: {ended}."
 
 
 def _same_tokens(results: Results, best: PolicySummary) -> str:
