@@ -63,7 +63,9 @@ def load_root(experiment: str = "default", overrides: str | Sequence[str] = (), 
     check_texts(OmegaConf.to_container(composed), s.RootConfig)
     try:
         OmegaConf.resolve(composed)  # or what an interpolation stands for would escape the check of its type
-        root = OmegaConf.to_object(OmegaConf.merge(_schema(composed), composed))
+        schema = _schema(composed)
+        schema.merge_with(composed)  # OmegaConf.merge would copy it first
+        root = OmegaConf.to_object(schema)
     except OmegaConfBaseException as error:
         raise ConfigError(one_line(key_error(error))) from None
     assert isinstance(root, s.RootConfig)

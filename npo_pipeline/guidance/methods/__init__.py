@@ -17,6 +17,7 @@ the mixer of a run or the schedule of its plan. Its YAML gives the values, and t
 A file here is read whenever a workflow is planned. What is heavy to import (numpy, pyarrow, torch) is imported where it is used.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
@@ -25,34 +26,34 @@ from npo_pipeline.configuration.settings import MethodConfig, Need
 from npo_pipeline.configuration.stages import GuidedStage, PlanStage
 from npo_pipeline.context import Context
 from npo_pipeline.grpo.mixer import MakeMixer
-from npo_pipeline.guidance import scheduled
 
 if TYPE_CHECKING:
     from npo_pipeline.guidance.schedule import Schedule
 
 
 @dataclass
-class Live(MethodConfig):
+class Live(MethodConfig, ABC):
     """A method that decides as it trains: its settings are in the guided stage's configuration."""
 
     def inputs(self, context: Context[GuidedStage]) -> list[Path]:
         """Files whose change makes the run another one."""
         return []
 
+    @abstractmethod
     def make(self, context: Context[GuidedStage]) -> MakeMixer:
         """Reads and checks everything before a model is loaded; what it returns is given the loaded trainer."""
-        raise NotImplementedError
 
 
 @dataclass
-class Planned(MethodConfig):
+class Planned(MethodConfig, ABC):
     """A method with a schedule, which its plan stage writes and npo_pipeline.guidance.scheduled follows."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({"probe", "guides"})
     scheduled: ClassVar[bool] = True
 
+    @abstractmethod
     def plan(self, context: Context[PlanStage]) -> "Schedule":
-        raise NotImplementedError
+        """Reads what it plans from."""
 
 
 class Guided(Protocol):
@@ -65,6 +66,8 @@ class Guided(Protocol):
 
 def guided(config: GuidedStage) -> Guided:
     """One that follows a schedule has no method in its stage's configuration."""
+    from npo_pipeline.guidance import scheduled
+
     if config.method is None:
         return scheduled
     assert isinstance(config.method, Live), "checked with the configuration"

@@ -1,7 +1,7 @@
 """A guide that moves ahead of the run (npo_rolling): at step t the first guide checkpoint at t + distance or later, throughout."""
 
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from npo_pipeline.configuration.grid import as_steps
 from npo_pipeline.configuration.settings import Place, StepLike, WindowConfig
@@ -10,7 +10,9 @@ from npo_pipeline.configuration.windows import from_start
 from npo_pipeline.context import Context
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.guidance.methods import Planned
-from npo_pipeline.guidance.schedule import Schedule, of_windows
+
+if TYPE_CHECKING:
+    from npo_pipeline.guidance.schedule import Schedule
 
 
 @dataclass
@@ -28,7 +30,9 @@ class Method(Planned):
         windows = laid_out(f"{key}.rolling", distance, place.guides, place.lookback)
         return replace(self, rolling=RollingConfig(distance), windows=from_start(f"{key}.rolling", windows, place.start))
 
-    def plan(self, context: Context[PlanStage]) -> Schedule:
+    def plan(self, context: Context[PlanStage]) -> "Schedule":
+        from npo_pipeline.guidance.schedule import of_windows
+
         name = context.config.name
         return of_windows(name, self, f"configured in method.{name}.rolling")
 
