@@ -17,24 +17,16 @@ from tiny import SAMPLING, grpo, random_slots, small_tiles, tiny_policy
 from torch import Tensor
 from vision import problems_of, tiny_vl_policy
 
-from npo_pipeline.configuration.settings import (
-    EmaConfig,
-    GrpoConfig,
-    LoraConfig,
-    MethodConfig,
-    ResampleConfig,
-    VarianceConfig,
-    VerifierConfig,
-)
+from npo_pipeline.configuration.settings import GrpoConfig, LoraConfig, VarianceConfig, VerifierConfig
 from npo_pipeline.distributed.group import joined
 from npo_pipeline.distributed.ranks import Ranks
 from npo_pipeline.grpo.mixer import OnPolicy
 from npo_pipeline.grpo.state import load_state, save_state
 from npo_pipeline.grpo.step import Trainer, run_step
 from npo_pipeline.grpo.update import Updater, UpdateResult
-from npo_pipeline.guidance.methods import live
-from npo_pipeline.guidance.methods.ema import EmaMixer
-from npo_pipeline.guidance.methods.resample import ResampleMixer
+from npo_pipeline.guidance import live
+from npo_pipeline.guidance.methods.ema import EmaConfig, EmaMixer, Method
+from npo_pipeline.guidance.methods.resample import ResampleConfig, ResampleMixer
 from npo_pipeline.policy.lora import add_lora
 from npo_pipeline.policy.policy import Policy, save_policy
 from npo_pipeline.policy.sharded import whole_tensor
@@ -168,7 +160,7 @@ def steps(ranks: Ranks) -> Tensors:
     """Whole steps, five groups over the ranks: sampled, resampled, mixed, trained on, and scored as live methods ask for it."""
     trainer = trainer_of(ranks)
     policy = trainer.policy
-    trainer.mixer = ResampleMixer(ResampleConfig(3, 0, 9), 0.6, partial(live.resample, trainer))
+    trainer.mixer = ResampleMixer(ResampleConfig(3, 0, 9), 0.6, partial(live.tries, trainer, "resample"))
     outcomes = [run_step(trainer, step, "") for step in range(2)]
     tried = [slot.trajectory for slot in random_slots(policy, 7)]
     rows = [row for outcome in outcomes for row in outcome.rows]
@@ -187,11 +179,11 @@ def steps(ranks: Ranks) -> Tensors:
 
 def averaged(ranks: Ranks) -> Tensors:
     """Steps whose guides are the moving average's, stopped after two and gone on with from the saved state."""
-    method = MethodConfig("ema", 0.6, False, ema=EmaConfig(0.8, None, 4, 2.0, 0.5, 9, 0.5))
+    method = Method("ema", 0.6, False, ema=EmaConfig(0.8, None, 4, 2.0, 0.5, 9, 0.5))
 
     def begun() -> tuple[Trainer, live.AveragedPolicy]:
         trainer = trainer_of(ranks)
-        future = live.AveragedPolicy(trainer, method.ema)
+        future = live.AveragedPolicy(trainer, method.ema.decay, method.ema.extrapolate)
         trainer.mixer = EmaMixer(method, VarianceConfig("exp_kl", 5.0), future)
         return trainer, future
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
-from npo_pipeline.analysis.methods import INITIAL, Need, needs
+from npo_pipeline.analysis.methods import INITIAL, needs
 from npo_pipeline.analysis.results import GRPO, Run
 from npo_pipeline.analysis.series import Floats, first_step, until
 from npo_pipeline.analysis.summary import total
@@ -71,7 +71,7 @@ def seed_costs(layout: Layout, runs: Mapping[str, Run], configs: Mapping[str, Ma
         first = first_step(runs[name])
         begins = bool(first) and "probe" not in wanted[name]  # with a checkpoint of the probe
         start = (adopted or run_spend(until(runs[GRPO], first))) if begins else NOTHING
-        parts: dict[Need, Spend] = {"probe": probe, "guides": guides}
+        parts: dict[str, Spend] = {"probe": probe, "guides": guides}
         if "demonstrations" in wanted[name]:
             parts["demonstrations"] = demonstration_spend(layout, name)
         return sum((parts[need] for need in sorted(wanted[name])), start)

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from npo_pipeline.analysis.methods import needs
 from npo_pipeline.analysis.results import Evaluation, Results, Run, SeedResults
 from npo_pipeline.configuration.stages import ReportStage
 from npo_pipeline.errors import ArtifactError, DataError
@@ -58,7 +59,7 @@ def _load_signal(layout: Layout, methods: Sequence[str]) -> list[dict[str, Any]]
 def _learns_from_guides(config: Path) -> bool:
     """By the resolved configuration of a guided run: of a scheduled method it holds no method. Unknown counts as yes."""
     method = yaml.safe_load(config.read_text(encoding="utf-8")).get("method") if config.is_file() else None
-    return method is None or method["kind"] == "online"
+    return method is None or "guides" in needs(config.stem.removeprefix("guided-"), method)
 
 
 def load_run(layout: Layout, name: str) -> Run:

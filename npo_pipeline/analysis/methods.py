@@ -1,44 +1,62 @@
 """The methods by name: the order of the table's rows, how they are called, and what each needs beside its own run."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from npo_pipeline.analysis.results import GRPO, policy_label
-
-Need = Literal["probe", "guides", "demonstrations"]
+from npo_pipeline.configuration.methods import kinds, method_class
+from npo_pipeline.configuration.places import CONF, own_conf
+from npo_pipeline.configuration.settings import Need, RowConfig
+from npo_pipeline.errors import ConfigError
+from npo_pipeline.shown import one_line
 
 INITIAL, LONG = "initial", "grpo_long"
-MANUAL = ("npo_early", "npo_late", "npo", "npo_rolling")
-AUTO = ("autonpo", "autonpo_online", "autonpo_rollback")
-ONE_PASS = ("npo_ema", "npo_extrapolate")
-COMPARATORS = ("luffy", "exgrpo", "rlep", "resample", "hint")
-CONTROLS = (LONG, "resample")  # they answer another question than whether a guide helps
-ROWS = (INITIAL, "luffy", GRPO, "exgrpo", "rlep", "resample", "hint", *MANUAL, *AUTO, *ONE_PASS, LONG)  # as in the paper's table
-
-DESCRIPTIONS = {
-    INITIAL: "the initial policy, before any reinforcement learning",
-    GRPO: "the probe, run to its end",
-    "luffy": "demonstrations of an external teacher",
-    "exgrpo": "replay of its own past successes",
-    "rlep": "demonstrations of the finished probe (far future)",
-    "resample": "control: the live policy sampled again where a guide would have been asked",
-    "hint": "the live policy with the beginning of the reference solution in its prompt, where it fails",
-    "npo_early": "near-future guides in the first part of training",
-    "npo_late": "near-future guides in the last part",
-    "npo": "near-future guides in both parts",
-    "npo_rolling": "guides at a fixed distance ahead, all along",
-    "autonpo": "interventions planned from the probe's log",
-    "autonpo_online": "interventions decided live, with the shards as supply",
-    "autonpo_rollback": "one pass: goes back at a warning, and takes the segment again with guides from there",
-    "npo_ema": "one pass: its own averaged weights, where they solve more of what it fails than the live policy",
-    "npo_extrapolate": "one pass: weights extrapolated away from that average",
-    LONG: "GRPO given the compute of both passes: more steps",
+OWN_ROWS = {
+    INITIAL: RowConfig(0, "", "the initial policy, before any reinforcement learning"),
+    GRPO: RowConfig(20, "", "the probe, run to its end"),
 }
 
-# Where a configuration says nothing of `kind` (results of earlier versions), the name does.
+# Where a configuration says nothing of `kind` (results of earlier versions), the name does. What came later always says it.
 KIND_OF_PREFIX = {"resample": "resample", "exgrpo": "replay", "luffy": "demonstrations", "rlep": "demonstrations", "grpo": "none"}
-KIND_OF_PREFIX |= {"autonpo_rollback": "rollback", "hint": "hint"} | dict.fromkeys(ONE_PASS, "ema")
-ALONE = ("rollback", "resample", "ema", "hint", "replay", "none")  # kinds that need neither probe nor guides
+KIND_OF_PREFIX |= {"autonpo_rollback": "rollback", "hint": "hint", "npo_ema": "ema", "npo_extrapolate": "ema"}
+
+
+def rows() -> dict[str, RowConfig]:
+    """Of every policy that has one: the initial one's, GRPO's, and the methods' of conf/method, in their order. Raises ConfigError."""
+    return _rows((CONF, *own_conf(CONF)))
+
+
+@cache
+def _rows(folders: tuple[Path, ...]) -> dict[str, RowConfig]:
+    found = [_row(file) for folder in folders for file in sorted((folder / "method").glob("*.yaml"))]
+    known = OWN_ROWS | {name: row for methods in found for name, row in methods.items()}
+    return dict(sorted(known.items(), key=lambda item: item[1].order))
+
+
+def _row(file: Path) -> dict[str, RowConfig]:
+    """Of the methods of a file (it has one), those that say how they are shown."""
+    try:
+        methods = yaml.safe_load(file.read_text(encoding="utf-8"))
+        given = OmegaConf.create({name: method["row"] for name, method in methods.items() if method.get("row")})
+        checked = {str(name): OmegaConf.merge(OmegaConf.structured(RowConfig), row) for name, row in given.items()}
+        return {name: cast(RowConfig, OmegaConf.to_object(row)) for name, row in checked.items()}
+    except (yaml.YAMLError, AttributeError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{file}: expected a method, with a row as in conf/method/npo.yaml: {one_line(str(error))}") from None
+
+
+def family(title: str) -> tuple[str, ...]:
+    return tuple(name for name, row in rows().items() if row.family == title)
+
+
+def controls() -> tuple[str, ...]:
+    """The methods that answer another question than whether a guide helps."""
+    return tuple(name for name, row in rows().items() if row.control)
 
 
 def label(policy: str) -> str:
@@ -47,7 +65,8 @@ def label(policy: str) -> str:
 
 def ordered(policies: Sequence[str]) -> list[str]:
     """In the order of the table's rows; methods that it does not know come last, as they were given."""
-    return [*(name for name in ROWS if name in policies), *(name for name in policies if name not in ROWS)]
+    known = rows()
+    return [*(name for name in known if name in policies), *(name for name in policies if name not in known)]
 
 
 def needs(name: str, config: Mapping[str, Any]) -> frozenset[Need]:
@@ -57,11 +76,12 @@ def needs(name: str, config: Mapping[str, Any]) -> frozenset[Need]:
     """
     if name in (INITIAL, GRPO):
         return frozenset()
-    prefix = next((kind for prefix, kind in KIND_OF_PREFIX.items() if name.startswith(prefix)), "guided")
+    prefix = next((kind for prefix, kind in KIND_OF_PREFIX.items() if name.startswith(prefix)), "planned")
     kind = config.get("kind", prefix)
-    if kind in ALONE:
-        return frozenset()
-    if kind == "demonstrations":
+    if kind not in kinds():
+        return frozenset({"probe", "guides"})
+    found = method_class(kind).needs
+    if "demonstrations" in found:
         policy = (config.get("demonstrations") or {}).get("policy", "probe" if name.startswith("rlep") else "teacher")
-        return frozenset({"probe", "demonstrations"} if policy == "probe" else {"demonstrations"})
-    return frozenset({"probe", "guides"})
+        return found | {"probe"} if policy == "probe" else found
+    return found

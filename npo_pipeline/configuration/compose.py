@@ -25,6 +25,7 @@ from npo_pipeline.configuration.checks import check_root, merge_grpo
 from npo_pipeline.configuration.checks.kinds import check_kinds
 from npo_pipeline.configuration.engine import settle_engine
 from npo_pipeline.configuration.hydra_errors import check_readable, key_error, no_such_file, override_error
+from npo_pipeline.configuration.methods import typed_method
 from npo_pipeline.configuration.overrides import check_texts, for_hydra
 from npo_pipeline.configuration.places import CONF, PROJECT, choices, own_conf
 from npo_pipeline.configuration.reward_file import with_digest
@@ -62,7 +63,9 @@ def load_root(experiment: str = "default", overrides: str | Sequence[str] = (), 
     check_texts(OmegaConf.to_container(composed), s.RootConfig)
     try:
         OmegaConf.resolve(composed)  # or what an interpolation stands for would escape the check of its type
-        root = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(s.RootConfig), composed))
+        schema = _schema(composed)
+        schema.merge_with(composed)  # OmegaConf.merge would copy it first
+        root = OmegaConf.to_object(schema)
     except OmegaConfBaseException as error:
         raise ConfigError(one_line(key_error(error))) from None
     assert isinstance(root, s.RootConfig)
@@ -71,6 +74,15 @@ def load_root(experiment: str = "default", overrides: str | Sequence[str] = (), 
     check_root(root)
     given = {name: benchmark for name, benchmark in root.evaluate.benchmarks.items() if benchmark.data is not None}
     return replace(root, evaluate=replace(root.evaluate, benchmarks=given))
+
+
+def _schema(composed: DictConfig) -> DictConfig:
+    """What the composed configuration is checked against: each method against its kind's settings."""
+    schema, methods = OmegaConf.structured(s.RootConfig), composed.get("method")
+    if isinstance(methods, DictConfig):
+        classes = {name: typed_method(f"method.{name!s}", given) for name, given in methods.items()}
+        schema.method = {name: found for name, found in classes.items() if found}
+    return schema
 
 
 def load_compared(experiment: str, overrides: Sequence[str], root: s.RootConfig, conf: Path = CONF) -> s.RootConfig:
@@ -115,8 +127,8 @@ def stage_configs(root: s.RootConfig) -> dict[str, dict[str, Any]]:
     if root.evaluate.benchmarks:
         stages["benchmarks"] = c.BenchmarksStage(VERSIONS["benchmarks"], root.task, root.evaluate.benchmarks, root.policy.dtype)
     for name, method in time.methods.items():
-        if method.kind == "demonstrations":
-            stages[f"demonstrate-{name}"] = _demonstrate_stage(root, time, name, method)
+        if method.demonstrations:
+            stages[f"demonstrate-{name}"] = _demonstrate_stage(root, time, name, method, method.demonstrations)
             if root.policy.teacher:
                 stages["teacher"] = c.TeacherStage(VERSIONS["teacher"], root.task, root.policy.scratch, root.policy.teacher)
     for number in range(1, root.rounds + 1):
@@ -133,7 +145,7 @@ def several_starts(root: s.RootConfig) -> int | None:
 
 def later_rounds(root: s.RootConfig) -> list[str]:
     """The runs of the second round and later: `round-2/npo` and so on, of the methods that learn from the guide stage's shards."""
-    names = [name for name, method in root.method.items() if method.kind in s.GUIDED]
+    names = [name for name, method in root.method.items() if "guides" in method.needs]
     return [f"round-{number}/{name}" for number in range(2, root.rounds + 1) for name in names]
 
 
@@ -148,7 +160,7 @@ def _round_stages(root: s.RootConfig, time: Timeline, number: int, shared: dict[
     for name, method in time.methods.items():
         if number > 1 and f"{prefix}{name}" not in later_rounds(root):
             continue
-        if method.kind in s.SCHEDULED:
+        if method.scheduled:
             plan = c.PlanStage(VERSIONS["plan"], name=name, method=method, steps=time.steps, **known, **guides)
             stages[f"{prefix}plan-{name}"] = plan
         # A run that is a probe for the next round keeps as many checkpoints as a probe.
@@ -174,14 +186,14 @@ def _guide_stage(root: s.RootConfig, time: Timeline, others: dict[str, Any]) -> 
 def _guided_stage(root: s.RootConfig, time: Timeline, name: str, run: dict[str, Any], dense: bool) -> c.GuidedStage:
     """What a schedule says is not repeated: editing it, or a method's gate, is the plan's matter."""
     method = time.methods[name]
-    live = None if method.kind in s.SCHEDULED else method
+    live = None if method.scheduled else method
     own: dict[str, Any] = {"steps": run_steps(method, time.steps), "grpo": merge_grpo(root.grpo, method.grpo)}
-    variance = root.guidance.variance if method.kind in s.SCORED_LIVE else None
+    variance = root.guidance.variance if method.scored_live else None
     if time.start is not None:
         own |= {"start": time.start, "start_warmup": root.guided.start_warmup, "checkpoints": guided_checkpoints(time, own["steps"], dense)}
     every = time.checkpoint_every if dense else time.guided_checkpoint_every
     own["replace"] = root.guidance.replace if method.replaces else "last"
-    own["task"] = root.task if method.kind == "hint" else None
+    own["task"] = root.task if method.reads_task else None
     return c.GuidedStage(VERSIONS["guided"], name=name, checkpoint_every=every, method=live, variance=variance, **(run | own))
 
 
@@ -204,9 +216,9 @@ def _adopt_stage(root: s.RootConfig, time: Timeline, shared: dict[str, Any]) -> 
     )
 
 
-def _demonstrate_stage(root: s.RootConfig, time: Timeline, name: str, method: s.MethodConfig) -> c.DemonstrateStage:
-    settings = method.demonstrations
-    assert settings is not None, "checked with the configuration"
+def _demonstrate_stage(
+    root: s.RootConfig, time: Timeline, name: str, method: s.MethodConfig, settings: s.DemonstrationsConfig
+) -> c.DemonstrateStage:
     return c.DemonstrateStage(
         version=VERSIONS["demonstrate"],
         name=name,

@@ -4,7 +4,6 @@ Hydra reads `task.train=ünï.jsonl` as an error and `name=1e3` as 1000.0, YAML 
 """
 
 import re
-from collections.abc import Hashable
 from dataclasses import is_dataclass
 from functools import cache
 from types import NoneType, UnionType
@@ -15,7 +14,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
-from npo_pipeline.configuration.settings import RootConfig
+from npo_pipeline.configuration.methods import kinds, method_class
+from npo_pipeline.configuration.settings import MethodConfig, RootConfig
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.shown import is_text, short_repr
 
@@ -81,7 +81,11 @@ def _parsed(word: str) -> Any:
 def _inside(hint: Any, name: str) -> Any:
     hint = _present(hint)
     if isinstance(hint, type) and is_dataclass(hint):
-        return _hints(hint).get(name, Any)
+        hints = _hints(hint)
+        if name not in hints and issubclass(hint, MethodConfig) and name in kinds():  # a kind's own settings have its name
+            own: Any = method_class(name)
+            hints = _hints(own)
+        return hints.get(name, Any)
     return (get_args(hint) or (Any,))[-1] if get_origin(hint) in (dict, list) else Any
 
 
@@ -92,5 +96,5 @@ def _present(hint: Any) -> Any:
 
 
 @cache
-def _hints(schema: Hashable) -> dict[str, Any]:
+def _hints(schema: type) -> dict[str, Any]:
     return get_type_hints(schema)

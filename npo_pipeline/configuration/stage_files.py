@@ -12,6 +12,7 @@ from npo_pipeline.configuration import stages as c
 from npo_pipeline.configuration.checks import check_stage
 from npo_pipeline.configuration.checks.kinds import check_kinds
 from npo_pipeline.configuration.hydra_errors import key_error
+from npo_pipeline.configuration.methods import typed_method
 from npo_pipeline.configuration.overrides import check_texts
 from npo_pipeline.configuration.rules import check_rules
 from npo_pipeline.configuration.versions import VERSIONS
@@ -42,7 +43,7 @@ def load_stage(path: Path, schema: type[Stage]) -> tuple[Stage, str]:
     _check_version(path, values.get("version"), schema)
     try:
         check_texts(OmegaConf.to_container(values), schema)
-        stage = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
+        stage = OmegaConf.to_object(OmegaConf.merge(_typed(schema, values), values))
         check_kinds(stage)
         check_stage(stage)
         check_rules(stage)
@@ -54,6 +55,15 @@ def load_stage(path: Path, schema: type[Stage]) -> tuple[Stage, str]:
         raise ConfigError(f"{path}: {one_line(str(error))}") from None
     assert isinstance(stage, schema)
     return stage, sha256_text(text)
+
+
+def _typed(schema: type, values: DictConfig) -> DictConfig:
+    """What a stage's file is checked against: its method against the settings of its kind."""
+    typed = OmegaConf.structured(schema)
+    has_method = schema in (c.PlanStage, c.GuidedStage)
+    if has_method and (own := typed_method(f"method.{values.get('name')}", values.get("method"))):
+        typed.method = own
+    return typed
 
 
 def _check_version(path: Path, found: Any, schema: type) -> None:

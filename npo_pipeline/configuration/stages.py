@@ -25,7 +25,7 @@ from npo_pipeline.configuration.settings import (
     VarianceConfig,
     VerifierConfig,
 )
-from npo_pipeline.configuration.versions import LATER
+from npo_pipeline.configuration.versions import LATER, METHOD, OF_ALL_KINDS
 
 
 @dataclass
@@ -241,7 +241,11 @@ class MeasureStage(Started):
 
 def as_values(stage: Any) -> dict[str, Any]:
     """A stage's configuration as plain values, as its file holds it."""
-    return asdict(stage, dict_factory=lambda pairs: {key: value for key, value in pairs if key not in LATER or value != LATER[key]})
+    values = asdict(stage, dict_factory=lambda pairs: {key: value for key, value in pairs if key not in LATER or value != LATER[key]})
+    if method := values.get("method"):
+        held = OF_ALL_KINDS | method
+        values["method"] = {key: held[key] for key in (*METHOD, *held) if key in held}
+    return values
 
 
 def what_counts(stage: Any) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from npo_pipeline.configuration.grid import as_steps, averaged_steps, checkpoint_steps, guide_steps
-from npo_pipeline.configuration.settings import MeasureConfig, MethodConfig, RootConfig, StepLike
-from npo_pipeline.configuration.windows import Place, resolve_method
+from npo_pipeline.configuration.settings import MeasureConfig, MethodConfig, Place, RootConfig, StepLike
+from npo_pipeline.configuration.windows import resolve_method
 from npo_pipeline.errors import ConfigError
 
 

@@ -24,7 +24,6 @@ LATER = {
     "function": None,
     "function_sha256": None,
     "rules": None,
-    "ema": None,
     "average": None,
     "averaged": None,
     "lr_schedule": "constant",
@@ -37,8 +36,15 @@ LATER = {
     "cold_starts": None,
     "choice": "argmax",
     "replace": "last",
-    "rollback": None,
     "every": None,
-    "hint": None,
     "task": None,
+    "row": None,
 }
+
+# The order in which the files of plan and guided stages hold a method's settings (those of later kinds follow), and which of other
+# kinds they hold too, as null: older results have them so. Complete: a later kind needs no word here.
+METHOD = (
+    *("kind", "gate", "correction", "windows", "autonpo", "rolling", "online", "rollback"),
+    *("resample", "ema", "hint", "replay", "demonstrations", "grpo", "length"),
+)
+OF_ALL_KINDS = dict.fromkeys(("autonpo", "rolling", "online", "resample", "replay", "demonstrations"))

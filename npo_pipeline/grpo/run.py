@@ -57,8 +57,8 @@ def run_training(context: Context[Run], name: str, make_mixer: MakeMixer = lambd
 def run_length(context: Context[Run]) -> RunLength:
     config = context.config
     own = {key: found for key in ("checkpoints", "keep_states") if (found := getattr(config, key, None)) is not None}
-    if rollback := getattr(getattr(config, "method", None), "rollback", None):
-        own |= {"keep_states": rollback.every, "states_kept": rollback.lookback // rollback.every + 1}
+    if (method := getattr(config, "method", None)) and (kept := method.kept_states()):
+        own |= {"keep_states": kept[0], "states_kept": kept[1]}
     return RunLength(
         config.steps, config.checkpoint_every, config.key_every, context.options.save_every, getattr(config, "start", None) or 0, **own
     )

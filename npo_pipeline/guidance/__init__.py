@@ -4,5 +4,6 @@ pool, generate, signal      whom to help, with what, and what that is worth
 schedule                    a plan of interventions, as a file that a person can edit
 shards/                     the guide stage: made, scored, gathered, read again
 autonpo/                    a warning, what is decided on it, the planner
-methods/                    what a guided run mixes in, a file per method
+scheduled, live             how a run follows a schedule; what one that decides live asks of the loaded policy
+methods/                    what a guided run mixes in, a file per kind of method
 """

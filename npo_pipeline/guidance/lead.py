@@ -14,8 +14,6 @@ policy's own would.
 from collections import deque
 from dataclasses import dataclass
 
-from scipy.special import betainc
-
 
 @dataclass(frozen=True)
 class Paired:
@@ -50,4 +48,6 @@ class Lead:
 
 def probability(won: int, lost: int) -> float:
     """That wins are more likely than losses, after so many of each."""
+    from scipy.special import betainc  # not on top: methods are read whenever a workflow is planned
+
     return float(betainc(lost + 1, won + 1, 0.5))  # of 1 - p, that it is below 1/2

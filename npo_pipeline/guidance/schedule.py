@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from npo_pipeline.configuration.settings import WindowConfig
+from npo_pipeline.configuration.settings import MethodConfig, WindowConfig
 from npo_pipeline.configuration.windows import check_windows
 from npo_pipeline.errors import ArtifactError, ConfigError, DataError
 from npo_pipeline.shown import one_line, short_repr
@@ -50,6 +50,11 @@ class Schedule:
 
     def window_at(self, step: int) -> Window | None:
         return next((window for window in self.windows if window.from_step <= step < window.to_step), None)
+
+
+def of_windows(name: str, method: MethodConfig, reason: str) -> Schedule:
+    """One window for each of the method's, which were laid out with the configuration."""
+    return Schedule(name, [Window(w.from_step, w.to_step, w.guide_step, method.gate, method.correction, reason) for w in method.windows])
 
 
 def write_schedule(path: Path, schedule: Schedule) -> None:

@@ -69,5 +69,5 @@ def kept_bytes(config: Any, policy: Path, processes: int = 1) -> int | None:
     if isinstance(config, MeasureStage):  # a random sign per parameter, for the sketches of gradients
         return model.parameters * (m.BYTES[config.dtype] + 1)
     kept = m.training(model, config.dtype, config.lora, config.grpo.kl_coef > 0, m.Batch(0, 0)).kept(processes)
-    averages = isinstance(config, GuidedStage) and config.method is not None and config.method.ema is not None
+    averages = config.method.averages if isinstance(config, GuidedStage) and config.method else 0
     return kept + averages * 4 * m.trained_parameters(model, config.lora) // processes

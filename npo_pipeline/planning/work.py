@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from npo_pipeline.configuration.compose import later_rounds
 from npo_pipeline.configuration.grid import checkpoint_steps
-from npo_pipeline.configuration.settings import SCHEDULED, MethodConfig, RootConfig
+from npo_pipeline.configuration.settings import Foreseen, MethodConfig, RootConfig
 from npo_pipeline.configuration.timeline import Timeline, resolve_timeline
 from npo_pipeline.planning.architecture import Architecture
 from npo_pipeline.planning.memory import BYTES
@@ -65,7 +66,7 @@ def plan_work(root: RootConfig, model: Architecture, assumed: Assumptions) -> It
         yield _guide(root, time, assumed, f"{place}guide")
     for run in (*root.method, *later_rounds(root)):
         method = time.methods[run.split("/")[-1]]
-        if method.kind == "demonstrations" and method.demonstrations:
+        if method.demonstrations:
             tried = _distinct(root, time.steps) * method.demonstrations.samples
             yield _sampled(root, assumed, f"{run}: demonstrations", tried, tried * assumed.tries)
         yield _guided(root, model, assumed, run, method, time)
@@ -100,32 +101,19 @@ def _adopted(root: RootConfig, assumed: Assumptions, time: Timeline, group: int)
 
 
 def _guided(root: RootConfig, model: Architecture, assumed: Assumptions, run: str, method: MethodConfig, time: Timeline) -> Work:
-    """A run of a method; of "resample", "ema" and "hint" also its further tries. Its `policy/` is whole."""
+    """A run of a method, with its further tries. Its `policy/` is whole."""
     steps = round(method.length * time.steps) - (time.start or 0)
     own = _run(root, model, assumed, run, steps, time.guided_checkpoint_every, steps * root.grpo.prompts_per_step * root.grpo.group_size)
-    most = expected = 0.0
-    if method.resample:
-        prompts = (method.resample.to_step - method.resample.from_step) * root.grpo.prompts_per_step
-        most = len(root.seeds) * prompts * method.resample.samples
-        expected = most * assumed.failed * assumed.tries
-    if method.ema:  # the tries of average and live policy, as far as its share of the tokens goes
-        most = min(method.ema.share * own.most, len(root.seeds) * steps * root.grpo.prompts_per_step * (method.ema.tries + 1.0))
-        expected = most * assumed.failed * assumed.tries
-    if method.rollback:  # at most all again, and before each time a roll-out on what was failed
-        times = steps // max(1, method.autonpo.cooldown if method.autonpo else 1)
-        prompts = times * _distinct(root, method.rollback.lookback)
-        most = own.most + len(root.seeds) * prompts * method.rollback.tries
-        expected = (own.most + len(root.seeds) * prompts * method.rollback.tries * assumed.tries) * assumed.failed
-    if method.hint:
-        most = len(root.seeds) * steps * root.grpo.prompts_per_step * len(method.hint.shares) * method.hint.samples
-        expected = most * assumed.failed * assumed.tries
+    foreseen = Foreseen(len(root.seeds), steps, root.grpo.prompts_per_step, own.most, partial(_distinct, root))
+    more = method.further(foreseen)
+    expected = (more.again + more.tries * assumed.tries) * assumed.failed
     whole = len(root.seeds) * model.parameters * BYTES[root.policy.dtype]
-    return Work(run, own.most + int(most), own.expected + expected, own.disk + whole, own.checkpoints, trains=True)
+    return Work(run, own.most + int(more.again + more.tries), own.expected + expected, own.disk + whole, own.checkpoints, trains=True)
 
 
 def _guide(root: RootConfig, time: Timeline, assumed: Assumptions, stage: str) -> Work:
     """Each guide checkpoint tries the prompts of its lookback, up to `samples` times."""
-    if not any(method.kind in (*SCHEDULED, "online") for method in root.method.values()):
+    if not any("guides" in method.needs for method in root.method.values()):
         return Work(stage, 0, 0.0, 0.0)
     prompts = sum(_distinct(root, min(guide - (time.start or 0), time.lookback)) for guide in time.guide_steps)
     most = prompts * root.guidance.samples

@@ -2,7 +2,7 @@
 
 from npo_pipeline.configuration.stages import GuidedStage
 from npo_pipeline.context import Context
-from npo_pipeline.guidance.methods import method_of
+from npo_pipeline.guidance.methods import guided
 from npo_pipeline.stages.cli import add_training, parser, run_stage
 from npo_pipeline.storage.guides import verify_guide
 from npo_pipeline.storage.manifest import NAME, sha256_file, verify
@@ -10,7 +10,7 @@ from npo_pipeline.storage.manifest import NAME, sha256_file, verify
 
 def run(context: Context[GuidedStage]) -> None:
     """Everything that the run depends on is read and checked before a model is loaded."""
-    layout, method = context.layout, method_of(context.config)
+    layout, method = context.layout, guided(context.config)
     verify(layout.prepare)
     if context.config.start:
         verify(layout.probe, "checkpoints")

@@ -11,7 +11,6 @@ from npo_pipeline.errors import ArtifactError, StorageError
 from npo_pipeline.storage.atomic import flush, write_text
 from npo_pipeline.storage.layout import POLICY_AVERAGED, SEGMENTS, STATE, STATES, rollouts
 from npo_pipeline.storage.manifest import NAME, write_manifest
-from npo_pipeline.storage.parquet import ROLLOUT, write_table
 
 METRICS, TIMINGS, INTERVENTIONS = "metrics.jsonl", "timings.jsonl", "interventions.jsonl"
 REPORTED = ("tensorboard", "wandb", "trackio")  # what npo_pipeline.grpo.reporting leaves: of no other stage's concern
@@ -60,6 +59,8 @@ class RunFiles:
 
     def write_step(self, step: int, rows: Sequence[dict[str, Any]], decisions: Sequence[dict[str, Any]], metrics: dict[str, Any]) -> None:
         """Roll-outs and decisions first: a line in the metrics says that the step is whole."""
+        from npo_pipeline.storage.parquet import ROLLOUT, write_table  # not on top: methods are read whenever a workflow is planned
+
         write_table(rollouts(self.folder, step), rows, ROLLOUT, self.config_sha256, self.facts)
         for decision in decisions:
             self._append(INTERVENTIONS, {"step": step, **decision})

@@ -106,7 +106,7 @@ WRONG = [
     ("guidance.gate=1", r"guidance.gate=1.0: expected in \[0, 1\)"),
     ("guidance.variance.estimator=x", "guidance.variance.estimator='x': expected one of exp_kl"),
     ("method.npo.gate=2", r"method.npo.gate=2.0: expected in \[0, 1\)"),
-    ("method.npo.kind=x", "method.npo.kind='x': expected one of manual"),
+    ("method.npo.kind=x", "method.npo.kind='x': expected one of autonpo, demonstrations, ema, hint, manual"),
     ("method.npo.windows=[]", r"method.npo.windows=\[\]: expected at least one window"),
     (
         "method=[npo_rolling] method.npo_rolling.rolling.distance=1.0",

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from npo_pipeline.configuration.settings import EmaConfig, MethodConfig, VarianceConfig
+from npo_pipeline.configuration.settings import VarianceConfig
 from npo_pipeline.grpo.mixing import form_group
-from npo_pipeline.guidance.methods.ema import EmaMixer
+from npo_pipeline.guidance.methods.ema import EmaConfig, EmaMixer, Method
 from npo_pipeline.records import Draw, Group, Problem, Trajectory
 
 SETTINGS = EmaConfig(decay=0.9, extrapolate=None, tries=4, share=0.5, compared=0.5, window=10, certainty=0.7)
@@ -58,7 +58,7 @@ class Known:
 
 
 def mixer(known: Known, gate: float = 0.0, correction: bool = False, **changes: object) -> EmaMixer:
-    method = MethodConfig("ema", gate, correction, ema=replace(SETTINGS, **changes))
+    method = Method("ema", gate, correction, ema=replace(SETTINGS, **changes))
     return EmaMixer(method, VarianceConfig("exp_kl", 5.0), known)
 
 

@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npo_pipeline.configuration.compose import load_root
-from npo_pipeline.configuration.settings import HintConfig, MethodConfig
 from npo_pipeline.errors import DataError
 from npo_pipeline.grpo.mixing import form_group
-from npo_pipeline.guidance.methods.hint import HintMixer, beginning, solutions_of
+from npo_pipeline.guidance.methods.hint import HintConfig, HintMixer, Method, beginning, solutions_of
 from npo_pipeline.records import Draw, Group, Problem, Trajectory
 from npo_pipeline.tasks.rows.dataset import load_problems, load_solutions
 
@@ -48,7 +47,7 @@ class LivePolicy:
 
 
 def mixer(live: LivePolicy, settings: HintConfig = SETTINGS) -> HintMixer:
-    method = MethodConfig(kind="hint", gate=0.0, correction=False, hint=settings)
+    method = Method(kind="hint", gate=0.0, correction=False, hint=settings)
     return HintMixer(method, {"easy": SOLUTION, "hard": SOLUTION}, render, live)
 
 

@@ -23,8 +23,8 @@ from npo_pipeline.grpo.step import Trainer
 from npo_pipeline.grpo.trouble import IN_A_ROW
 from npo_pipeline.grpo.update import Updater, UpdateResult
 from npo_pipeline.guidance.autonpo.triggers import Watch
-from npo_pipeline.guidance.methods.scheduled import ScheduledMixer
 from npo_pipeline.guidance.schedule import Schedule, Window
+from npo_pipeline.guidance.scheduled import ScheduledMixer
 from npo_pipeline.policy.identity import identity
 from npo_pipeline.policy.policy import Policy
 from npo_pipeline.records import Group, GuideTrajectory, Problem, Slot, Trajectory

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from npo_pipeline.configuration.settings import AutoNpoConfig, MethodConfig, OnlineConfig, VarianceConfig
+from npo_pipeline.configuration.settings import AutoNpoConfig, VarianceConfig
 from npo_pipeline.grpo.mixing import form_group
-from npo_pipeline.guidance.methods.online import OnlineMixer
+from npo_pipeline.guidance.methods.online import Method, OnlineConfig, OnlineMixer
 from npo_pipeline.records import Group, GuideTrajectory, Problem, Trajectory
 from npo_pipeline.storage.parquet import rollout_row
 from npo_pipeline.storage.run_files import RunFiles
 
 TRIGGER = AutoNpoConfig(ema=0.5, patience=10, min_gain=0.01, entropy_drop=0.05, min_coverage=0.2, cooldown=5)
-METHOD = MethodConfig(kind="online", gate=0.6, correction=False, autonpo=TRIGGER, online=OnlineConfig(min_prompts=4, max_steps=60))
+METHOD = Method(kind="online", gate=0.6, correction=False, autonpo=TRIGGER, online=OnlineConfig(min_prompts=4, max_steps=60))
 GUIDES = (20, 40, 60, 80)
 STEPS, PER_STEP = 80, 4
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from npo_pipeline.configuration.settings import ReplayConfig
 from npo_pipeline.grpo.mixing import form_group
-from npo_pipeline.guidance.methods.replay import ReplayMixer, draw
+from npo_pipeline.guidance.methods.replay import ReplayConfig, ReplayMixer, draw
 from npo_pipeline.records import Group, Problem, Trajectory
 from npo_pipeline.storage.parquet import rollout_row
 from npo_pipeline.storage.run_files import RunFiles

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from npo_pipeline.configuration.settings import DemonstrationsConfig, ResampleConfig
+from npo_pipeline.configuration.settings import DemonstrationsConfig
 from npo_pipeline.grpo.mixing import form_group
 from npo_pipeline.guidance.generate import sample_until_verified
-from npo_pipeline.guidance.methods.demonstrated import DemonstrationMixer
-from npo_pipeline.guidance.methods.resample import ResampleMixer
+from npo_pipeline.guidance.methods.demonstrations import DemonstrationMixer
+from npo_pipeline.guidance.methods.resample import ResampleConfig, ResampleMixer
 from npo_pipeline.records import Draw, Group, GuideTrajectory, Problem, Trajectory
 
 

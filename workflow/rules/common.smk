@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 
 from npo_pipeline.configuration.compose import later_rounds, load_compared, load_root, several_starts, stage_configs, to_yaml
-from npo_pipeline.configuration.settings import GUIDED, SCHEDULED
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.cli.failures import failures
 from npo_pipeline.cli.words import decode
@@ -99,8 +98,8 @@ COMPARED, COMPARED_STAGES, COMPARISON_ERROR = compose_compared()
 STAGES = COMPARED_STAGES | STAGES
 METHODS = list(ROOT.method)
 RUNS = [*METHODS, *later_rounds(ROOT)]  # "npo", "round-2/npo"
-KINDS = {name: method.kind for name, method in (COMPARED | ROOT.method).items()}
-GUIDED_SEEDS = ROOT.seeds if any(method.kind in GUIDED for method in ROOT.method.values()) else []
+KNOWN = COMPARED | ROOT.method  # the methods, those of the comparison too
+GUIDED_SEEDS = ROOT.seeds if any("guides" in method.needs for method in ROOT.method.values()) else []
 PYTHON = sys.executable
 DEVICE = stage_device(ROOT, option("device"))
 LIGHT_NEEDS = asdict(LIGHT)
@@ -134,15 +133,15 @@ wildcard_constraints:
     job=r"\d+",
     jobs=r"\d+",
     stage="|".join(map(re.escape, STAGES)),
-    method="|".join(map(re.escape, KINDS)),
-    run="|".join(map(re.escape, ["probe", *KINDS, *RUNS])),
-    policy="|".join(map(re.escape, ["initial", "probe", *KINDS, *RUNS])),
+    method="|".join(map(re.escape, KNOWN)),
+    run="|".join(map(re.escape, ["probe", *KNOWN, *RUNS])),
+    policy="|".join(map(re.escape, ["initial", "probe", *KNOWN, *RUNS])),
 
 
 @cache
 def planned():
     """What each computing stage asks for, of the methods that `comparison` adds too."""
-    return stage_resources(replace(ROOT, method=COMPARED | ROOT.method), DEVICE, option("guide_jobs"))
+    return stage_resources(replace(ROOT, method=KNOWN), DEVICE, option("guide_jobs"))
 
 
 def take_turns():
@@ -191,7 +190,7 @@ def artifacts(wildcards):
 
 def is_scheduled(run):
     """Whether the run of this method, in whichever round, follows a schedule."""
-    return KINDS[run.split("/")[-1]] in SCHEDULED
+    return KNOWN[run.split("/")[-1]].scheduled
 
 
 def prepared(wildcards):

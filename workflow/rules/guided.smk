@@ -3,10 +3,9 @@ def guide_inputs(wildcards):
     """What a run of this method learns from."""
     method, seed = wildcards.method, f"{RESULTS}/seed-{wildcards.seed}/{wildcards.round}".rstrip("/")
     begin = [probe_manifest(wildcards)] if ROOT.guided.start else []
-    needed = {"demonstrations": [f"{seed}/{method}/demonstrations/manifest.json"], "online": [f"{seed}/guide/manifest.json"]}
-    if is_scheduled(method):
-        return [*begin, f"{seed}/guide/manifest.json", f"{seed}/{method}/schedule.yaml"]
-    return [*begin, *needed.get(KINDS[method], [])]
+    made = {"demonstrations": f"{seed}/{method}/demonstrations/manifest.json", "guides": f"{seed}/guide/manifest.json"}
+    schedule = [f"{seed}/{method}/schedule.yaml"] if is_scheduled(method) else []
+    return [*begin, *(made[need] for need in made if need in KNOWN[method].needs), *schedule]
 
 
 def demonstrator(wildcards):

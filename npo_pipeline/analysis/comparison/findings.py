@@ -14,8 +14,9 @@ from npo_pipeline.analysis.comparison.load import Comparison
 from npo_pipeline.analysis.comparison.opening import opening
 from npo_pipeline.analysis.comparison.speedup_figure import GOAL
 from npo_pipeline.analysis.comparison.summary import Row, difference, difference_facts
-from npo_pipeline.analysis.methods import AUTO, LONG, MANUAL
+from npo_pipeline.analysis.methods import LONG, family
 from npo_pipeline.analysis.summary import headline
+from npo_pipeline.configuration.settings import AUTO, MANUAL
 
 GAIN = 0.03  # that AutoNPO is to have over GRPO (the paper's has 2.9 points)
 
@@ -53,7 +54,7 @@ def _speed(rows: Mapping[str, Row]) -> Finding:
     "open" where a speed-up hangs on the smoothing, or where held-out scores do not carry what the training reward says.
     """
     question = "Does the best NPO or AutoNPO reach GRPO's final reward in at most half of GRPO's steps?"
-    tried = {name: row for name in (*MANUAL, *AUTO) if (row := rows.get(name)) and row.speed}
+    tried = {name: row for name in (*family(MANUAL), *family(AUTO)) if (row := rows.get(name)) and row.speed}
     if not tried:
         return _not_run(question, "npo", "autonpo")
     everywhere = {name: ratios for name, row in tried.items() if (ratios := _speed_ups(row))}
@@ -92,7 +93,7 @@ def _quality(comparison: Comparison, rows: Mapping[str, Row]) -> Finding:
     auto = rows.get("autonpo")
     if not auto or not auto.to_grpo:
         return _not_run(question, "autonpo")
-    manual = max((rows[name] for name in MANUAL if name in rows), key=lambda row: row.average.value, default=None)
+    manual = max((rows[name] for name in family(MANUAL) if name in rows), key=lambda row: row.average.value, default=None)
     gain = auto.to_grpo.crossed
     checks = {"gain_is_enough": gain.value >= GAIN, "interval_excludes_zero": gain.low > 0.0}
     facts: Finding = {"minus_grpo": difference_facts(auto.to_grpo)}

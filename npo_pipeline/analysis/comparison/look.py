@@ -5,18 +5,18 @@ from typing import Any
 
 from npo_pipeline.analysis import style
 from npo_pipeline.analysis.comparison.load import Comparison
-from npo_pipeline.analysis.methods import AUTO, COMPARATORS, LONG, MANUAL, ONE_PASS, label
+from npo_pipeline.analysis.methods import family, label
 from npo_pipeline.analysis.statistics import Interval
+from npo_pipeline.configuration.settings import FAMILIES
 
 MOST_LINES = 4  # beside GRPO's, in one panel
-FAMILIES = {"Manual NPO": MANUAL, "AutoNPO": AUTO, "One pass": ONE_PASS, "Comparators": COMPARATORS, "GRPO with more compute": (LONG,)}
 
 
 def panels(comparison: Comparison) -> dict[str, list[str]]:
     """Title and methods of each small panel: by family, and at most four lines in each."""
     methods = comparison.results.methods
-    found = {title: [name for name in family if name in methods] for title, family in FAMILIES.items()}
-    others = [name for name in methods if not any(name in family for family in FAMILIES.values())]
+    found = {title: [name for name in family(title) if name in methods] for title in FAMILIES}
+    others = [name for name in methods if not any(name in names for names in found.values())]
     for start in range(0, len(others), MOST_LINES):
         found[f"Other methods {1 + start // MOST_LINES}" if len(others) > MOST_LINES else "Other methods"] = others[
             start : start + MOST_LINES

@@ -6,8 +6,9 @@ from npo_pipeline.analysis import numbers
 from npo_pipeline.analysis.comparison.best import Finding
 from npo_pipeline.analysis.comparison.load import Comparison
 from npo_pipeline.analysis.comparison.summary import difference, difference_facts
-from npo_pipeline.analysis.methods import AUTO, COMPARATORS, LONG, ONE_PASS, label
+from npo_pipeline.analysis.methods import family, label, rows
 from npo_pipeline.analysis.summary import headline
+from npo_pipeline.configuration.settings import MANUAL
 
 NEAR = ("npo_rolling", "npo")  # guided all along from near by
 FAR = "rlep"  # always by the finished probe
@@ -28,7 +29,7 @@ def near_and_far(comparison: Comparison) -> tuple[str, str] | None:
     if they are farther by half; else rlep, which differs from the others in more than the distance.
     """
     methods = comparison.results.methods
-    scheduled = [name for name in methods if name not in (*AUTO, *ONE_PASS, *COMPARATORS, LONG)]
+    scheduled = [name for name in methods if name in family(MANUAL) or name not in rows()]  # the latter: windows of one's own
     ahead = {name: found for name in scheduled if (found := distance(comparison, name)) is not None}
     near = next((name for name in NEAR if name in methods), min(ahead, key=lambda name: ahead[name], default=None))
     if near is None:

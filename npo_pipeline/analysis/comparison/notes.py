@@ -3,7 +3,7 @@
 from npo_pipeline.analysis.comparison.equal_page import equal_note
 from npo_pipeline.analysis.comparison.load import Comparison
 from npo_pipeline.analysis.comparison.summary import group_problems
-from npo_pipeline.analysis.methods import DESCRIPTIONS, label
+from npo_pipeline.analysis.methods import label, rows
 from npo_pipeline.analysis.series import EMA_WEIGHT, SLOW_WEIGHT
 from npo_pipeline.analysis.summary import AVERAGED_NOTE, headline
 
@@ -86,5 +86,6 @@ def _compute(comparison: Comparison) -> list[str]:
 
 
 def _methods(comparison: Comparison) -> str:
-    known = [f"{label(policy)}: {DESCRIPTIONS[policy]}" for policy in comparison.policies if policy in DESCRIPTIONS]
+    shown = rows()
+    known = [f"{label(policy)}: {shown[policy].description}" for policy in comparison.policies if policy in shown]
     return "; ".join(known) + "."

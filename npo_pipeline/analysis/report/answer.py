@@ -12,7 +12,7 @@ import numpy as np
 
 from npo_pipeline.analysis import numbers, wording
 from npo_pipeline.analysis.costs import Cost, cumulative_tokens
-from npo_pipeline.analysis.methods import CONTROLS, LONG
+from npo_pipeline.analysis.methods import LONG, controls
 from npo_pipeline.analysis.results import GRPO, Results, Run
 from npo_pipeline.analysis.series import ema, first_step, since, steps, values
 from npo_pipeline.analysis.summary import PolicySummary, headline
@@ -41,7 +41,7 @@ def answer(results: Results, summaries: Sequence[PolicySummary], costs: Costs | 
 def best_method(results: Results, summaries: Sequence[PolicySummary]) -> PolicySummary | None:
     """The guided method with the highest held-out score; a control only where there is nothing else."""
     found = [summary for summary in summaries if summary.policy in results.methods]
-    guided = [summary for summary in found if summary.policy not in CONTROLS] or found
+    guided = [summary for summary in found if summary.policy not in controls()] or found
     return max(guided, key=lambda summary: summary.overall[headline(results)].value, default=None)
 
 
@@ -66,7 +66,7 @@ def _same_steps(results: Results, summaries: Sequence[PolicySummary], best: Poli
     metric, found = headline(results), best.to_grpo
     assert found is not None
     assert best.training is not None
-    others = [s.to_grpo for s in summaries if s.policy in results.methods and s.policy not in CONTROLS and s.to_grpo]
+    others = [s.to_grpo for s in summaries if s.policy in results.methods and s.policy not in controls() and s.to_grpo]
     count = len(others) or 1
     score = f"held-out {metric} {numbers.score(best.overall[metric].value)}"
     ended = f"{wording.best_of(best.label, count)} ended at {score}, {numbers.difference(found)} against GRPO"

@@ -54,12 +54,7 @@ def _check_methods(root: s.RootConfig) -> None:
             f"at least one step of probe.steps={root.probe.steps}",
         )
         check_grpo(merge_grpo(root.grpo, method.grpo, f"method.{name}.grpo"))
-        require(
-            method.kind != "hint" or root.task.source == "dataset",
-            "task.source",
-            root.task.source,
-            f"dataset, since the method {name} shows worked solutions, which only rows have (task=gsm8k); or leave it out of method",
-        )
+        method.check_with(name, root)
         wants_teacher = method.demonstrations is not None and method.demonstrations.policy == "teacher"
         require(
             has_teacher or not wants_teacher,

@@ -62,8 +62,11 @@ def check_stage(stage: Any) -> None:
         check_average("average", stage.average)
     if isinstance(stage, c.GuidedStage):
         one_of("replace", stage.replace, s.REPLACED)
+        live = stage.method is None or not stage.method.scheduled
+        require(live, f"method.{stage.name}.kind", stage.method and stage.method.kind, "a kind that decides as it trains")
     if isinstance(stage, c.PlanStage):
         check_method(stage.name, stage.method)
+        require(stage.method.scheduled, f"method.{stage.name}.kind", stage.method.kind, "a kind that has a schedule")
         for i, window in enumerate(stage.method.windows):
             for key, step in vars(window).items():
                 require(type(step) is int, f"method.windows[{i}].{key}", step, "a whole number of steps")

@@ -6,7 +6,7 @@
     engine.py      engine, sampling
     training.py    grpo, trainer, probe, guided
     guidance.py    guidance: guide checkpoints and the estimate of V
-    method.py      method: windows, AutoNPO, and what other kinds of method need
+    method.py      method: what all kinds share; npo_pipeline/guidance/methods/ has the rest, a file per kind
     results.py     evaluate, report, comparison, measure
 
 Steps that scale with the run (`StepLike`) are whole numbers of steps, or a fraction of the run as a float: 40, or 0.5
@@ -17,21 +17,18 @@ Steps that scale with the run (`StepLike`) are whole numbers of steps, or a frac
 from npo_pipeline.configuration.settings.engine import EngineConfig, SamplingConfig, VllmConfig
 from npo_pipeline.configuration.settings.guidance import REPLACED, GuidanceConfig, VarianceConfig
 from npo_pipeline.configuration.settings.method import (
+    AUTO,
     CHOICES,
-    GUIDED,
-    KINDS,
-    SCHEDULED,
-    SCORED_LIVE,
+    FAMILIES,
+    MANUAL,
     AutoNpoConfig,
     DemonstrationsConfig,
-    EmaConfig,
-    HintConfig,
+    Foreseen,
+    Further,
     MethodConfig,
-    OnlineConfig,
-    ReplayConfig,
-    ResampleConfig,
-    RollbackConfig,
-    RollingConfig,
+    Need,
+    Place,
+    RowConfig,
     WindowConfig,
 )
 from npo_pipeline.configuration.settings.policy import (
@@ -50,40 +47,37 @@ from npo_pipeline.configuration.settings.task import EXTRACTORS, RULES, PromptCo
 from npo_pipeline.configuration.settings.training import SINKS, GrpoConfig, GuidedConfig, ProbeConfig, TrainerConfig
 
 __all__ = [
+    "AUTO",
     "CHOICES",
     "EXTRACTORS",
-    "GUIDED",
-    "KINDS",
+    "FAMILIES",
+    "MANUAL",
     "REPLACED",
     "RULES",
-    "SCHEDULED",
-    "SCORED_LIVE",
     "SINKS",
     "AutoNpoConfig",
     "BenchmarkConfig",
     "ColdStartConfig",
     "ComparisonConfig",
     "DemonstrationsConfig",
-    "EmaConfig",
     "EngineConfig",
     "EvaluateConfig",
+    "Foreseen",
+    "Further",
     "GrpoConfig",
     "GuidanceConfig",
     "GuidedConfig",
-    "HintConfig",
     "LoraConfig",
     "MeasureConfig",
     "MethodConfig",
-    "OnlineConfig",
+    "Need",
+    "Place",
     "PolicyConfig",
     "ProbeConfig",
     "PromptConfig",
-    "ReplayConfig",
     "ReportConfig",
-    "ResampleConfig",
-    "RollbackConfig",
-    "RollingConfig",
     "RootConfig",
+    "RowConfig",
     "SamplingConfig",
     "ScratchConfig",
     "StepLike",

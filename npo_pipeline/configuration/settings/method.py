@@ -1,9 +1,19 @@
-"""`method`: the methods of the second pass, and the settings of each kind."""
+"""`method`: what the methods of the second pass share. What a kind needs beside is in its file (npo_pipeline.guidance.methods)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from npo_pipeline.configuration.settings.steps import StepLike
+
+if TYPE_CHECKING:
+    from npo_pipeline.configuration.settings.root import RootConfig
+
+Need = Literal["probe", "guides", "demonstrations"]
+
+CHOICES = ("argmax", "one_standard_error")
+MANUAL, AUTO = "Manual NPO", "AutoNPO"
+FAMILIES = (MANUAL, AUTO, "One pass", "Comparators", "GRPO with more compute")  # panels of a comparison's figures, in their order
 
 
 @dataclass
@@ -29,63 +39,8 @@ class AutoNpoConfig:
 
 
 @dataclass
-class RollingConfig:
-    """A guide that moves ahead of the run."""
-
-    distance: StepLike  # Delta: at step t the guide is the first guide checkpoint at t + Delta or later, so long as there is one
-
-
-@dataclass
-class OnlineConfig:
-    """What a decision taken during the run needs beside the trigger."""
-
-    min_prompts: int  # failed prompts that a candidate's Q must rest on
-    max_steps: StepLike  # longest intervention; one lasts until the run comes to its guide's step, or this long
-
-
-@dataclass
-class RollbackConfig:
-    """AutoNPO within one run: it goes back, and takes the segment again (npo_pipeline.guidance.methods.rollback)."""
-
-    every: StepLike  # steps between the points that it may go back to: their policy and optimizer are kept
-    lookback: StepLike  # farthest that it goes back
-    tries: int  # most per failed prompt when a warning is to be confirmed, in rounds of 1, 1, 2, 4, ... until one is verified
-
-
-@dataclass
-class ResampleConfig:
-    """The control: the live policy tries again what it failed."""
-
-    samples: int  # further tries of the live policy per gated prompt, in rounds of 1, 1, 2, 4, ... until one is verified
-    from_step: StepLike  # in the steps [from_step, to_step)
-    to_step: StepLike
-
-
-@dataclass
-class EmaConfig:
-    """Tries by an average of the run's own weights (npo_pipeline.guidance.methods.ema)."""
-
-    decay: float  # of the moving average, per step
-    extrapolate: float | None  # null: the average tries; a: theta + a (theta - average) does
-    tries: int  # most per gated prompt, in rounds of 1, 1, 2, 4, ... until one is verified
-    share: float  # most tokens of all tries of a step, as a share of those of its own samples
-    compared: float  # share of the gated prompts on which average and live policy are compared, by a try each
-    window: int  # steps whose comparisons count
-    certainty: float  # that the average solves more, above which it may try the other prompts, and more than once
-
-
-@dataclass
-class ReplayConfig:
-    """ExGRPO: the run's own past successes (npo_pipeline.guidance.methods.replay)."""
-
-    start_accuracy: float  # replay begins once a step's accuracy has reached this
-    share: float  # of a step's prompts that are replayed ones
-    keep: int  # stored trajectories per prompt, the latest
-
-
-@dataclass
 class DemonstrationsConfig:
-    """LUFFY and RLEP: verified trajectories of another policy, sampled before the run."""
+    """Verified trajectories of another policy, which the stage `demonstrate` samples before the run; and how they are mixed in."""
 
     policy: str  # "probe" (its last checkpoint), "teacher" (made by prepare), a model directory or hub name, or a trajectory file
     samples: int  # tries per prompt, in rounds of 1, 1, 2, 4, ... until `wanted` are verified
@@ -97,49 +52,87 @@ class DemonstrationsConfig:
 
 
 @dataclass
-class HintConfig:
-    """The beginning of the reference solution in the prompt (npo_pipeline.guidance.methods.hint)."""
+class RowConfig:
+    """How report and comparison show a method, as its file in conf/method says. No stage holds it, so nothing is made again for it."""
 
-    shares: list[float]  # of the solution's words that are shown, from the smallest on, while no try is verified
-    samples: int  # tries per gated prompt with each share
-    template: str  # what stands in the place of the question: with {question} and {hint}
-    loss_on: str  # behind which prompt a success is trained on: the "hinted" one, or the plain "question"
+    order: int  # rows rise with it; the initial policy has 0, GRPO 20
+    family: str  # of FAMILIES: whose panel of a figure it is in
+    description: str  # in a line
+    control: bool = False  # it answers another question than whether a guide helps
+
+
+@dataclass(frozen=True)
+class Place:
+    """What the steps of a method have to fit into."""
+
+    steps: int  # of the probe
+    guides: list[int]
+    lookback: int
+    start: int  # of the guided runs
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """A method's run over all seeds, as far as the configuration tells what it will sample."""
+
+    seeds: int
+    steps: int  # of one seed's run
+    prompts: int  # per step
+    responses: int  # of its own groups, at most
+    distinct: Callable[[int], int]  # different prompts of so many consecutive steps
+
+
+@dataclass(frozen=True)
+class Further:
+    """Responses beside those of a run's own groups, at most; fewer are expected, since fewer prompts fail."""
+
+    tries: float = 0.0  # on failed prompts, until one is verified
+    again: float = 0.0  # of steps that are taken again
 
 
 @dataclass
 class MethodConfig:
-    """A method of the second pass. `kind` says where its guide trajectories come from, and which other part it needs.
+    """What all methods have. Each kind is a subclass, named Method, in the file of npo_pipeline.guidance.methods that has its name.
 
-    Scheduled, from the shards of the guide stage: "manual" (windows), "autonpo" (planned from the probe's log), "rolling".
-    Decided live: "online" (AutoNPO on the run's own signals, from the shards), "rollback" (AutoNPO that goes back in its own run),
-    "resample" (the live policy again), "ema" (its averaged weights), "hint" (with a part of the reference solution), "replay" (the
-    run's own past), "demonstrations" (another policy), "none" (plain GRPO, for another number of steps).
+    The windows, the trigger and the demonstrations are here, since stages of the pipeline make something of them for whichever kind.
+    A subclass adds its own settings under the name of its kind, overrides what it does otherwise, and says the following of itself.
     """
+
+    needs: ClassVar[frozenset[Need]] = frozenset()  # beside its own run; demonstrations of the probe need that too
+    scheduled: ClassVar[bool] = False  # follows a schedule.yaml that it plans; else it decides as it trains
+    scored_live: ClassVar[bool] = False  # scores its guides by Q, V and S as it trains: its stage holds guidance.variance
+    reads_task: ClassVar[bool] = False  # reads the rows of the task: its stage holds the task's settings
+    averages: ClassVar[int] = 0  # tensors of the masters' shapes that it keeps beside them, in float32
 
     kind: str
     gate: float  # a group is mixed where its own accuracy <= gate
     correction: bool  # ratio of guide slots against the recorded guide log-probs
     windows: list[WindowConfig] = field(default_factory=list)
-    autonpo: AutoNpoConfig | None = None  # also of "online": its trigger
-    rolling: RollingConfig | None = None
-    online: OnlineConfig | None = None
-    rollback: RollbackConfig | None = None
-    resample: ResampleConfig | None = None
-    ema: EmaConfig | None = None
-    hint: HintConfig | None = None
-    replay: ReplayConfig | None = None
+    autonpo: AutoNpoConfig | None = None  # AutoNPO's trigger
     demonstrations: DemonstrationsConfig | None = None
     grpo: dict[str, Any] = field(default_factory=dict)  # settings of `grpo` that this method changes
     length: float = 1.0  # steps of the run, as a multiple of probe.steps
+    row: RowConfig | None = None  # null: below all others, without a description
 
     @property
     def replaces(self) -> bool:
-        """Whether its guides take slots of a group: those of rlep are appended, and exgrpo's replayed group is one with a sample fewer."""
-        return self.kind not in ("none", "replay") and not (self.demonstrations and self.demonstrations.place == "append")
+        """Whether its guides take slots of a group, and so `guidance.replace` counts."""
+        return True
 
+    def check(self, key: str) -> None:
+        """Raises ConfigError for a value of its own settings that cannot work; `key` names the method: "method.npo"."""
 
-SCHEDULED = ("manual", "autonpo", "rolling")
-GUIDED = (*SCHEDULED, "online")  # learn from the guide stage's shards
-SCORED_LIVE = ("online", "ema", "rollback")  # score their guides by Q, V and S as they train
-KINDS = (*GUIDED, "rollback", "resample", "ema", "hint", "replay", "demonstrations", "none")
-CHOICES = ("argmax", "one_standard_error")
+    def check_with(self, name: str, root: "RootConfig") -> None:
+        """Raises ConfigError where the method of this name does not fit the rest of the configuration."""
+
+    def resolved(self, key: str, place: Place) -> Self:
+        """With its own settings in whole steps. Raises ConfigError naming the key."""
+        return self
+
+    def further(self, run: Foreseen) -> Further:
+        """What it samples beside its run's own groups, for who foresees costs; what the stages guide and demonstrate sample is known."""
+        return Further()
+
+    def kept_states(self) -> tuple[int, int] | None:
+        """Every how many steps, and how many, of policy and optimizer stay while it trains, so that it can go back to them."""
+        return None

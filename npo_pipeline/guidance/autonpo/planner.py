@@ -1,4 +1,4 @@
-"""From a method's settings to a schedule: the configured windows, or AutoNPO's walk along the probe's log.
+"""AutoNPO's walk along the probe's log, to a schedule.
 
 The walk sees at step T what an online run would have seen: metrics up to T, and the confirmation that guide checkpoint T (the
 policy at T) made of the mistake pool before it. An intervention goes back Delta* steps and is guided by T.
@@ -12,12 +12,6 @@ from npo_pipeline.guidance.autonpo.decision import Row, decide
 from npo_pipeline.guidance.autonpo.triggers import Trend, trends
 from npo_pipeline.guidance.schedule import Schedule, Window
 from npo_pipeline.guidance.signal import signal_error
-
-
-def plan_manual(name: str, method: MethodConfig) -> Schedule:
-    """One window for each of the method's: those of "rolling" were laid out with the configuration."""
-    reason = f"configured in method.{name}.{'rolling' if method.rolling else 'windows'}"
-    return Schedule(name, [Window(w.from_step, w.to_step, w.guide_step, method.gate, method.correction, reason) for w in method.windows])
 
 
 def plan_autonpo(name: str, method: MethodConfig, metrics: Sequence[Row], signal: Sequence[Row], lookback: int, start: int = 0) -> Schedule:

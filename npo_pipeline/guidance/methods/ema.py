@@ -13,29 +13,76 @@ has none.
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from npo_pipeline.configuration.settings import EmaConfig, MethodConfig, VarianceConfig
+from npo_pipeline.configuration.checks.require import require
+from npo_pipeline.configuration.settings import Foreseen, Further, VarianceConfig
 from npo_pipeline.configuration.stages import GuidedStage
 from npo_pipeline.context import Context
 from npo_pipeline.grpo.mixer import MakeMixer, Mixed, Mixer, OnPolicy
 from npo_pipeline.grpo.mixing import mix
 from npo_pipeline.guidance.generate import Room, first_verified, sample_until_verified, tokens_of
 from npo_pipeline.guidance.lead import Lead, Paired
-from npo_pipeline.guidance.signal import LogRatios, signal
+from npo_pipeline.guidance.methods import Live
 from npo_pipeline.records import Draw, Group, GuideTrajectory, Problem, Ratio, Trajectory
 from npo_pipeline.storage.run_files import METRICS, read_jsonl
 
 if TYPE_CHECKING:
     from npo_pipeline.grpo.step import Trainer
+    from npo_pipeline.guidance.signal import LogRatios
 
 SIGNAL = ("q", "kl_token", "v", "s")  # of a step, in its metrics
 
 
+@dataclass
+class EmaConfig:
+    decay: float  # of the moving average, per step
+    extrapolate: float | None  # null: the average tries; a: theta + a (theta - average) does
+    tries: int  # most per gated prompt, in rounds of 1, 1, 2, 4, ... until one is verified
+    share: float  # most tokens of all tries of a step, as a share of those of its own samples
+    compared: float  # share of the gated prompts on which average and live policy are compared, by a try each
+    window: int  # steps whose comparisons count
+    certainty: float  # that the average solves more, above which it may try the other prompts, and more than once
+
+
+@dataclass
+class Method(Live):
+    scored_live: ClassVar[bool] = True
+    averages: ClassVar[int] = 1
+
+    ema: EmaConfig = field(kw_only=True)
+
+    def check(self, key: str) -> None:
+        ema, key = self.ema, f"{key}.ema"
+        require(0 <= ema.decay < 1, f"{key}.decay", ema.decay, "in [0, 1): the weight of the average before, such as 0.97")
+        require(ema.tries >= 1, f"{key}.tries", ema.tries, "at least 1")
+        require(ema.share > 0, f"{key}.share", ema.share, "more than 0: a share of the step's own tokens")
+        require(0 < ema.compared <= 1, f"{key}.compared", ema.compared, "in (0, 1]: a share of the gated prompts")
+        require(ema.window >= 1, f"{key}.window", ema.window, "at least 1 step")
+        require(0.5 <= ema.certainty < 1, f"{key}.certainty", ema.certainty, "in [0.5, 1)")
+
+    def further(self, run: Foreseen) -> Further:
+        """The tries of average and live policy, as far as its share of the tokens goes."""
+        return Further(tries=min(self.ema.share * run.responses, run.seeds * run.steps * run.prompts * (self.ema.tries + 1.0)))
+
+    def make(self, context: Context[GuidedStage]) -> MakeMixer:
+        variance = context.config.variance
+        assert variance is not None, "composed for this kind"
+
+        def mixer(trainer: "Trainer") -> Mixer:
+            from npo_pipeline.guidance import live
+
+            future = live.AveragedPolicy(trainer, self.ema.decay, self.ema.extrapolate)
+            return EmaMixer(self, variance, future, context.config.replace)
+
+        return mixer
+
+
 class Future(Protocol):
-    """What the mixer asks of the loaded policy (npo_pipeline.guidance.methods.live)."""
+    """What the mixer asks of the loaded policy (npo_pipeline.guidance.live)."""
 
     def acting(self) -> AbstractContextManager[None]:
         """Within the block the policy has its averaged weights."""
@@ -49,7 +96,7 @@ class Future(Protocol):
         """One trajectory per draw of the policy as it is."""
         ...
 
-    def log_ratios(self, trajectories: Sequence[Trajectory]) -> LogRatios:
+    def log_ratios(self, trajectories: Sequence[Trajectory]) -> "LogRatios":
         """log pi_now - log pi_average per token of each trajectory."""
         ...
 
@@ -58,28 +105,9 @@ class Future(Protocol):
         ...
 
 
-def inputs(context: Context[GuidedStage]) -> list[Path]:
-    return []
-
-
-def make(context: Context[GuidedStage]) -> MakeMixer:
-    method, variance = context.config.method, context.config.variance
-    assert method is not None, "a method that decides live"
-    assert variance is not None, "composed for this kind"
-
-    def mixer(trainer: "Trainer") -> Mixer:
-        from npo_pipeline.guidance.methods import live
-
-        assert method.ema is not None, "checked with the configuration"
-        return EmaMixer(method, variance, live.AveragedPolicy(trainer, method.ema), context.config.replace)
-
-    return mixer
-
-
 class EmaMixer(OnPolicy):
-    def __init__(self, method: MethodConfig, variance: VarianceConfig, future: Future, replaced: str = "last") -> None:
-        assert method.ema is not None, "checked with the configuration"
-        self.settings: EmaConfig = method.ema
+    def __init__(self, method: Method, variance: VarianceConfig, future: Future, replaced: str = "last") -> None:
+        self.settings = method.ema
         self.gate, self.variance, self.future, self.replaced = method.gate, variance, future, replaced
         self.ratio: Ratio = "recorded" if method.correction else "policy"
         self.lead = Lead(self.settings.window, self.settings.certainty)
@@ -108,6 +136,8 @@ class EmaMixer(OnPolicy):
 
     def _metrics(self, leads: bool, pairs: Paired, tried: Sequence[Trajectory], groups: Sequence[Group]) -> dict[str, Any]:
         """The step's pairs, from which a resumed run comes to the same record; coverage over the window; Q, V and S of the step's tries."""
+        from npo_pipeline.guidance.signal import signal
+
         total, solved = self.lead.total, first_verified(tried)
         asked = {trajectory.problem_id for trajectory in tried}
         failed = [group.problem.problem_id for group in groups if group.accuracy == 0.0 and group.problem.problem_id in asked]

@@ -11,19 +11,21 @@ Both stay on-policy: the trajectory is trained on behind the prompt that it was 
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from npo_pipeline.configuration.settings import HintConfig, MethodConfig, TaskConfig
+from npo_pipeline.configuration.checks.require import one_of, require
+from npo_pipeline.configuration.settings import Foreseen, Further, RootConfig, TaskConfig
 from npo_pipeline.configuration.stages import GuidedStage
 from npo_pipeline.context import Context
 from npo_pipeline.errors import DataError
 from npo_pipeline.grpo.mixer import MakeMixer, Mixed, Mixer, OnPolicy
 from npo_pipeline.grpo.mixing import mix
 from npo_pipeline.guidance.generate import first_verified, tokens_of
+from npo_pipeline.guidance.methods import Live
 from npo_pipeline.records import Draw, Group, GuideTrajectory, Problem, Ratio, Trajectory
 from npo_pipeline.shown import short_repr
 from npo_pipeline.tasks.rows.dataset import load_solutions
@@ -38,27 +40,55 @@ SampleAt = Callable[[int, Sequence[Draw]], list[Trajectory]]  # of the live poli
 Render = Callable[[Problem, str], Problem]  # a problem as the policy reads it when it asks this question instead
 
 
-def inputs(context: Context[GuidedStage]) -> list[Path]:
-    """The rows that solutions are read from, where they lie on this machine."""
-    found = resolve_path(str(_task(context).train))
-    return files_in(found) if found else []
+@dataclass
+class HintConfig:
+    shares: list[float]  # of the solution's words that are shown, from the smallest on, while no try is verified
+    samples: int  # tries per gated prompt with each share
+    template: str  # what stands in the place of the question: with {question} and {hint}
+    loss_on: str  # behind which prompt a success is trained on: the "hinted" one, or the plain "question"
 
 
-def make(context: Context[GuidedStage]) -> MakeMixer:
-    method, task = context.config.method, _task(context)
-    assert method is not None, "a method that decides live"
-    solutions, config = load_solutions(task), context.config
+@dataclass
+class Method(Live):
+    reads_task: ClassVar[bool] = True
 
-    def mixer(trainer: "Trainer") -> Mixer:
-        from npo_pipeline.guidance.methods import live
-        from npo_pipeline.rollout.engines import check_prompts
+    hint: HintConfig = field(kw_only=True)
 
-        render = partial(live.rendered, trainer.policy, task.prompt)
-        made = HintMixer(method, solutions_of(trainer.problems, solutions, task), render, partial(live.hinted, trainer), config.replace)
-        check_prompts(config.engine, config.sampling, trainer.policy, [made.longest(problem) for problem in trainer.problems])
-        return made
+    def check(self, key: str) -> None:
+        hint, shares, key = self.hint, self.hint.shares, f"{key}.hint"
+        rising = bool(shares) and all(0 < share <= 1 for share in shares) and sorted(set(shares)) == shares
+        require(rising, f"{key}.shares", shares, "rising shares of the solution in (0, 1], such as [0.25, 0.5, 0.75]")
+        require(hint.samples >= 1, f"{key}.samples", hint.samples, "at least 1")
+        both = all(hint.template.count(mark) == 1 for mark in ("{question}", "{hint}"))
+        require(both, f"{key}.template", hint.template, "a text with {question} and {hint}, once each")
+        one_of(f"{key}.loss_on", hint.loss_on, ("hinted", "question"))
 
-    return mixer
+    def check_with(self, name: str, root: RootConfig) -> None:
+        why = f"since the method {name} shows worked solutions, which only rows have (task=gsm8k); or leave it out of method"
+        require(root.task.source == "dataset", "task.source", root.task.source, f"dataset, {why}")
+
+    def further(self, run: Foreseen) -> Further:
+        return Further(tries=run.seeds * run.steps * run.prompts * len(self.hint.shares) * self.hint.samples)
+
+    def inputs(self, context: Context[GuidedStage]) -> list[Path]:
+        """The rows that solutions are read from, where they lie on this machine."""
+        found = resolve_path(str(_task(context).train))
+        return files_in(found) if found else []
+
+    def make(self, context: Context[GuidedStage]) -> MakeMixer:
+        task, config = _task(context), context.config
+        solutions = load_solutions(task)
+
+        def mixer(trainer: "Trainer") -> Mixer:
+            from npo_pipeline.guidance import live
+            from npo_pipeline.rollout.engines import check_prompts
+
+            render, sample_at = partial(live.rendered, trainer.policy, task.prompt), partial(live.tries, trainer, "hint")
+            made = HintMixer(self, solutions_of(trainer.problems, solutions, task), render, sample_at, config.replace)
+            check_prompts(config.engine, config.sampling, trainer.policy, [made.longest(problem) for problem in trainer.problems])
+            return made
+
+        return mixer
 
 
 def _task(context: Context[GuidedStage]) -> TaskConfig:
@@ -87,11 +117,8 @@ def solutions_of(problems: Sequence[Problem], solutions: Mapping[str, tuple[str,
 
 
 class HintMixer(OnPolicy):
-    def __init__(
-        self, method: MethodConfig, solutions: Mapping[str, str], render: Render, sample_at: SampleAt, replaced: str = "last"
-    ) -> None:
-        assert method.hint is not None, "checked with the configuration"
-        self.settings: HintConfig = method.hint
+    def __init__(self, method: Method, solutions: Mapping[str, str], render: Render, sample_at: SampleAt, replaced: str = "last") -> None:
+        self.settings = method.hint
         self.gate, self.solutions, self.render, self.sample_at, self.replaced = method.gate, solutions, render, sample_at, replaced
         self.ratio: Ratio = "recorded" if method.correction else "policy"
 

@@ -8,65 +8,85 @@ highest S wins; the intervention lasts until the run comes to its guide's step, 
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from npo_pipeline.configuration.settings import MethodConfig, VarianceConfig
+from npo_pipeline.configuration.checks.require import require
+from npo_pipeline.configuration.grid import as_steps
+from npo_pipeline.configuration.settings import AutoNpoConfig, Need, Place, StepLike, VarianceConfig
 from npo_pipeline.configuration.stages import GuidedStage
 from npo_pipeline.context import Context
 from npo_pipeline.grpo.mixer import MakeMixer, Mixed, Mixer, OnPolicy
 from npo_pipeline.guidance.autonpo.decision import Row, decide
 from npo_pipeline.guidance.autonpo.triggers import Trend, Watch
-from npo_pipeline.guidance.methods.scheduled import mix_window
+from npo_pipeline.guidance.methods import Live
 from npo_pipeline.guidance.schedule import Window
-from npo_pipeline.guidance.shards.load import Supply, Tried, load_guides
-from npo_pipeline.guidance.signal import LogRatios, signal
+from npo_pipeline.guidance.scheduled import mix_window
 from npo_pipeline.records import Group, Trajectory
-from npo_pipeline.storage.guides import read_outcomes
 from npo_pipeline.storage.manifest import NAME, read_manifest
 from npo_pipeline.storage.run_files import INTERVENTIONS, METRICS, read_jsonl
 
 if TYPE_CHECKING:
     from npo_pipeline.grpo.step import Trainer
+    from npo_pipeline.guidance.shards.load import Supply, Tried
+    from npo_pipeline.guidance.signal import LogRatios
 
-LiveLogRatios = Callable[[Sequence[Trajectory]], LogRatios]  # log pi_now - log pi_guide per token
-
-
-def inputs(context: Context[GuidedStage]) -> list[Path]:
-    return [context.layout.guide / NAME]
+LiveLogRatios = Callable[[Sequence[Trajectory]], "LogRatios"]  # log pi_now - log pi_guide per token
 
 
-def make(context: Context[GuidedStage]) -> MakeMixer:
-    method, variance = context.config.method, context.config.variance
-    assert method is not None, "a method that decides live"
-    assert variance is not None, "composed for this kind"
-    guide_steps = set(read_manifest(context.layout.guide)["guide_steps"])
-    supply, tried = load_guides(context.layout, guide_steps, context.config.sampling.max_new_tokens)
+@dataclass
+class OnlineConfig:
+    min_prompts: int  # failed prompts that a candidate's Q must rest on
+    max_steps: StepLike  # longest intervention; one lasts until the run comes to its guide's step, or this long
 
-    def mixer(trainer: "Trainer") -> Mixer:
-        from npo_pipeline.guidance.methods import live
 
-        tools = supply, tried, partial(live.log_ratios, trainer)
-        return OnlineMixer(method, variance, *tools, context.config.replace, context.layout.probe)
+@dataclass
+class Method(Live):
+    needs: ClassVar[frozenset[Need]] = frozenset({"probe", "guides"})
+    scored_live: ClassVar[bool] = True
 
-    return mixer
+    autonpo: AutoNpoConfig = field(kw_only=True)
+    online: OnlineConfig = field(kw_only=True)
+
+    def check(self, key: str) -> None:
+        require(self.online.min_prompts >= 1, f"{key}.online.min_prompts", self.online.min_prompts, "at least 1")
+
+    def resolved(self, key: str, place: Place) -> Self:
+        longest = as_steps(self.online.max_steps, place.steps, f"{key}.online.max_steps")
+        return replace(self, online=replace(self.online, max_steps=longest))
+
+    def inputs(self, context: Context[GuidedStage]) -> list[Path]:
+        return [context.layout.guide / NAME]
+
+    def make(self, context: Context[GuidedStage]) -> MakeMixer:
+        from npo_pipeline.guidance.shards.load import load_guides
+
+        config, layout, variance = context.config, context.layout, context.config.variance
+        assert variance is not None, "composed for this kind"
+        supply, tried = load_guides(layout, set(read_manifest(layout.guide)["guide_steps"]), config.sampling.max_new_tokens)
+
+        def mixer(trainer: "Trainer") -> Mixer:
+            from npo_pipeline.guidance import live
+
+            return OnlineMixer(self, variance, supply, tried, partial(live.log_ratios, trainer), config.replace, layout.probe)
+
+        return mixer
 
 
 class OnlineMixer(OnPolicy):
     def __init__(
         self,
-        method: MethodConfig,
+        method: Method,
         variance: VarianceConfig,
-        supply: Supply,
-        tried: Tried,
+        supply: "Supply",
+        tried: "Tried",
         log_ratios: LiveLogRatios,
         replaced: str = "last",
         before: Path = Path(),
     ) -> None:
         """`before` is the run that a guided run with a later first step goes on from: its last steps are as the run's own."""
-        assert method.autonpo is not None, "checked with the configuration"
-        assert method.online is not None, "checked with the configuration"
         self.method, self.trigger, self.online, self.variance = method, method.autonpo, method.online, variance
         self.supply, self.tried, self.log_ratios, self.replaced = supply, tried, log_ratios, replaced
         self.before = before
@@ -100,6 +120,8 @@ class OnlineMixer(OnPolicy):
 
     def _candidate(self, now: int, guide: int) -> Row:
         """Q, V and S of a guide checkpoint for the policy as it is now; NaN where too few failed prompts were tried by it."""
+        from npo_pipeline.guidance.signal import signal
+
         place = {"current_step": now, "guide_step": guide, "distance": guide - now}
         recent = dict.fromkeys(problem_id for step, problem_id in self.failures if step >= now - place["distance"])
         failed = [problem_id for problem_id in recent if problem_id in self.tried[guide]]
@@ -131,6 +153,8 @@ class OnlineMixer(OnPolicy):
             self.window = Window(*place, self.method.gate, self.method.correction, last["reason"])
 
     def _look_back(self, folder: Path, start: int, end: int) -> None:
+        from npo_pipeline.storage.guides import read_outcomes
+
         for row in read_jsonl(folder / METRICS):
             if start <= row["step"] < end:
                 self.watch.see(row["reward/mean"], row["entropy"])

@@ -7,45 +7,59 @@ trajectories the one with the lowest entropy under the current policy takes the 
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from npo_pipeline.configuration.settings import ReplayConfig
+from npo_pipeline.configuration.checks.require import require
 from npo_pipeline.configuration.stages import GuidedStage
 from npo_pipeline.context import Context
 from npo_pipeline.grpo.mixer import MakeMixer, Mixed, Mixer, OnPolicy
 from npo_pipeline.grpo.mixing import mix
+from npo_pipeline.guidance.methods import Live
 from npo_pipeline.records import Group, GuideTrajectory, Problem, Trajectory
-from npo_pipeline.storage.guides import read_groups
 from npo_pipeline.storage.run_files import METRICS, read_jsonl
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from npo_pipeline.grpo.step import Trainer
 
 MeanEntropy = Callable[[Sequence[Trajectory]], list[float]]  # per response token under the live policy, nats
 
 
-def inputs(context: Context[GuidedStage]) -> list[Path]:
-    return []
+@dataclass
+class ReplayConfig:
+    start_accuracy: float  # replay begins once a step's accuracy has reached this
+    share: float  # of a step's prompts that are replayed ones
+    keep: int  # stored trajectories per prompt, the latest
 
 
-def make(context: Context[GuidedStage]) -> MakeMixer:
-    method = context.config.method
-    assert method is not None, "a method that decides live"
-    settings, gate = method.replay, method.gate
-    assert settings is not None, "checked with the configuration"
+@dataclass
+class Method(Live):
+    replay: ReplayConfig = field(kw_only=True)
 
-    def mixer(trainer: "Trainer") -> Mixer:
-        from npo_pipeline.guidance.methods import live
+    @property
+    def replaces(self) -> bool:
+        """A replayed group is one with a sample fewer."""
+        return False
 
-        problems = {problem.problem_id: problem for problem in trainer.problems}
-        return ReplayMixer(settings, gate, trainer.settings.group_size, trainer.seed, problems, partial(live.entropies, trainer))
+    def check(self, key: str) -> None:
+        replay, key = self.replay, f"{key}.replay"
+        require(0 <= replay.start_accuracy <= 1, f"{key}.start_accuracy", replay.start_accuracy, "in [0, 1]")
+        require(0 < replay.share <= 1, f"{key}.share", replay.share, "in (0, 1]: of a step's prompts")
+        require(replay.keep >= 1, f"{key}.keep", replay.keep, "at least 1")
 
-    return mixer
+    def make(self, context: Context[GuidedStage]) -> MakeMixer:
+        def mixer(trainer: "Trainer") -> Mixer:
+            from npo_pipeline.guidance import live
+
+            problems = {problem.problem_id: problem for problem in trainer.problems}
+            entropies = partial(live.entropies, trainer)
+            return ReplayMixer(self.replay, self.gate, trainer.settings.group_size, trainer.seed, problems, entropies)
+
+        return mixer
 
 
 @dataclass(frozen=True)
@@ -67,6 +81,8 @@ class ReplayMixer(OnPolicy):
         self.replayed: list[str] = []  # problems of the present step that are replayed ones
 
     def batch(self, step: int, problems: Sequence[Problem]) -> Sequence[Problem]:
+        import numpy as np
+
         count = int(self.settings.share * len(problems)) if self.started else 0
         known = {problem.problem_id for problem in problems}
         buckets = {problem_id: experience.latest for problem_id, experience in self.buffer.items() if problem_id not in known}
@@ -99,13 +115,17 @@ class ReplayMixer(OnPolicy):
             self.buffer[problem_id] = Experience(solved, kept)
 
     def restore(self, run: Path, step: int, first: int = 0) -> None:
+        from npo_pipeline.storage.guides import read_groups
+
         metrics = read_jsonl(run / METRICS) if step > first else []
         for past, row in enumerate(metrics, first):
             self.observe(past, read_groups(run, past, self.problems), row)
 
 
-def draw(buckets: Mapping[str, int], count: int, group_size: int, random: np.random.Generator) -> list[str]:
+def draw(buckets: Mapping[str, int], count: int, group_size: int, random: "np.random.Generator") -> list[str]:
     """Up to `count` different problems: first a bucket with weight N(k; n/2, 1) among those left, then a problem in it, evenly."""
+    import numpy as np
+
     left: dict[int, list[str]] = {}
     for problem_id in sorted(buckets):
         left.setdefault(buckets[problem_id], []).append(problem_id)

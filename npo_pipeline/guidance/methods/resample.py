@@ -4,16 +4,20 @@ What NPO gains over this run is what the future gives; the rest is what more sam
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from npo_pipeline.configuration.settings import ResampleConfig
+from npo_pipeline.configuration.checks.require import require
+from npo_pipeline.configuration.grid import as_steps
+from npo_pipeline.configuration.settings import Foreseen, Further, Place, StepLike
 from npo_pipeline.configuration.stages import GuidedStage
 from npo_pipeline.context import Context
+from npo_pipeline.errors import ConfigError
 from npo_pipeline.grpo.mixer import MakeMixer, Mixed, Mixer, OnPolicy
 from npo_pipeline.grpo.mixing import mix
 from npo_pipeline.guidance.generate import first_verified, sample_until_verified, tokens_of
+from npo_pipeline.guidance.methods import Live
 from npo_pipeline.records import Draw, Group, GuideTrajectory, Trajectory
 
 if TYPE_CHECKING:
@@ -22,22 +26,38 @@ if TYPE_CHECKING:
 SampleAt = Callable[[int, Sequence[Draw]], list[Trajectory]]  # of the live policy, at a step
 
 
-def inputs(context: Context[GuidedStage]) -> list[Path]:
-    return []
+@dataclass
+class ResampleConfig:
+    samples: int  # further tries of the live policy per gated prompt, in rounds of 1, 1, 2, 4, ... until one is verified
+    from_step: StepLike  # in the steps [from_step, to_step)
+    to_step: StepLike
 
 
-def make(context: Context[GuidedStage]) -> MakeMixer:
-    method = context.config.method
-    assert method is not None, "a method that decides live"
-    settings, gate = method.resample, method.gate
-    assert settings is not None, "checked with the configuration"
+@dataclass
+class Method(Live):
+    resample: ResampleConfig = field(kw_only=True)
 
-    def mixer(trainer: "Trainer") -> Mixer:
-        from npo_pipeline.guidance.methods import live
+    def check(self, key: str) -> None:
+        require(self.resample.samples >= 1, f"{key}.resample.samples", self.resample.samples, "at least 1")
 
-        return ResampleMixer(settings, gate, partial(live.resample, trainer), context.config.replace)
+    def resolved(self, key: str, place: Place) -> Self:
+        start = as_steps(self.resample.from_step, place.steps, f"{key}.resample.from_step", least=0)
+        end = as_steps(self.resample.to_step, place.steps, f"{key}.resample.to_step")
+        if start >= end:
+            raise ConfigError(f"{key}.resample: [{start}, {end}) is empty; expected from_step < to_step")
+        return replace(self, resample=replace(self.resample, from_step=start, to_step=end))
 
-    return mixer
+    def further(self, run: Foreseen) -> Further:
+        steps = self.resample.to_step - self.resample.from_step
+        return Further(tries=run.seeds * steps * run.prompts * self.resample.samples)
+
+    def make(self, context: Context[GuidedStage]) -> MakeMixer:
+        def mixer(trainer: "Trainer") -> Mixer:
+            from npo_pipeline.guidance import live
+
+            return ResampleMixer(self.resample, self.gate, partial(live.tries, trainer, "resample"), context.config.replace)
+
+        return mixer
 
 
 class ResampleMixer(OnPolicy):

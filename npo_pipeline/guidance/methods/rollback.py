@@ -11,63 +11,94 @@ What is thrown away was sampled all the same: its tokens, and those of the roll-
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from npo_pipeline.configuration.settings import MethodConfig, VarianceConfig
+from npo_pipeline.configuration.checks.require import require
+from npo_pipeline.configuration.grid import as_steps
+from npo_pipeline.configuration.settings import AutoNpoConfig, Foreseen, Further, Place, StepLike, VarianceConfig
 from npo_pipeline.configuration.stages import GuidedStage
 from npo_pipeline.context import Context
+from npo_pipeline.errors import ConfigError
 from npo_pipeline.grpo.mixer import MakeMixer, Mixed, Mixer, OnPolicy
 from npo_pipeline.grpo.rewind import DECISION, drop_undone, new_segment, segments, spent
 from npo_pipeline.guidance.autonpo.decision import Row, decide
 from npo_pipeline.guidance.autonpo.triggers import Trend, Watch
 from npo_pipeline.guidance.generate import first_verified, sample_until_verified, tokens_of
-from npo_pipeline.guidance.methods.scheduled import mix_window
+from npo_pipeline.guidance.methods import Live
 from npo_pipeline.guidance.pool import mistake_pool
 from npo_pipeline.guidance.schedule import Window
-from npo_pipeline.guidance.shards.load import Supply
-from npo_pipeline.guidance.signal import LogRatios, signal
+from npo_pipeline.guidance.scheduled import mix_window
 from npo_pipeline.records import Draw, Group, GuideTrajectory, Outcome, Problem, Trajectory
 from npo_pipeline.storage.atomic import new_folder
-from npo_pipeline.storage.guides import read_outcomes
 from npo_pipeline.storage.layout import STATES
-from npo_pipeline.storage.parquet import GUIDE_SHARD, read_rows, row_trajectory, trajectory_row, write_table
 from npo_pipeline.storage.run_files import METRICS, read_jsonl
 
 if TYPE_CHECKING:
     from npo_pipeline.grpo.step import Trainer
+    from npo_pipeline.guidance.shards.load import Supply
+    from npo_pipeline.guidance.signal import LogRatios
 
 TRAJECTORIES = "trajectories.parquet"
 
 Tries = Callable[[int, Sequence[Draw]], list[Trajectory]]  # of the policy as it is, at a step
-LogRatiosAt = Callable[[int, Sequence[Trajectory]], LogRatios]  # log pi_kept - log pi_now per token, of the policy kept at a step
+LogRatiosAt = Callable[[int, Sequence[Trajectory]], "LogRatios"]  # log pi_kept - log pi_now per token, of the policy kept at a step
 
 
-def inputs(context: Context[GuidedStage]) -> list[Path]:
-    return []
+@dataclass
+class RollbackConfig:
+    every: StepLike  # steps between the points that it may go back to: their policy and optimizer are kept
+    lookback: StepLike  # farthest that it goes back
+    tries: int  # most per failed prompt when a warning is to be confirmed, in rounds of 1, 1, 2, 4, ... until one is verified
 
 
-def make(context: Context[GuidedStage]) -> MakeMixer:
-    method, variance, prepare = context.config.method, context.config.variance, context.layout.prepare
-    assert method is not None, "a method that decides live"
-    assert variance is not None, "composed for this kind"
-    run = context.layout.run(context.config.name)
+@dataclass
+class Method(Live):
+    scored_live: ClassVar[bool] = True
 
-    def mixer(trainer: "Trainer") -> Mixer:
-        from npo_pipeline.guidance.methods import live
+    autonpo: AutoNpoConfig = field(kw_only=True)
+    rollback: RollbackConfig = field(kw_only=True)
 
-        problems = {problem.problem_id: problem for problem in trainer.problems}
-        ask = (partial(live.resample, trainer), partial(live.log_ratios_at, trainer, run))
-        return RollbackMixer(method, variance, problems, *ask, prepare, trainer.ranks.on_main, context.config.replace)
+    def check(self, key: str) -> None:
+        require(self.rollback.tries >= 1, f"{key}.rollback.tries", self.rollback.tries, "at least 1")
 
-    return mixer
+    def resolved(self, key: str, place: Place) -> Self:
+        key = f"{key}.rollback"
+        every = as_steps(self.rollback.every, place.steps, f"{key}.every")
+        lookback = as_steps(self.rollback.lookback, place.steps, f"{key}.lookback")
+        if lookback < every:
+            raise ConfigError(f"{key}.lookback={lookback}: expected at least {key}.every={every}, or there is nothing to go back to")
+        return replace(self, rollback=replace(self.rollback, every=every, lookback=lookback))
+
+    def further(self, run: Foreseen) -> Further:
+        """At most all again, and before each time a roll-out on what was failed."""
+        times = run.steps // max(1, self.autonpo.cooldown)
+        tries = run.seeds * times * run.distinct(self.rollback.lookback) * self.rollback.tries
+        return Further(tries=tries, again=run.responses)
+
+    def kept_states(self) -> tuple[int, int]:
+        return self.rollback.every, self.rollback.lookback // self.rollback.every + 1
+
+    def make(self, context: Context[GuidedStage]) -> MakeMixer:
+        config, layout, variance = context.config, context.layout, context.config.variance
+        assert variance is not None, "composed for this kind"
+
+        def mixer(trainer: "Trainer") -> Mixer:
+            from npo_pipeline.guidance import live
+
+            problems = {problem.problem_id: problem for problem in trainer.problems}
+            ask = (partial(live.tries, trainer, "resample"), partial(live.log_ratios_at, trainer, layout.run(config.name)))
+            return RollbackMixer(self, variance, problems, *ask, layout.prepare, trainer.ranks.on_main, config.replace)
+
+        return mixer
 
 
 class RollbackMixer(OnPolicy):
     def __init__(
         self,
-        method: MethodConfig,
+        method: Method,
         variance: VarianceConfig,
         problems: dict[str, Problem],
         tries: Tries,
@@ -77,8 +108,6 @@ class RollbackMixer(OnPolicy):
         replaced: str = "last",
     ) -> None:
         """`on_main` has rank 0 alone call what writes."""
-        assert method.autonpo is not None, "checked with the configuration"
-        assert method.rollback is not None, "checked with the configuration"
         self.method, self.trigger, self.settings, self.variance = method, method.autonpo, method.rollback, variance
         self.problems, self.tries, self.log_ratios_at, self.prepare = problems, tries, log_ratios_at, prepare
         self.on_main, self.replaced = on_main, replaced
@@ -134,6 +163,8 @@ class RollbackMixer(OnPolicy):
 
     def _candidate(self, step: int, now: int, verified: dict[str, Trajectory]) -> Row:
         """Q, V and S of going back to a kept step. Nothing failed there: NaN, which is not chosen."""
+        from npo_pipeline.guidance.signal import signal
+
         failed = mistake_pool(self.outcomes, step, now, 0.0)
         covered = [problem_id for problem_id in failed if problem_id in verified]
         ratios = self.log_ratios_at(step, [verified[problem_id] for problem_id in covered]) if covered else []
@@ -142,6 +173,8 @@ class RollbackMixer(OnPolicy):
         return place | counts | signal(failed, covered, ratios, self.variance)
 
     def _write(self, run: Path, now: int, decision: Row, guides: Sequence[Trajectory]) -> None:
+        from npo_pipeline.storage.parquet import GUIDE_SHARD, trajectory_row, write_table
+
         rows = [trajectory_row(guide, now, self.problems[guide.problem_id].prompt, None) for guide in guides]
         with new_folder(new_segment(run)) as partial:
             write_table(partial / TRAJECTORIES, rows, GUIDE_SHARD, "")
@@ -149,6 +182,8 @@ class RollbackMixer(OnPolicy):
 
     def restore(self, run: Path, step: int, first: int = 0) -> None:
         """Metrics and roll-outs hold what was observed, the segments what was decided."""
+        from npo_pipeline.storage.guides import read_outcomes
+
         self._forget()
         if step == first:
             return
@@ -165,6 +200,8 @@ class RollbackMixer(OnPolicy):
 
     def _take_up(self, folder: Path, decision: Row) -> None:
         """The window and the guides of the last time that it went back."""
+        from npo_pipeline.storage.parquet import GUIDE_SHARD, read_rows, row_trajectory
+
         back, now = decision["back_to"], decision["now"]
         self.window = Window(back, now, now, self.method.gate, self.method.correction, decision["account"]["reason"])
         rows = read_rows(folder / TRAJECTORIES, GUIDE_SHARD)

@@ -1,16 +1,19 @@
-"""Methods with a schedule (npo_early, npo_late, npo, npo_rolling, autonpo): the scheduled guide goes into each gated group."""
+"""A run by a schedule, whichever method planned it: the scheduled guide goes into each gated group."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from npo_pipeline.configuration.stages import GuidedStage
 from npo_pipeline.context import Context
 from npo_pipeline.grpo.mixer import MakeMixer, Mixed, OnPolicy
 from npo_pipeline.grpo.mixing import mix
 from npo_pipeline.guidance.schedule import Schedule, Window, check_owner, read_schedule
-from npo_pipeline.guidance.shards.load import Supply, load_guides
 from npo_pipeline.records import Group, Ratio
 from npo_pipeline.storage.manifest import NAME, read_manifest
+
+if TYPE_CHECKING:
+    from npo_pipeline.guidance.shards.load import Supply
 
 
 def inputs(context: Context[GuidedStage]) -> list[Path]:
@@ -18,6 +21,8 @@ def inputs(context: Context[GuidedStage]) -> list[Path]:
 
 
 def make(context: Context[GuidedStage]) -> MakeMixer:
+    from npo_pipeline.guidance.shards.load import load_guides  # not on top: it reads Parquet
+
     config, layout = context.config, context.layout
     guide = read_manifest(layout.guide)
     schedule = read_schedule(layout.schedule(config.name), config.steps, guide["guide_steps"], guide["lookback"])
@@ -26,7 +31,7 @@ def make(context: Context[GuidedStage]) -> MakeMixer:
     return lambda trainer: ScheduledMixer(schedule, supply, config.replace)
 
 
-def mix_window(window: Window | None, supply: Supply, groups: Sequence[Group], replaced: str) -> Mixed:
+def mix_window(window: Window | None, supply: "Supply", groups: Sequence[Group], replaced: str) -> Mixed:
     """Mix the window's guide into each group that it gates and that the guide has solved; without a window nothing is mixed."""
     if window is None:
         return Mixed(groups)
@@ -35,7 +40,7 @@ def mix_window(window: Window | None, supply: Supply, groups: Sequence[Group], r
 
 
 class ScheduledMixer(OnPolicy):
-    def __init__(self, schedule: Schedule, supply: Supply, replaced: str = "last") -> None:
+    def __init__(self, schedule: Schedule, supply: "Supply", replaced: str = "last") -> None:
         self.schedule, self.supply, self.replaced = schedule, supply, replaced
 
     def mix(self, step: int, groups: Sequence[Group]) -> Mixed:

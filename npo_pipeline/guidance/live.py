@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from npo_pipeline.configuration.settings import EmaConfig, PromptConfig
+from npo_pipeline.configuration.settings import PromptConfig
 from npo_pipeline.grpo.step import Trainer
 from npo_pipeline.policy.average import MovingAverage, acting
 from npo_pipeline.policy.checkpoints import Walk
@@ -19,14 +19,11 @@ from npo_pipeline.rollout.sample import sample
 from npo_pipeline.tasks.prompts import render_prompt
 
 
-def resample(trainer: Trainer, step: int, draws: Sequence[Draw]) -> list[Trajectory]:
-    """One more verified or failed try of the policy as it is, per draw."""
-    return _tries(trainer, step, draws, "resample")
-
-
-def hinted(trainer: Trainer, step: int, draws: Sequence[Draw]) -> list[Trajectory]:
-    """One try per draw, whose prompt holds a hint."""
-    return _tries(trainer, step, draws, "hint")
+def tries(trainer: Trainer, purpose: str, step: int, draws: Sequence[Draw]) -> list[Trajectory]:
+    """One try per draw, verified or failed, of the policy as it is. `purpose` keeps their seeds apart from those of other tries."""
+    return trainer.ranks.spread(
+        lambda own: sample(trainer.engine, trainer.policy, trainer.verifier, own, purpose, trainer.seed, step), draws
+    )
 
 
 def rendered(policy: Policy, settings: PromptConfig, problem: Problem, question: str) -> Problem:
@@ -36,36 +33,30 @@ def rendered(policy: Policy, settings: PromptConfig, problem: Problem, question:
     return replace(problem, prompt=prompt, prompt_token_ids=ids)
 
 
-def _tries(trainer: Trainer, step: int, draws: Sequence[Draw], purpose: str) -> list[Trajectory]:
-    return trainer.ranks.spread(
-        lambda own: sample(trainer.engine, trainer.policy, trainer.verifier, own, purpose, trainer.seed, step), draws
-    )
-
-
 class AveragedPolicy:
-    """A trainer's policy with the moving average of its weights, or what lies beyond them as seen from there (settings `ema`).
+    """A trainer's policy with the moving average of its weights, or what lies beyond them as seen from there.
 
     The average is kept with the optimizer's masters, and so in the saved state. Engines see the weights change as after an update.
     """
 
     KEPT = "average"
 
-    def __init__(self, trainer: Trainer, settings: EmaConfig) -> None:
-        self.trainer, self.settings, self.optimizer = trainer, settings, trainer.updater.optimizer
-        self.average = MovingAverage(self.optimizer.masters, settings.decay)
+    def __init__(self, trainer: Trainer, decay: float, extrapolate: float | None) -> None:
+        self.trainer, self.extrapolate, self.optimizer = trainer, extrapolate, trainer.updater.optimizer
+        self.average = MovingAverage(self.optimizer.masters, decay)
         self.optimizer.kept[self.KEPT] = self.average.tensors
 
     def acting(self) -> AbstractContextManager[None]:
         """All ranks must call it."""
-        beyond = self.settings.extrapolate
+        beyond = self.extrapolate
         weights = self.average.tensors if beyond is None else self.average.beyond(self.optimizer.masters, beyond)
         return acting(self.trainer.policy.model, map(whole_tensor, weights))
 
     def tries(self, step: int, draws: Sequence[Draw]) -> list[Trajectory]:
-        return _tries(self.trainer, step, draws, "average")
+        return tries(self.trainer, "average", step, draws)
 
     def live_tries(self, step: int, draws: Sequence[Draw]) -> list[Trajectory]:
-        return resample(self.trainer, step, draws)
+        return tries(self.trainer, "resample", step, draws)
 
     def log_ratios(self, trajectories: Sequence[Trajectory]) -> list[list[float]]:
         return log_ratios(self.trainer, trajectories)
