@@ -57,9 +57,9 @@ OPEN_KEYS = ("task.config.", "task.cold_start_config.", "evaluate.benchmarks.")
 def load_root(experiment: str = "default", overrides: str | Sequence[str] = (), conf: Path = CONF) -> s.RootConfig:
     """Compose, type-check and validate. `overrides` is a list, or one string as a shell would split it. Raises ConfigError."""
     words = _words(overrides) if isinstance(overrides, str) else list(overrides)
-    composed = _compose(experiment, [_open(for_hydra(word)) for word in words], conf)
-    tuned = {word.lstrip("+~").split(".")[1] for word in words if word.lstrip("+~").startswith("method.")}
-    _drop_methods_not_chosen(composed, set(choices(conf, "method")) - tuned)
+    known = choices(conf, "method")
+    composed = _compose(experiment, [_open(for_hydra(word), known) for word in words], conf)
+    _drop_methods_not_chosen(composed, known, {word.split(".")[1] for word in words if word.lstrip("+").startswith("method.")})
     check_texts(OmegaConf.to_container(composed), s.RootConfig)
     try:
         OmegaConf.resolve(composed)  # or what an interpolation stands for would escape the check of its type
@@ -274,9 +274,16 @@ def _without_overrides(given: list[str], conf: Path) -> DictConfig:
         return OmegaConf.create({})
 
 
-def _drop_methods_not_chosen(composed: DictConfig, known: Collection[str]) -> None:
-    """An experiment's file may tune methods that `method=[...]` then leaves out: without their own file they have no kind."""
-    left_out = [name for name, method in (composed.get("method") or {}).items() if name in known and "kind" not in (method or {})]
+def _drop_methods_not_chosen(composed: DictConfig, known: Collection[str], tuned: Collection[str]) -> None:
+    """An experiment's file may tune methods that `method=[...]` then leaves out: without their own file they have no kind.
+
+    Raises ConfigError where an override tunes (`tuned`) one of them: it would be without effect.
+    """
+    methods = composed.get("method") or {}
+    left_out = [name for name, method in methods.items() if name in known and "kind" not in (method or {})]
+    if wrong := [name for name in left_out if name in tuned]:
+        chosen = ",".join([name for name in methods if name not in left_out] + wrong[:1])
+        raise ConfigError(f"method.{wrong[0]}: has settings, but is not among the methods that are run; expected method=[{chosen}]")
     with open_dict(composed):
         for name in left_out:
             del composed.method[name]
@@ -289,5 +296,6 @@ def _words(overrides: str) -> list[str]:
         raise ConfigError(f"overrides={overrides!r}: {error}; every quote needs its partner") from None
 
 
-def _open(override: str) -> str:
-    return f"++{override}" if override.startswith(OPEN_KEYS) else override
+def _open(override: str, methods: Collection[str]) -> str:
+    """Also a method's keys, of which its file names some: they are checked against the settings of its kind."""
+    return f"++{override}" if override.startswith((*OPEN_KEYS, *(f"method.{name}." for name in methods))) else override

@@ -139,10 +139,12 @@ WRONG = [
     ("method=[exgrpo] method.exgrpo.replay.share=2", r"method.exgrpo.replay.share=2.0: expected in \(0, 1\]"),
     ("method=[exgrpo] method.exgrpo.replay.keep=0", "method.exgrpo.replay.keep=0: expected at least 1"),
     ("method=[exgrpo] method.exgrpo.replay.start_accuracy=2", r"method.exgrpo.replay.start_accuracy=2.0: expected in \[0, 1\]"),
-    ("+method.npo.length=0.5", "method.npo.length=0.5: expected at least 1, since its schedule is laid out over the probe's steps"),
+    ("method.npo.length=0.5", "method.npo.length=0.5: expected at least 1, since its schedule is laid out over the probe's steps"),
     ("method=[grpo_long] method.grpo_long.length=0.001", "method.grpo_long.length=0.001: expected at least one step of probe.steps=120"),
     ("+method.npo.grpo.prompts_per_step=3", "method.npo.grpo.prompts_per_step=3: expected grpo.prompts_per_step=32"),
-    ("+method.rlep.length=2", "method.rlep.kind: missing"),
+    ("+method.rlep.length=2", r"method.rlep: has settings, but is not .*; expected method=\[npo,autonpo,rlep\]"),
+    ("method.rlep.length=2", r"method.rlep: has settings, but is not .*; expected method=\[npo,autonpo,rlep\]"),
+    ("method.npo.lenght=2", r"method.npo.lenght: no such key; did you mean method.npo.length\?"),
     ("rounds=0", "rounds=0: expected at least 1"),
     ("comparison.seeds=[]", r"comparison.seeds=\[\]: expected a list of different"),
     ("method.npo.windows=[{from_step:0,guide_step:30}]", r"method.npo.windows\[0\].to_step: missing"),
@@ -170,7 +172,7 @@ def test_the_papers_recipe_takes_any_list_of_methods(methods: list[str]) -> None
 
 
 def test_a_longer_run_has_demonstrations_for_all_its_steps() -> None:
-    stages = stage_configs(load_root(overrides="method=[rlep] +method.rlep.length=2"))
+    stages = stage_configs(load_root(overrides="method=[rlep] method.rlep.length=2"))
     assert (stages["demonstrate-rlep"]["steps"], stages["guided-rlep"]["steps"], stages["probe"]["steps"]) == (240, 240, 120)
 
 
