@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from npo_pipeline.configuration.grid import as_steps, averaged_steps, checkpoint_steps, guide_steps
 from npo_pipeline.configuration.settings import MeasureConfig, MethodConfig, Place, RootConfig, StepLike
-from npo_pipeline.configuration.windows import resolve_method
+from npo_pipeline.configuration.windows import resolve_method, run_steps
 from npo_pipeline.errors import ConfigError
 
 
@@ -42,22 +42,30 @@ def resolve_timeline(root: RootConfig) -> Timeline:
     last = None if root.average_last is None else as_steps(root.average_last, steps, "average_last")
     average = None if last is None else (common, last)
     ahead = [step for step in guides if step > (start or 0)]
-    curve = _curve(root.comparison.every, steps, None if adopted else common)
+    longest = max([steps, *(run_steps(method, steps) for method in methods.values())])
+    curve = _curve(root.comparison.every, steps, longest, None if adopted else common)
     return Timeline(steps, root.probe.checkpoint_every, ahead, lookback, kept, curve, average, methods, start, adopted)
 
 
-def _curve(every: StepLike | None, steps: int, common: int | None) -> int | None:
-    """Raises ConfigError for steps at which not every run has a checkpoint; `common` is None where they share no grid."""
+def _curve(every: StepLike | None, steps: int, longest: int, common: int | None) -> int | None:
+    """Raises ConfigError for steps at which not every run has a checkpoint; `common` is None where they share no grid.
+
+    `longest`: steps of the longest run. Its own end every run keeps.
+    """
     if every is None:
         return None
     if common is None:
         raise ConfigError(f"comparison.every={every}: an adopted run has the checkpoints that it has, on no grid; expected null")
-    if isinstance(every, int) and not isinstance(every, bool) and (every < 1 or every % common):
+    found, beyond = every, True
+    if isinstance(every, bool) or not isinstance(every, int):
+        found = as_steps(every, steps, "comparison.every", multiple=common)
+        beyond = found < longest  # the fraction of a short probe ends at its end, which a longer run has no checkpoint at
+    if found < 1 or (beyond and found % common):
         raise ConfigError(
-            f"comparison.every={every}: expected a multiple of {common}, the steps at which all runs keep a checkpoint "
-            "(probe.checkpoint_every, guided.checkpoint_every), or null"
+            f"comparison.every={every}: expected a multiple of {common}, the steps at which all runs keep a checkpoint: that is the least "
+            "common multiple of probe.checkpoint_every and guided.checkpoint_every, which may need to be changed; or null"
         )
-    return as_steps(every, steps, "comparison.every", multiple=common)
+    return int(found)
 
 
 def resolve_start(root: RootConfig, kept: Sequence[int]) -> int | None:
