@@ -4,7 +4,6 @@ Hydra composes once, when the Snakefile is parsed; the dataclasses of `npo_pipel
 `npo_pipeline.configuration.checks` the values. Every error is one line that names the key. No torch here.
 """
 
-import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from npo_pipeline.configuration.checks.kinds import check_kinds
 from npo_pipeline.configuration.engine import settle_engine
 from npo_pipeline.configuration.hydra_errors import check_readable, key_error, no_such_file, override_error
 from npo_pipeline.configuration.methods import typed_method
-from npo_pipeline.configuration.overrides import check_texts, for_hydra
+from npo_pipeline.configuration.overrides import check_texts, for_hydra, opened, split
 from npo_pipeline.configuration.places import CONF, PROJECT, choices, own_conf
 from npo_pipeline.configuration.reward_file import with_digest
 from npo_pipeline.configuration.rules import by_rules
@@ -50,15 +49,12 @@ __all__ = [
     "to_yaml",
 ]
 
-# Mappings whose keys belong to somebody else (a reasoning-gym dataset): overrides may add to them.
-OPEN_KEYS = ("task.config.", "task.cold_start_config.", "evaluate.benchmarks.")
-
 
 def load_root(experiment: str = "default", overrides: str | Sequence[str] = (), conf: Path = CONF) -> s.RootConfig:
     """Compose, type-check and validate. `overrides` is a list, or one string as a shell would split it. Raises ConfigError."""
-    words = _words(overrides) if isinstance(overrides, str) else list(overrides)
+    words = split(overrides) if isinstance(overrides, str) else list(overrides)
     known = choices(conf, "method")
-    composed = _compose(experiment, [_open(for_hydra(word), known) for word in words], conf)
+    composed = _compose(experiment, [opened(for_hydra(word), known) for word in words], conf)
     _drop_methods_not_chosen(composed, known, {word.split(".")[1] for word in words if word.lstrip("+").startswith("method.")})
     check_texts(OmegaConf.to_container(composed), s.RootConfig)
     try:
@@ -287,15 +283,3 @@ def _drop_methods_not_chosen(composed: DictConfig, known: Collection[str], tuned
     with open_dict(composed):
         for name in left_out:
             del composed.method[name]
-
-
-def _words(overrides: str) -> list[str]:
-    try:
-        return shlex.split(overrides)
-    except ValueError as error:
-        raise ConfigError(f"overrides={overrides!r}: {error}; every quote needs its partner") from None
-
-
-def _open(override: str, methods: Collection[str]) -> str:
-    """Also a method's keys, of which its file names some: they are checked against the settings of its kind."""
-    return f"++{override}" if override.startswith((*OPEN_KEYS, *(f"method.{name}." for name in methods))) else override

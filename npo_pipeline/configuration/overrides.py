@@ -4,6 +4,8 @@ Hydra reads `task.train=ünï.jsonl` as an error and `name=1e3` as 1000.0, YAML 
 """
 
 import re
+import shlex
+from collections.abc import Collection
 from dataclasses import is_dataclass
 from functools import cache
 from types import NoneType, UnionType
@@ -21,6 +23,22 @@ from npo_pipeline.shown import is_text, short_repr
 
 OVERRIDE = re.compile(r"(?P<key>\+{0,2}[A-Za-z_][A-Za-z0-9_./@:-]*)=(?P<value>.*)", re.DOTALL)
 WAYS = "key=value, +key=value or ~key; a list is [0,1], a mapping {rank:16,alpha:32}, text within them that holds signs has quotes"
+
+# Mappings whose keys belong to somebody else (a reasoning-gym dataset): overrides may add to them.
+OPEN_KEYS = ("task.config.", "task.cold_start_config.", "evaluate.benchmarks.")
+
+
+def split(overrides: str) -> list[str]:
+    """As a shell would. Raises ConfigError for a quote without its partner."""
+    try:
+        return shlex.split(overrides)
+    except ValueError as error:
+        raise ConfigError(f"overrides={overrides!r}: {error}; every quote needs its partner") from None
+
+
+def opened(override: str, methods: Collection[str]) -> str:
+    """What may add keys without a plus: also to a method, whose file names some; they are checked against the settings of its kind."""
+    return f"++{override}" if override.startswith((*OPEN_KEYS, *(f"method.{name}." for name in methods))) else override
 
 
 def for_hydra(word: str) -> str:

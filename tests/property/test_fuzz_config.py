@@ -81,9 +81,9 @@ def test_overrides(words: list[str]) -> None:
 @cases()
 @given(st.text(alphabet="'\"\\ ab=#", max_size=9))
 def test_overrides_as_one_text(text: str) -> None:
-    from npo_pipeline.configuration.compose import _words
+    from npo_pipeline.configuration.overrides import split
 
-    read_or_refuse(lambda: _words(text), "overrides")
+    read_or_refuse(lambda: split(text), "overrides")
 
 
 @pytest.mark.parametrize("word", WORDS)

@@ -17,8 +17,8 @@ FARTHER = 1.5  # times the near guides' distance, at least, for windows to count
 
 def distance(comparison: Comparison, method: str) -> float | None:
     """Steps from a guided step to its guide, mean over the guided steps of all seeds; None where the log does not say."""
-    rows = [row for seed in comparison.results.seeds for row in seed.runs[method].metrics]
-    found = [row["guide/step"] - row["step"] for row in rows if row["guide/step"] is not None]
+    metrics = [row for seed in comparison.results.seeds for row in seed.runs[method].metrics]
+    found = [row["guide/step"] - row["step"] for row in metrics if row["guide/step"] is not None]
     return fmean(found) if found else None
 
 
