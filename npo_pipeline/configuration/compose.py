@@ -73,9 +73,9 @@ def load_root(experiment: str = "default", overrides: str | Sequence[str] = (), 
 
 
 def _schema(composed: DictConfig) -> DictConfig:
-    """What the composed configuration is checked against: each method against its kind's settings."""
-    schema, methods = OmegaConf.structured(s.RootConfig), composed.get("method")
-    if isinstance(methods, DictConfig):
+    """What the composed configuration is checked against: each method against its kind's settings. `method=[]` leaves no key."""
+    schema, methods = OmegaConf.structured(s.RootConfig), composed.get("method", {})
+    if isinstance(methods, DictConfig | dict):
         classes = {name: typed_method(f"method.{name!s}", given) for name, given in methods.items()}
         schema.method = {name: found for name, found in classes.items() if found}
     return schema

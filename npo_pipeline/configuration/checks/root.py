@@ -43,7 +43,8 @@ def _check_names(root: s.RootConfig) -> None:
 
 
 def _check_methods(root: s.RootConfig) -> None:
-    require(bool(root.method), "method", [], "at least one method, for example method=[npo]")
+    alone = f"--target results/{root.name}/seed-{root.seeds[0]}/evaluation/probe.json"
+    require(bool(root.method), "method", [], f"at least one method, for example method=[npo]; GRPO alone: {alone}, without method=[]")
     has_teacher = root.policy.teacher is not None and root.policy.source == "scratch"
     for name, method in root.method.items():
         check_method(name, method)
