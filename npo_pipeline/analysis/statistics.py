@@ -95,6 +95,14 @@ def bootstrap_difference(a: Mapping[str, float], b: Mapping[str, float], resampl
     return bootstrap_mean([a[key] - b[key] for key in shared], resamples, confidence, seed)
 
 
+def for_all(confidence: float, count: int) -> float:
+    """The confidence of each of `count` intervals at which all of them hold at once with at least `confidence`, however they hang together.
+
+    Bonferroni's inequality: Dunn 1961, Journal of the American Statistical Association 56. Example: .99 for each of five makes .95.
+    """
+    return 1.0 - (1.0 - confidence) / max(1, count)
+
+
 def problem_scores(correct: int, samples: int, ks: Sequence[int]) -> dict[str, float]:
     """The scores of one problem, by the name of the metric. Example: 1 of 2, ks (1, 2): mean@2 .5, pass@1 .5, pass@2 1."""
     return {f"mean@{samples}": correct / samples} | {f"pass@{k}": pass_at_k(samples, correct, k) for k in ks}

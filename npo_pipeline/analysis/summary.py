@@ -9,8 +9,9 @@ from statistics import fmean
 
 from npo_pipeline.analysis import series
 from npo_pipeline.analysis.benchmarks import BenchmarkRow, benchmark_scores, summarise_benchmarks
+from npo_pipeline.analysis.methods import controls
 from npo_pipeline.analysis.results import GRPO, Evaluation, Results, SeedResults, policy_label
-from npo_pipeline.analysis.statistics import Interval, bootstrap_difference, by_difficulty, mean_scores, problem_scores
+from npo_pipeline.analysis.statistics import Interval, bootstrap_difference, by_difficulty, for_all, mean_scores, problem_scores
 from npo_pipeline.errors import ArtifactError
 from npo_pipeline.storage.layout import averaged
 
@@ -47,6 +48,9 @@ class PolicySummary:
     seed_means: tuple[float, ...]  # headline metric of each seed
     benchmarks: BenchmarkRow | None  # None where there are none
     to_grpo: Interval | None  # None for GRPO itself
+    to_grpo_for_all: (
+        Interval | None
+    )  # so wide that those of all guided methods hold at once: by it the best is judged
     to_initial: Interval | None  # None for the initial policy
     training: Training | None  # None for the initial policy and for averages
     to_average: Interval | None = None  # of an average: to that of GRPO; None for the others, and for that itself
@@ -55,6 +59,11 @@ class PolicySummary:
 def headline(results: Results) -> str:
     """The metric that policies are compared by: mean@8 with 8 samples per problem."""
     return f"mean@{results.settings.samples}"
+
+
+def guided(results: Results) -> list[str]:
+    """The methods that compete for being the best: those with guides; controls only where there is nothing else."""
+    return [name for name in results.methods if name not in controls()] or list(results.methods)
 
 
 def summarise_policies(results: Results) -> list[PolicySummary]:
@@ -87,6 +96,7 @@ def _summarise(results: Results, policy: str, scores: Mapping[str, Scores], benc
         seed_means=tuple(fmean(seed.evaluations[policy].correct.values()) / results.settings.samples for seed in seeds),
         benchmarks=benchmarks,
         to_grpo=None if policy == GRPO else _difference(results, scores, policy, GRPO),
+        to_grpo_for_all=None if policy == GRPO else _difference(results, scores, policy, GRPO, len(guided(results))),
         to_initial=None if policy == "initial" else _difference(results, scores, policy, "initial"),
         training=_training(seeds, policy) if policy in results.runs else None,
         to_average=_difference(results, scores, policy, averaged(GRPO)) if policy in results.averages[1:] else None,
@@ -119,10 +129,10 @@ def _intervals(settings: Evaluation, rows: Sequence[Mapping[str, float]]) -> dic
     return mean_scores(rows, settings.resamples, settings.confidence, settings.bootstrap_seed)
 
 
-def _difference(results: Results, scores: Mapping[str, Scores], policy: str, baseline: str) -> Interval:
+def _difference(results: Results, scores: Mapping[str, Scores], policy: str, baseline: str, at_once: int = 1) -> Interval:
     metric, settings = headline(results), results.settings
     a, b = ({key: row[metric] for key, row in scores[name].items()} for name in (policy, baseline))
-    return bootstrap_difference(a, b, settings.resamples, settings.confidence, settings.bootstrap_seed)
+    return bootstrap_difference(a, b, settings.resamples, for_all(settings.confidence, at_once), settings.bootstrap_seed)
 
 
 def _training(seeds: Sequence[SeedResults], policy: str) -> Training:

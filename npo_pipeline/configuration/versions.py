@@ -14,7 +14,7 @@ VERSIONS = {
     "average": 1,
     "curve": 1,
     "evaluate": 3,
-    "report": 4,
+    "report": 5,
     "comparison": 3,
     "measure": 2,
 }

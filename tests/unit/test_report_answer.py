@@ -5,13 +5,14 @@ from dataclasses import replace
 import pytest
 from report_results import Shape, stage_of, write_results
 
+from npo_pipeline.analysis import numbers
 from npo_pipeline.analysis.costs import NOTHING, Cost, Spend
 from npo_pipeline.analysis.load import load_results
 from npo_pipeline.analysis.report.answer import answer, best_method, equal_tokens
 from npo_pipeline.analysis.report.answer_figure import draw_answer
 from npo_pipeline.analysis.report.build import known_costs
 from npo_pipeline.analysis.results import Run
-from npo_pipeline.analysis.statistics import Interval
+from npo_pipeline.analysis.statistics import Interval, bootstrap_difference
 from npo_pipeline.analysis.summary import summarise_policies
 
 SHAPE = Shape(seeds=(0,), steps=4, problems=8, samples=4, methods=("npo", "autonpo"))
@@ -39,7 +40,7 @@ def with_npo(summaries, low, high):
         score = {"npo": 0.9}.get(summary.policy, 0.5)
         overall = dict(summary.overall) | {"mean@4": Interval(score, score - 0.1, score + 0.1)}
         difference = Interval((low + high) / 2, low, high) if summary.policy == "npo" else summary.to_grpo
-        changed.append(replace(summary, overall=overall, to_grpo=difference))
+        changed.append(replace(summary, overall=overall, to_grpo=difference, to_grpo_for_all=difference))
     return changed
 
 
@@ -54,6 +55,22 @@ def with_npo(summaries, low, high):
 def test_no_more_is_said_than_the_interval_allows(read, low, high, said):
     _, results, summaries = read
     assert answer(results, with_npo(summaries, low, high), COSTS)[0].startswith(said)
+
+
+def test_the_best_of_two_is_judged_by_an_interval_for_both(read):
+    _, results, summaries = read
+    best = best_method(results, summaries)
+    one, both = best.to_grpo, best.to_grpo_for_all
+    assert both.high - both.low > one.high - one.low
+    settings, (seed,) = results.settings, results.seeds
+    shares = [{key: n / settings.samples for key, n in seed.evaluations[run].correct.items()} for run in (best.policy, "probe")]
+    assert both == bootstrap_difference(*shares, settings.resamples, 1 - (1 - settings.confidence) / 2, settings.bootstrap_seed)
+    said = answer(results, summaries, COSTS)[0]
+    assert f"{numbers.difference(both)} against GRPO (97.5%, as the best of 2)." in said
+    alone = replace(results, methods=("npo",))
+    (npo,) = (summary for summary in summarise_policies(alone) if summary.policy == "npo")
+    assert npo.to_grpo_for_all == npo.to_grpo
+    assert "%" not in answer(alone, summarise_policies(alone), COSTS)[0]
 
 
 def run_of(tokens, rewards):

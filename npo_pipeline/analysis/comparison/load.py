@@ -6,11 +6,12 @@ from functools import cached_property
 
 import numpy as np
 
-from npo_pipeline.analysis.comparison.uncertainty import Floats, by_start, for_all
+from npo_pipeline.analysis.comparison.uncertainty import Floats, by_start
 from npo_pipeline.analysis.costs import Cost, load_method, seed_costs
 from npo_pipeline.analysis.load import existing, load_counts, load_steps
 from npo_pipeline.analysis.methods import INITIAL, ordered
 from npo_pipeline.analysis.results import GRPO, Results, SeedResults
+from npo_pipeline.analysis.statistics import for_all
 from npo_pipeline.analysis.summary import check_settings
 from npo_pipeline.configuration.stages import ComparisonStage
 from npo_pipeline.errors import ArtifactError

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from npo_pipeline.analysis.statistics import Interval, students_interval, t_interval
+from npo_pipeline.analysis.statistics import Interval, for_all, students_interval, t_interval
 from npo_pipeline.errors import DataError
 
 Floats = NDArray[np.float64]
@@ -79,14 +79,6 @@ def crossed_interval(values_SP: Floats, confidence: float, at_once: int = 1) -> 
     least = min(seeds, problems) - 1
     freedom = least if at_once > 1 else max(spread**2 / spoilt, seeds - 1) if spoilt else seeds - 1
     return students_interval(float(values_SP.mean()), float(np.sqrt(spread / values_SP.size)), freedom, for_all(confidence, at_once))
-
-
-def for_all(confidence: float, count: int) -> float:
-    """The confidence of each of `count` intervals at which all of them hold at once with at least `confidence`, however they hang together.
-
-    Bonferroni's inequality: Dunn 1961, Journal of the American Statistical Association 56. Example: .99 for each of five makes .95.
-    """
-    return 1.0 - (1.0 - confidence) / max(1, count)
 
 
 def _rest(values_SP: Floats) -> float:

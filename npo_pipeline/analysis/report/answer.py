@@ -12,10 +12,11 @@ import numpy as np
 
 from npo_pipeline.analysis import numbers, wording
 from npo_pipeline.analysis.costs import Cost, cumulative_tokens
-from npo_pipeline.analysis.methods import LONG, controls
+from npo_pipeline.analysis.methods import LONG
 from npo_pipeline.analysis.results import GRPO, Results, Run
 from npo_pipeline.analysis.series import ema, first_step, since, steps, values
-from npo_pipeline.analysis.summary import PolicySummary, headline
+from npo_pipeline.analysis.statistics import for_all
+from npo_pipeline.analysis.summary import PolicySummary, guided, headline
 
 Costs = Sequence[Mapping[str, Cost]]  # by policy, of each seed
 
@@ -40,9 +41,8 @@ def answer(results: Results, summaries: Sequence[PolicySummary], costs: Costs | 
 
 def best_method(results: Results, summaries: Sequence[PolicySummary]) -> PolicySummary | None:
     """The guided method with the highest held-out score; a control only where there is nothing else."""
-    found = [summary for summary in summaries if summary.policy in results.methods]
-    guided = [summary for summary in found if summary.policy not in controls()] or found
-    return max(guided, key=lambda summary: summary.overall[headline(results)].value, default=None)
+    found = [summary for summary in summaries if summary.policy in guided(results)]
+    return max(found, key=lambda summary: summary.overall[headline(results)].value, default=None)
 
 
 def equal_tokens(results: Results, method: str) -> EqualTokens | None:
@@ -63,15 +63,18 @@ def _curve(run: Run) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _same_steps(results: Results, summaries: Sequence[PolicySummary], best: PolicySummary) -> str:
-    metric, found = headline(results), best.to_grpo
+    metric, found, count = headline(results), best.to_grpo_for_all, len(guided(results))
     assert found is not None
     assert best.training is not None
-    others = [s.to_grpo for s in summaries if s.policy in results.methods and s.policy not in controls() and s.to_grpo]
-    count = len(others) or 1
     score = f"held-out {metric} {numbers.score(best.overall[metric].value)}"
-    ended = f"{wording.best_of(best.label, count)} ended at {score}, {numbers.difference(found)} against GRPO"
+    ended = f"{wording.best_of(best.label, count)} ended at {score}, {numbers.difference(found)} against GRPO{_level(results, count)}"
     own, grpo = best.training.steps, max(steps(seed.runs[GRPO])[-1] + 1 for seed in results.seeds)
     return f"{wording.guidance_helped(found, wording.at_steps(own, grpo))}: {ended}."
+
+
+def _level(results: Results, count: int) -> str:
+    """Of the interval, where it is not that of the tables. Example: (97.5%, as the best of 2)."""
+    return f" ({100 * for_all(results.settings.confidence, count):.3g}%, as the best of {count})" if count > 1 else ""
 
 
 def _same_tokens(results: Results, best: PolicySummary) -> str:
