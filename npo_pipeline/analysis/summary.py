@@ -48,9 +48,7 @@ class PolicySummary:
     seed_means: tuple[float, ...]  # headline metric of each seed
     benchmarks: BenchmarkRow | None  # None where there are none
     to_grpo: Interval | None  # None for GRPO itself
-    to_grpo_for_all: (
-        Interval | None
-    )  # so wide that those of all guided methods hold at once: by it the best is judged
+    to_grpo_for_all: Interval | None  # so wide that those of all guided methods hold at once: by it the best is judged
     to_initial: Interval | None  # None for the initial policy
     training: Training | None  # None for the initial policy and for averages
     to_average: Interval | None = None  # of an average: to that of GRPO; None for the others, and for that itself

@@ -15,7 +15,7 @@ VERSIONS = {
     "curve": 1,
     "evaluate": 3,
     "report": 5,
-    "comparison": 3,
+    "comparison": 4,
     "measure": 2,
 }
 

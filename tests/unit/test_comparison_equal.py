@@ -125,6 +125,9 @@ def test_the_first_table_is_the_one_at_equal_tokens(layout):
     page = (layout.comparison / "table.md").read_text()
     assert page.index("## At equal sampled tokens: held-out mean@4") < page.index("## Held-out mean@4 at the end of each run")
     assert "| GRPO itself (grpo_long) | 0.2" in page
+    (grpo,) = (line for line in page.split("\n## ")[1].splitlines() if line.startswith("| GRPO itself (grpo_long) |"))
+    double = (2 * OWN - (OWN + 12 * 4023)) / (12 * 4023)  # the way from 2 of 4 to 3, on which no method is any more
+    assert grpo.split("|")[5].strip() == f"{(2 + double) / 4:.3f}"
     assert "| resample, averaged | " in page
     assert "At equal seconds" not in page, "the timings of grpo_long are not there"
     with open(layout.comparison / "equal.csv", newline="") as stream:

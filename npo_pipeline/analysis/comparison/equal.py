@@ -89,6 +89,18 @@ def compare(comparison: Comparison, method: str, what: str, unit: str, budget: f
     return Equal(method, what, unit, budget, float(spent_S.mean()), float(comparison.units(grpo_SX).mean()), found)
 
 
+def own_value(comparison: Comparison, what: str, unit: str, budget: float) -> float | None:
+    """GRPO's own value at a budget of BUDGETS, whether or not a method has one there; None where a seed's run does not reach it."""
+    values = []
+    for index in range(len(comparison.results.seeds)):
+        run, spent = way(comparison, index, baseline(comparison), what, unit), _spent(comparison, index, GRPO, unit, budget)
+        found = run.at(spent) if run and spent is not None else None
+        if found is None or not np.isfinite(found).all():
+            return None
+        values.append(found)
+    return float(comparison.units(np.array(values)).mean())
+
+
 def _pair(
     comparison: Comparison, index: int, method: str, what: str, unit: str, budget: float | str
 ) -> tuple[float, Floats, Floats] | None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from npo_pipeline.analysis import numbers
-from npo_pipeline.analysis.comparison.equal import AVERAGED, BUDGETS, END, REWARD, UNITS, Equal, baseline
+from npo_pipeline.analysis.comparison.equal import AVERAGED, BUDGETS, END, REWARD, UNITS, Equal, baseline, own_value
 from npo_pipeline.analysis.comparison.load import Comparison
 from npo_pipeline.analysis.methods import label
 from npo_pipeline.analysis.numbers import markdown
@@ -34,15 +34,14 @@ def _table(comparison: Comparison, shown: Sequence[Equal], unit: str) -> str:
     rows: dict[str, list[str]] = {}
     for equal in shown:
         rows.setdefault(_name(equal.method, equal), []).append(numbers.difference(equal.found))
-    return markdown(header, [*_baseline(comparison, shown), *([name, *cells] for name, cells in rows.items())])
+    return markdown(header, [*_baseline(comparison, shown, unit), *([name, *cells] for name, cells in rows.items())])
 
 
-def _baseline(comparison: Comparison, shown: Sequence[Equal]) -> list[list[str]]:
+def _baseline(comparison: Comparison, shown: Sequence[Equal], unit: str) -> list[list[str]]:
     """GRPO's own values, of which the differences are."""
     rows = []
     for what in dict.fromkeys(equal.what for equal in shown):
-        own = [equal for equal in shown if equal.what == what]
-        values = [next((e.baseline for e in own if e.budget == budget and e.baseline is not None), None) for budget in BUDGETS]
+        values = [own_value(comparison, what, unit, budget) for budget in BUDGETS]
         name = f"GRPO itself ({baseline(comparison)})" if baseline(comparison) != GRPO else "GRPO itself"
         cells = [numbers.NOTHING if value is None else numbers.score(value) for value in values]
         rows.append([f"{name}, averaged" if what == AVERAGED else name, *cells, numbers.NOTHING])
