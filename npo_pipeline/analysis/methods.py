@@ -59,6 +59,11 @@ def controls() -> tuple[str, ...]:
     return tuple(name for name, row in rows().items() if row.control)
 
 
+def contenders(methods: Sequence[str]) -> list[str]:
+    """Of these methods those that the best is chosen from: the guided ones; controls only where there is nothing else."""
+    return [name for name in methods if name not in controls()] or list(methods)
+
+
 def label(policy: str) -> str:
     return "base" if policy == INITIAL else policy_label(policy)
 

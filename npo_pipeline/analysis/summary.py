@@ -9,7 +9,7 @@ from statistics import fmean
 
 from npo_pipeline.analysis import series
 from npo_pipeline.analysis.benchmarks import BenchmarkRow, benchmark_scores, summarise_benchmarks
-from npo_pipeline.analysis.methods import controls
+from npo_pipeline.analysis.methods import contenders
 from npo_pipeline.analysis.results import GRPO, Evaluation, Results, SeedResults, policy_label
 from npo_pipeline.analysis.statistics import Interval, bootstrap_difference, by_difficulty, for_all, mean_scores, problem_scores
 from npo_pipeline.errors import ArtifactError
@@ -48,7 +48,7 @@ class PolicySummary:
     seed_means: tuple[float, ...]  # headline metric of each seed
     benchmarks: BenchmarkRow | None  # None where there are none
     to_grpo: Interval | None  # None for GRPO itself
-    to_grpo_for_all: Interval | None  # so wide that those of all guided methods hold at once: by it the best is judged
+    to_grpo_for_all: Interval | None  # so wide that those of all contenders hold at once; None for the other policies
     to_initial: Interval | None  # None for the initial policy
     training: Training | None  # None for the initial policy and for averages
     to_average: Interval | None = None  # of an average: to that of GRPO; None for the others, and for that itself
@@ -57,11 +57,6 @@ class PolicySummary:
 def headline(results: Results) -> str:
     """The metric that policies are compared by: mean@8 with 8 samples per problem."""
     return f"mean@{results.settings.samples}"
-
-
-def guided(results: Results) -> list[str]:
-    """The methods that compete for being the best: those with guides; controls only where there is nothing else."""
-    return [name for name in results.methods if name not in controls()] or list(results.methods)
 
 
 def summarise_policies(results: Results) -> list[PolicySummary]:
@@ -84,7 +79,7 @@ def _summaries(results: Results, shown: Sequence[str]) -> list[PolicySummary]:
 
 def _summarise(results: Results, policy: str, scores: Mapping[str, Scores], benchmarks: BenchmarkRow | None) -> PolicySummary:
     groups = by_difficulty(list(scores[policy]), {key: problem.difficulty for key, problem in results.problems.items()})
-    own, seeds = scores[policy], results.seeds
+    own, seeds, rivals = scores[policy], results.seeds, contenders(results.methods)
     return PolicySummary(
         policy=policy,
         label=policy_label(policy),
@@ -94,7 +89,7 @@ def _summarise(results: Results, policy: str, scores: Mapping[str, Scores], benc
         seed_means=tuple(fmean(seed.evaluations[policy].correct.values()) / results.settings.samples for seed in seeds),
         benchmarks=benchmarks,
         to_grpo=None if policy == GRPO else _difference(results, scores, policy, GRPO),
-        to_grpo_for_all=None if policy == GRPO else _difference(results, scores, policy, GRPO, len(guided(results))),
+        to_grpo_for_all=_difference(results, scores, policy, GRPO, len(rivals)) if policy in rivals else None,
         to_initial=None if policy == "initial" else _difference(results, scores, policy, "initial"),
         training=_training(seeds, policy) if policy in results.runs else None,
         to_average=_difference(results, scores, policy, averaged(GRPO)) if policy in results.averages[1:] else None,

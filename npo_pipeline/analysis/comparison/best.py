@@ -6,16 +6,15 @@ from typing import Any
 
 from npo_pipeline.analysis import numbers
 from npo_pipeline.analysis.comparison.load import Comparison
-from npo_pipeline.analysis.methods import LONG, controls, label
+from npo_pipeline.analysis.methods import LONG, contenders, label
 from npo_pipeline.analysis.statistics import Interval
 
 Finding = dict[str, Any]
 
 
 def candidates(comparison: Comparison) -> list[str]:
-    """Methods that the best is chosen from: the guided ones; a control only where there is nothing else, longer GRPO never."""
-    methods = [name for name in comparison.policies if name in comparison.results.methods and name != LONG]
-    return [name for name in methods if name not in controls()] or methods
+    """Methods that the best is chosen from; longer GRPO never."""
+    return contenders([name for name in comparison.policies if name in comparison.results.methods and name != LONG])
 
 
 def best_method(found: Mapping[str, Interval]) -> str:

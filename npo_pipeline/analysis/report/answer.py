@@ -12,11 +12,11 @@ import numpy as np
 
 from npo_pipeline.analysis import numbers, wording
 from npo_pipeline.analysis.costs import Cost, cumulative_tokens
-from npo_pipeline.analysis.methods import LONG
+from npo_pipeline.analysis.methods import LONG, contenders
 from npo_pipeline.analysis.results import GRPO, Results, Run
 from npo_pipeline.analysis.series import ema, first_step, since, steps, values
 from npo_pipeline.analysis.statistics import for_all
-from npo_pipeline.analysis.summary import PolicySummary, guided, headline
+from npo_pipeline.analysis.summary import PolicySummary, headline
 
 Costs = Sequence[Mapping[str, Cost]]  # by policy, of each seed
 
@@ -41,7 +41,8 @@ def answer(results: Results, summaries: Sequence[PolicySummary], costs: Costs | 
 
 def best_method(results: Results, summaries: Sequence[PolicySummary]) -> PolicySummary | None:
     """The guided method with the highest held-out score; a control only where there is nothing else."""
-    found = [summary for summary in summaries if summary.policy in guided(results)]
+    rivals = contenders(results.methods)
+    found = [summary for summary in summaries if summary.policy in rivals]
     return max(found, key=lambda summary: summary.overall[headline(results)].value, default=None)
 
 
@@ -63,7 +64,7 @@ def _curve(run: Run) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _same_steps(results: Results, summaries: Sequence[PolicySummary], best: PolicySummary) -> str:
-    metric, found, count = headline(results), best.to_grpo_for_all, len(guided(results))
+    metric, found, count = headline(results), best.to_grpo_for_all, len(contenders(results.methods))
     assert found is not None
     assert best.training is not None
     score = f"held-out {metric} {numbers.score(best.overall[metric].value)}"
