@@ -25,7 +25,9 @@ from npo_pipeline.grpo.state import load_state, save_state
 from npo_pipeline.grpo.step import Trainer, run_step
 from npo_pipeline.grpo.update import Updater, UpdateResult
 from npo_pipeline.guidance import live
-from npo_pipeline.guidance.methods.ema import EmaConfig, EmaMixer, Method
+from npo_pipeline.guidance.averaged import AveragedMixer
+from npo_pipeline.guidance.methods import ema as ema_method
+from npo_pipeline.guidance.methods import within as within_method
 from npo_pipeline.guidance.methods.resample import ResampleConfig, ResampleMixer
 from npo_pipeline.policy.lora import add_lora
 from npo_pipeline.policy.policy import Policy, save_policy
@@ -35,6 +37,7 @@ from npo_pipeline.rollout.hf import TransformersEngine
 from npo_pipeline.tasks.judging.verify import Verdict, Verifier
 
 ADVANTAGES = [1.3, -0.4, -0.4, -0.5, 0.9, 0.0, -0.9, 0.7, 0.0, 1.1, -0.2]
+VARIANCE = VarianceConfig("exp_kl", 5.0)
 Tensors = dict[str, Tensor]
 
 
@@ -179,12 +182,23 @@ def steps(ranks: Ranks) -> Tensors:
 
 def averaged(ranks: Ranks) -> Tensors:
     """Steps whose guides are the moving average's, stopped after two and gone on with from the saved state."""
-    method = Method("ema", 0.6, False, ema=EmaConfig(0.8, None, 4, 2.0, 0.5, 9, 0.5))
+    method = ema_method.Method("ema", 0.6, False, ema=ema_method.EmaConfig(0.8, None, 4, 2.0, 0.5, 9, 0.5))
+    return _stopped_and_gone_on(ranks, lambda trainer, future: ema_method.EmaMixer(method, VARIANCE, future))
 
+
+def within(ranks: Ranks) -> Tensors:
+    """The same, where the average finishes groups."""
+    method = within_method.Method("within", 0.6, False, within=within_method.WithinConfig(0.8, 2, 0.5, 9, 0.5))
+    return _stopped_and_gone_on(
+        ranks, lambda trainer, future: within_method.WithinMixer(method, VARIANCE, future, trainer.settings.group_size)
+    )
+
+
+def _stopped_and_gone_on(ranks: Ranks, mixer: Callable[[Trainer, live.AveragedPolicy], AveragedMixer]) -> Tensors:
     def begun() -> tuple[Trainer, live.AveragedPolicy]:
         trainer = trainer_of(ranks)
-        future = live.AveragedPolicy(trainer, method.ema.decay, method.ema.extrapolate)
-        trainer.mixer = EmaMixer(method, VarianceConfig("exp_kl", 5.0), future)
+        future = live.AveragedPolicy(trainer, 0.8, None)
+        trainer.mixer = mixer(trainer, future)
         return trainer, future
 
     stopped, _ = begun()
@@ -239,7 +253,22 @@ def _slot(problem_id: str, number: int, prompt: tuple[int, ...], images: tuple) 
 
 SCENARIOS: dict[str, Callable[[Ranks], Tensors]] = {
     scenario.__name__: scenario
-    for scenario in (text, tiles, one_row, epochs, recomputed, bfloat16, lora, bfloat16_lora, images, resumed, steps, averaged, dynamic)
+    for scenario in (
+        text,
+        tiles,
+        one_row,
+        epochs,
+        recomputed,
+        bfloat16,
+        lora,
+        bfloat16_lora,
+        images,
+        resumed,
+        steps,
+        averaged,
+        within,
+        dynamic,
+    )
 }
 
 if __name__ == "__main__":

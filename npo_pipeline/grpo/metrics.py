@@ -16,11 +16,12 @@ LARGEST_EXPONENT = 700.0  # exp of more overflows
 def step_metrics(groups: Sequence[Group], mixed: Mixed, result: UpdateResult, filled: Filled | None = None) -> dict[str, Any]:
     """`groups` as sampled, `mixed` as trained on: what was injected shows in guide/* and nowhere else.
 
-    Rewards are of the problem order's own groups, so that runs with and without dynamic sampling compare; tokens are of all groups.
+    Rewards are of the problem order's own groups, so that runs with and without dynamic sampling compare, and of the samples that were
+    not held back: which of the others are the policy's own hangs on those. Tokens are of all groups.
     A number that is not finite is None: JSON has no other word for it.
     """
     further = filled.further if filled else ()
-    sampled = [slot.trajectory for group in (*groups, *further) for slot in group.slots]
+    sampled = [slot.trajectory for group in (*groups, *further) for slot in group.slots] + list(mixed.own)
     metrics = (
         _reward_metrics(groups)
         | _completion_metrics(sampled)
@@ -54,7 +55,8 @@ def _completion_metrics(sampled: Sequence[Trajectory]) -> dict[str, Any]:
 
 
 def _guide_metrics(mixed: Mixed) -> dict[str, Any]:
-    injected = [(group.problem.problem_id, slot.guide_step) for group in mixed.groups for slot in group.slots if slot.source == "guide"]
+    slots = [(group.problem.problem_id, slot) for group in mixed.groups for slot in group.slots if slot.source == "guide"]
+    injected = [(problem_id, slot.guide_step) for problem_id, slot in slots if slot.trajectory.verified]
     steps = {step for _, step in injected}
     return {
         "guide/injected": len(injected),

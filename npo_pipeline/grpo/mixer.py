@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from npo_pipeline.records import Group, Problem
+from npo_pipeline.records import Group, Problem, Trajectory
 
 if TYPE_CHECKING:
     from npo_pipeline.grpo.step import Trainer
@@ -21,10 +21,16 @@ class Mixed:
     groups: Sequence[Group]
     sampled_tokens: int = 0
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    own: Sequence[Trajectory] = ()  # of the live policy, held back and then drawn
 
 
 class Mixer(Protocol):
     """Asked once per step in this order: which problems, how to mix, and, when the step is over, what it makes of it."""
+
+    @property
+    def held_back(self) -> int:
+        """Samples of each group that are not drawn before `mix`, which draws them or has others do it."""
+        ...
 
     def batch(self, step: int, problems: Sequence[Problem]) -> Sequence[Problem]:
         """The problems of the step, given those that the problem order holds for it; as many."""
@@ -56,6 +62,8 @@ class Mixer(Protocol):
 
 class OnPolicy:
     """Plain GRPO: nothing is mixed in. The methods override what they do otherwise."""
+
+    held_back = 0
 
     def batch(self, step: int, problems: Sequence[Problem]) -> Sequence[Problem]:
         return problems

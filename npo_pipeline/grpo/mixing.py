@@ -25,6 +25,12 @@ def mix(group: Group, guide: GuideTrajectory | None, gate: float, ratio: Ratio, 
     return replace(group, slots=(*group.slots[:place], guide_slot(guide, ratio), *group.slots[place + 1 :]))
 
 
+def finish(group: Group, own: Sequence[Trajectory], others: Sequence[Slot]) -> Group:
+    """The group with the samples that were held back: the policy's own, which count with those before, then others', right or wrong."""
+    sampled = form_group(group.problem, [*(slot.trajectory for slot in group.slots), *own])
+    return replace(sampled, slots=(*sampled.slots, *others))
+
+
 def last_wrong(group: Group) -> int:
     """The last slot that is not verified; the last of all where every one is. Example: right, wrong, right gives 1."""
     wrong = [place for place, slot in enumerate(group.slots) if not slot.trajectory.verified]

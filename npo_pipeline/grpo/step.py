@@ -59,7 +59,7 @@ def run_step(trainer: Trainer, step: int, policy_sha256: str, before_update: Cal
     """
     began, cpu = time.perf_counter(), time.process_time()
     batch = trainer.mixer.batch(step, problem_batch(trainer.problems, trainer.seed, step, trainer.settings.prompts_per_step))
-    groups = _sample_groups(trainer, batch, step)
+    groups = _sample_groups(trainer, batch, step, trainer.settings.group_size - trainer.mixer.held_back)
     mixed = trainer.mixer.mix(step, groups)
     filled = _fill(trainer, mixed.groups, batch, step)
     mixed = replace(mixed, groups=filled.kept)
@@ -89,15 +89,14 @@ def _fill(trainer: Trainer, groups: Sequence[Group], batch: Sequence[Problem], s
     if rounds is None:
         return Filled(groups)
     queue = further_problems(trainer.problems, batch, trainer.seed, step, lambda problem: problem.problem_id)
-    return fill(groups, queue, rounds, lambda further: _sample_groups(trainer, further, step))
+    return fill(groups, queue, rounds, lambda further: _sample_groups(trainer, further, step, trainer.settings.group_size))
 
 
-def _sample_groups(trainer: Trainer, batch: Sequence[Problem], step: int) -> list[Group]:
-    return trainer.ranks.spread(lambda own: _sample_own(trainer, own, step), batch)
+def _sample_groups(trainer: Trainer, batch: Sequence[Problem], step: int, size: int) -> list[Group]:
+    return trainer.ranks.spread(lambda own: _sample_own(trainer, own, step, size), batch)
 
 
-def _sample_own(trainer: Trainer, batch: Sequence[Problem], step: int) -> list[Group]:
-    size = trainer.settings.group_size
+def _sample_own(trainer: Trainer, batch: Sequence[Problem], step: int, size: int) -> list[Group]:
     draws = [(problem, slot) for problem in batch for slot in range(size)]
     trajectories = sample(trainer.engine, trainer.policy, trainer.verifier, draws, "rollout", trainer.seed, step)
     return [form_group(problem, trajectories[i * size : (i + 1) * size]) for i, problem in enumerate(batch)]

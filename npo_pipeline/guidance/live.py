@@ -58,6 +58,9 @@ class AveragedPolicy:
     def live_tries(self, step: int, draws: Sequence[Draw]) -> list[Trajectory]:
         return tries(self.trainer, "resample", step, draws)
 
+    def own_samples(self, step: int, draws: Sequence[Draw]) -> list[Trajectory]:
+        return tries(self.trainer, "rollout", step, draws)
+
     def log_ratios(self, trajectories: Sequence[Trajectory]) -> list[list[float]]:
         return log_ratios(self.trainer, trajectories)
 

@@ -22,7 +22,7 @@ from npo_pipeline.storage.parquet import GUIDE_SHARD, SIGNAL, read_problems, rea
 
 pytestmark = pytest.mark.slow
 
-METHODS = ["npo", "npo_rolling", "autonpo_online", "resample", "npo_ema", "luffy", "exgrpo", "rlep", "grpo_long"]
+METHODS = ["npo", "npo_rolling", "autonpo_online", "resample", "npo_ema", "npo_within", "luffy", "exgrpo", "rlep", "grpo_long"]
 # A trigger that always warns, a replay that starts at once, an average that leads by its first win: in six steps each has something to do.
 EAGER = (
     f" method=[{','.join(METHODS)}] comparison.seeds=[0] comparison.methods=[{','.join(METHODS)}] comparison.resamples=100 probe.steps=6"
@@ -30,6 +30,7 @@ EAGER = (
     " method.autonpo_online.autonpo.entropy_drop=-9.0 method.autonpo_online.autonpo.min_coverage=0.0"
     " method.autonpo_online.online.min_prompts=1"
     " method.npo_ema.gate=0.6 method.npo_ema.ema.compared=1.0 method.npo_ema.ema.certainty=0.5"
+    " method.npo_within.gate=0.6 method.npo_within.within.certainty=0.5"
     " method.exgrpo.replay.start_accuracy=0.0 method.grpo_long.length=1.5 policy.teacher.hidden_size=32"
     " policy.teacher.intermediate_size=64 policy.teacher.cold_start.steps=200 policy.teacher.cold_start.examples=1000"
 )
@@ -60,12 +61,15 @@ def guides_of(workflow: Workflow, method: str) -> list[tuple[int, int | None, bo
 def test_it_injects_verified_trajectories_from_where_it_says(compared: Workflow, method: str) -> None:
     found = guides_of(compared, method)
     assert found, f"{method} injected nothing"
-    assert all(verified for _, _, verified in found)
+    if method == "npo_within":  # it finishes a group, right or wrong
+        assert {verified for _, _, verified in found} == {True, False}
+    else:
+        assert all(verified for _, _, verified in found)
     for step, guide_step, _ in found:
         if method in ("npo", "npo_rolling", "autonpo_online"):
             assert guide_step is not None
             assert guide_step > step
-        expected = {"resample": step, "npo_ema": step, "rlep": 6, "luffy": None}
+        expected = {"resample": step, "npo_ema": step, "npo_within": step, "rlep": 6, "luffy": None}
         assert method not in expected or guide_step == expected[method]
         assert method != "exgrpo" or (guide_step is not None and guide_step < step)
 
@@ -95,7 +99,7 @@ def test_one_more_seed_only_adds_its_own_jobs(compared: Workflow) -> None:
     assert "comparison" in planned
 
 
-@pytest.mark.parametrize("method", ["autonpo_online", "exgrpo", "npo_ema"])
+@pytest.mark.parametrize("method", ["autonpo_online", "exgrpo", "npo_ema", "npo_within"])
 def test_a_killed_run_comes_to_the_same_decisions(compared: Workflow, method: str) -> None:
     folder = compared.results / "seed-0" / method
     before = compared.digests(f"seed-0/{method}")

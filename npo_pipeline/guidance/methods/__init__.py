@@ -5,6 +5,7 @@
     rollback                    autonpo_rollback: goes back within one run
     resample                    the control: the live policy tries again
     ema                         npo_ema, npo_extrapolate: the run's own averaged weights try
+    within                      npo_within: these finish the groups that fail so far, at GRPO's cost
     hint                        hint: the live policy with the beginning of the reference solution in its prompt
     replay                      exgrpo: the run's own past successes
     demonstrations              luffy, rlep: another policy's trajectories

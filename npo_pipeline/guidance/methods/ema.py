@@ -12,29 +12,24 @@ has none.
 
 import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar
 
 from npo_pipeline.configuration.checks.require import require
 from npo_pipeline.configuration.settings import Foreseen, Further, VarianceConfig
 from npo_pipeline.configuration.stages import GuidedStage
 from npo_pipeline.context import Context
-from npo_pipeline.grpo.mixer import MakeMixer, Mixed, Mixer, OnPolicy
+from npo_pipeline.grpo.mixer import MakeMixer, Mixed, Mixer
 from npo_pipeline.grpo.mixing import mix
+from npo_pipeline.guidance.averaged import AveragedMixer, Future, paired, verdicts
 from npo_pipeline.guidance.generate import Room, first_verified, sample_until_verified, tokens_of
-from npo_pipeline.guidance.lead import Lead, Paired
+from npo_pipeline.guidance.lead import Lead
 from npo_pipeline.guidance.methods import Live
-from npo_pipeline.records import Draw, Group, GuideTrajectory, Problem, Ratio, Trajectory
-from npo_pipeline.storage.run_files import METRICS, read_jsonl
+from npo_pipeline.records import Group, GuideTrajectory, Problem, Ratio, Trajectory
 
 if TYPE_CHECKING:
     from npo_pipeline.grpo.step import Trainer
-    from npo_pipeline.guidance.signal import LogRatios
-
-SIGNAL = ("q", "kl_token", "v", "s")  # of a step, in its metrics
 
 
 @dataclass
@@ -81,36 +76,11 @@ class Method(Live):
         return mixer
 
 
-class Future(Protocol):
-    """What the mixer asks of the loaded policy (npo_pipeline.guidance.live)."""
-
-    def acting(self) -> AbstractContextManager[None]:
-        """Within the block the policy has its averaged weights."""
-        ...
-
-    def tries(self, step: int, draws: Sequence[Draw]) -> list[Trajectory]:
-        """One trajectory per draw, while it has them."""
-        ...
-
-    def live_tries(self, step: int, draws: Sequence[Draw]) -> list[Trajectory]:
-        """One trajectory per draw of the policy as it is."""
-        ...
-
-    def log_ratios(self, trajectories: Sequence[Trajectory]) -> "LogRatios":
-        """log pi_now - log pi_average per token of each trajectory."""
-        ...
-
-    def see(self, step: int) -> None:
-        """Take the weights after the update of `step` into the average."""
-        ...
-
-
-class EmaMixer(OnPolicy):
+class EmaMixer(AveragedMixer):
     def __init__(self, method: Method, variance: VarianceConfig, future: Future, replaced: str = "last") -> None:
-        self.settings = method.ema
-        self.gate, self.variance, self.future, self.replaced = method.gate, variance, future, replaced
+        super().__init__(future, variance, Lead(method.ema.window, method.ema.certainty))
+        self.settings, self.gate, self.replaced = method.ema, method.gate, replaced
         self.ratio: Ratio = "recorded" if method.correction else "policy"
-        self.lead = Lead(self.settings.window, self.settings.certainty)
 
     def mix(self, step: int, groups: Sequence[Group]) -> Mixed:
         gated = [group for group in groups if group.accuracy <= self.gate]
@@ -118,13 +88,12 @@ class EmaMixer(OnPolicy):
         compared = [group.problem for group in gated][: min(math.ceil(self.settings.compared * len(gated)), purse.room() // 2)]
         lived = self.future.live_tries(step, [(problem, 0) for problem in compared]) if compared else []
         tried = self._tries(step, [group.problem for group in gated] if leads else compared, leads, partial(purse.room, lived))
-        pairs = paired(compared, lived, tried)
+        pairs = paired(compared, verdicts(tried, 0), verdicts(lived, 0))
         self.lead.see(pairs)
         found = first_verified(lived) | first_verified(tried)
         guides = {problem_id: GuideTrajectory(trajectory, step) for problem_id, trajectory in found.items()}
         mixed = [mix(group, guides.get(group.problem.problem_id), self.gate, self.ratio, self.replaced) for group in groups]
-        metrics = self._metrics(leads, pairs, tried, groups)
-        return Mixed(mixed, tokens_of(lived) + tokens_of(tried), metrics)
+        return Mixed(mixed, tokens_of(lived) + tokens_of(tried), self.measured(leads, pairs, tried, groups))
 
     def _tries(self, step: int, problems: Sequence[Problem], leads: bool, room: Room) -> list[Trajectory]:
         """Of the average: until one is verified while it leads, else one each."""
@@ -133,34 +102,6 @@ class EmaMixer(OnPolicy):
         tries = self.settings.tries if leads else 1
         with self.future.acting():
             return sample_until_verified(problems, tries, lambda draws: self.future.tries(step, draws), room=room)
-
-    def _metrics(self, leads: bool, pairs: Paired, tried: Sequence[Trajectory], groups: Sequence[Group]) -> dict[str, Any]:
-        """The step's pairs, from which a resumed run comes to the same record; coverage over the window; Q, V and S of the step's tries."""
-        from npo_pipeline.guidance.signal import signal
-
-        total, solved = self.lead.total, first_verified(tried)
-        asked = {trajectory.problem_id for trajectory in tried}
-        failed = [group.problem.problem_id for group in groups if group.accuracy == 0.0 and group.problem.problem_id in asked]
-        ratios = self.future.log_ratios(list(solved.values())) if solved else []
-        found = signal(failed, [problem_id for problem_id in failed if problem_id in solved], ratios, self.variance)
-        return {
-            "average/leads": int(leads),
-            "average/tries": len(tried),
-            "average/verified": sum(trajectory.verified for trajectory in tried),
-            "average/coverage": share(total.both + total.won, total.prompts),
-            "live/coverage": share(total.both + total.lost, total.prompts),
-            **{f"paired/{name}": value for name, value in vars(pairs).items()},
-            **{f"average/{name}": found[name] for name in SIGNAL},
-        }
-
-    def observe(self, step: int, groups: Sequence[Group], metrics: dict[str, Any]) -> list[dict[str, Any]]:
-        self.future.see(step)
-        return []
-
-    def restore(self, run: Path, step: int, first: int = 0) -> None:
-        """The pairs are in the metrics; the average itself is in the saved state."""
-        for row in read_jsonl(run / METRICS) if step > first else []:
-            self.lead.see(Paired(**{name: row[f"paired/{name}"] for name in vars(Paired())}))
 
 
 class Purse:
@@ -174,15 +115,3 @@ class Purse:
     def room(self, *spent: Sequence[Trajectory]) -> int:
         """For how many more tries, after those `spent`."""
         return max(0, math.floor((self.most - sum(map(tokens_of, spent))) / self.each))
-
-
-def paired(compared: Sequence[Problem], lived: Sequence[Trajectory], tried: Sequence[Trajectory]) -> Paired:
-    """What the first tries of both policies made of the prompts that both tried."""
-    live = {trajectory.problem_id: trajectory.verified for trajectory in lived}
-    average = {trajectory.problem_id: trajectory.verified for trajectory in tried if trajectory.sample_index == 0}
-    both = [(average[p.problem_id], live[p.problem_id]) for p in compared if p.problem_id in average]
-    return Paired(len(both), both.count((True, True)), both.count((True, False)), both.count((False, True)))
-
-
-def share(count: int, total: int) -> float:
-    return count / total if total else math.nan
