@@ -261,6 +261,12 @@ def test_tries_of_an_average_keep_to_their_share() -> None:
     assert most("method.npo_ema.ema.share=9") == 10 * 4 * (8 + 4 + 1), "four of the average and one of the live policy"
 
 
+def test_a_method_that_finishes_groups_samples_what_grpo_does() -> None:
+    root = load_root(overrides="method=[npo_within] probe.steps=10")
+    most = {work.stage: work.most for work in plan_work(root, from_scratch(root.policy.scratch), Assumptions(20, 12.0, 0.5, 0.25, 0.05))}
+    assert most["npo_within"] == most["probe"] == 10 * 32 * 8
+
+
 def test_every_initial_policy_that_a_seed_starts_from_takes_room_and_hints_are_tries() -> None:
     """Of three initial policies seeds 1, 4 and 5 start from two. A hinted run tries two times with each of three shares, at most."""
     assumed, found = Assumptions(20, 12.0, 0.5, 0.25, 0.05), []

@@ -166,6 +166,23 @@ def test_where_nothing_fails_it_is_grpo_to_the_bit() -> None:
     assert all((mine == theirs).all() for mine, theirs in weights)
 
 
+def test_real_steps_say_what_was_sampled_by_whom() -> None:
+    trainer = trainer_of(Ranks())
+    size = trainer.settings.group_size
+    method = Method("within", 1.0, False, within=replace(SETTINGS, certainty=0.5))  # every group is finished by the average
+    trainer.mixer = WithinMixer(method, VARIANCE, live.AveragedPolicy(trainer, 0.9, None), size)
+    outcomes = [run_step(trainer, step, "") for step in range(4)]
+    for outcome in outcomes:
+        guides = [row for row in outcome.rows if row["source"] == "guide"]
+        tokens = [len(row["response_token_ids"]) for row in outcome.rows]
+        assert guides
+        assert len(outcome.rows) == size * trainer.settings.prompts_per_step
+        assert outcome.metrics["guide/injected"] == sum(row["verified"] for row in guides)
+        assert outcome.metrics["guide/tokens"] == sum(len(row["response_token_ids"]) for row in guides)
+        assert outcome.metrics["completions/tokens"] + outcome.metrics["guide/tokens"] == sum(tokens)
+    assert sum(outcome.metrics["guide/injected"] for outcome in outcomes) > 0
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
