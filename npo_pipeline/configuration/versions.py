@@ -15,7 +15,7 @@ VERSIONS = {
     "curve": 1,
     "evaluate": 3,
     "report": 5,
-    "comparison": 4,
+    "comparison": 5,
     "measure": 2,
 }
 

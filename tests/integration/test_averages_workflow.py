@@ -93,7 +93,7 @@ def test_runs_are_evaluated_along_their_way_and_compared_at_equal_tokens(average
         assert [point["step"] for point in points] == [2, 4]
         assert [points[-1]["correct"], points[-1]["averaged"]] == [end["correct"] for end in ends]
     # npo costs more than the whole of this GRPO, so there is no budget that both have come to.
-    assert '\ntokens,"held-out, averaged",npo,its end,,,,,\n' in (averaged.results / "comparison/equal.csv").read_text()
+    assert '\ntokens,"held-out, averaged",npo,the end of the shorter,,,,,\n' in (averaged.results / "comparison/equal.csv").read_text()
     assert "## At equal" not in (averaged.results / "comparison/table.md").read_text()
     assert averaged.planned("comparison", overrides=overrides) == set()
     done = run_stage(averaged, "evaluate", "evaluate", "--curve", str(averaged.results / "config/curve.yaml"))

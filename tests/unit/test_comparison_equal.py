@@ -73,7 +73,7 @@ def test_differences_at_equal_tokens_by_hand(layout):
     assert half.found.value == pytest.approx((1 + 2 * beyond) / 4 - half.baseline)
     whole = found["resample", "last", "tokens", 1.0]
     assert (whole.spent, whole.baseline, whole.found.value) == (OWN, 0.5, pytest.approx(0.25))
-    end = found["npo", "last", "tokens", "its end"]
+    end = found["npo", "last", "tokens", "the end of the shorter"]
     assert end.spent == 2 * OWN + GUIDE_TOKENS
     later = (2 * OWN + GUIDE_TOKENS - OWN - 12 * 4023) / (12 * 4023)  # grpo_long on its way from 2 of 4 at step 36 to 3 at its end
     assert end.baseline == pytest.approx((2 + later) / 4 if later <= 1 else 0.75)
@@ -91,7 +91,7 @@ def test_at_equal_seconds_and_in_training_reward(layout):
     assert baseline(short) == "probe"
     whole = found["resample", "last", "seconds", 1.0]
     assert (whole.spent, whole.baseline, whole.found.value) == (24 * 2.5, 0.5, pytest.approx(0.25))
-    assert found["npo", "last", "seconds", "its end"].found is None, "GRPO has ended there"
+    assert found["npo", "last", "seconds", "the end of the shorter"].found is None, "its probe and guides have taken more"
     assert {e.found for e in compare_equal(load_comparison(STAGE, layout)) if e.unit == "seconds"} == {None}, "grpo_long has no timings"
     reward = found["resample", "reward", "tokens", 1.0]
     assert reward.found.low < reward.found.value < reward.found.high

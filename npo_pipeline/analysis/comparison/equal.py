@@ -21,7 +21,6 @@ from npo_pipeline.analysis.series import ema, first_step, values
 from npo_pipeline.analysis.statistics import Interval, t_interval
 
 BUDGETS = (0.5, 1.0, 1.5, 2.0)  # in what GRPO's own run of the same seed took
-END = "its end"  # the budget that a method's own run ends with
 COMMON = "the end of the shorter"  # of a method's own run and GRPO's: the most that both of them spent
 LAST, AVERAGED, REWARD = "last", "averaged", "reward"  # policies whose held-out scores are compared; the training reward
 UNITS = ("tokens", "seconds")
@@ -34,7 +33,7 @@ class Equal:
     method: str
     what: str  # LAST, AVERAGED or REWARD
     unit: str  # of UNITS
-    budget: float | str  # of BUDGETS, END or COMMON
+    budget: float | str  # of BUDGETS, or COMMON
     spent: float | None  # mean over seeds
     baseline: float | None  # GRPO's own value there
     found: Interval | None
@@ -74,7 +73,7 @@ def compare_equal(comparison: Comparison) -> list[Equal]:
     held_out = (LAST, AVERAGED) if averages else (LAST,)
     figures = (*held_out, REWARD) if comparison.curves else (REWARD,)
     methods = [name for name in comparison.policies if name not in (INITIAL, GRPO, LONG)]
-    budgets: tuple[float | str, ...] = (*BUDGETS, END)
+    budgets: tuple[float | str, ...] = (*BUDGETS, COMMON)
     places = product(UNITS, figures, methods)
     return [compare(comparison, method, what, unit, budget) for unit, what, method in places for budget in budgets]
 
@@ -118,7 +117,7 @@ def _spent(comparison: Comparison, index: int, method: str, unit: str, budget: f
     if not isinstance(budget, str):
         grpo = total(comparison, index, GRPO, unit)
         return None if grpo is None else budget * grpo
-    ends = [total(comparison, index, run, unit) for run in ((method,) if budget == END else (method, baseline(comparison)))]
+    ends = [total(comparison, index, run, unit) for run in (method, baseline(comparison))]
     known = [end for end in ends if end is not None]
     return min(known) if len(known) == len(ends) else None
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from npo_pipeline.analysis import numbers
-from npo_pipeline.analysis.comparison.equal import AVERAGED, BUDGETS, END, REWARD, UNITS, Equal, baseline, own_value
+from npo_pipeline.analysis.comparison.equal import AVERAGED, BUDGETS, COMMON, REWARD, UNITS, Equal, baseline, own_value
 from npo_pipeline.analysis.comparison.load import Comparison
 from npo_pipeline.analysis.methods import label
 from npo_pipeline.analysis.numbers import markdown
@@ -30,7 +30,7 @@ def equal_parts(comparison: Comparison, found: Sequence[Equal]) -> list[str]:
 
 
 def _table(comparison: Comparison, shown: Sequence[Equal], unit: str) -> str:
-    header = ["method", *(f"{budget:g} x GRPO's {unit}" for budget in BUDGETS), "at its end"]
+    header = ["method", *(f"{budget:g} x GRPO's {unit}" for budget in BUDGETS), f"at {COMMON}"]
     rows: dict[str, list[str]] = {}
     for equal in shown:
         rows.setdefault(_name(equal.method, equal), []).append(numbers.difference(equal.found))
@@ -61,7 +61,7 @@ def equal_note(comparison: Comparison) -> str:
     )
     return (
         "At equal tokens and seconds: a budget pays for all that a method needs, so a two-pass method has no policy before its probe and "
-        f"guides are paid for (a dash, as where a run has ended; {END}: at what its own run took in all). GRPO is the longest run of it, "
-        f"{label(baseline(comparison))}, and an averaged policy is compared with GRPO averaged alike. {held_out} The training reward is "
-        "the moving average that speed-ups are made from, with intervals over seeds. Seconds are those of shared machines."
+        f"guides are paid for (a dash, as where a run has ended; {COMMON}: at the most that its run and GRPO's both took). GRPO is the "
+        f"longest run of it, {label(baseline(comparison))}, and an averaged policy is compared with GRPO averaged alike. {held_out} The "
+        "training reward is the moving average that speed-ups are made from, with intervals over seeds. Seconds are those of shared machines."
     )
