@@ -21,7 +21,9 @@ from npo_pipeline.storage.run_files import METRICS, read_jsonl
 
 pytestmark = pytest.mark.slow
 
-KEPT = "probe.keep_states=2 probe.checkpoint_every=1 guided.checkpoint_every=1 method=[grpo_long,npo] method.grpo_long.length=1.0"
+KEPT = (
+    "probe.keep_states=2 probe.checkpoint_every=1 guided.checkpoint_every=1 method=[grpo_long,npo,npo_within] method.grpo_long.length=1.0"
+)
 COLUMNS = ("problem_id", "guide_step", "sample_index", "response_token_ids", "guide_logprobs", "verified", "policy_sha256")
 
 
@@ -30,7 +32,7 @@ def begun(template: Workflow, tmp_path_factory: pytest.TempPathFactory) -> Exper
     """A probe that kept its optimizer's state, and plain GRPO from its step 2 on."""
     folder = tmp_path_factory.mktemp("begun") / "x"
     experiment = Experiment(folder, f"{TINY} {KEPT} guided.start=2", template.results / "prepare")
-    experiment.run_all("probe", "guided-grpo_long", "guide", "plan-npo", "guided-npo")
+    experiment.run_all("probe", "guided-grpo_long", "guide", "plan-npo", "guided-npo", "guided-npo_within")
     return experiment
 
 
@@ -44,6 +46,21 @@ def test_it_leaves_the_bytes_of_the_probe(begun: Experiment) -> None:
         ours, theirs = (pq.read_table(run / f"rollouts/step-{step:06}.parquet") for run in (own, probe))
         assert ours.replace_schema_metadata().equals(theirs.replace_schema_metadata())
     assert sorted(file.name for file in (own / "rollouts").iterdir()) == ["step-000002.parquet", "step-000003.parquet"]
+
+
+def test_a_run_whose_average_finishes_groups_begins_there_too(begun: Experiment) -> None:
+    """Its average begins with the policy of that step, and the first step is the probe's but for who finishes failed groups."""
+    own = read_jsonl(begun.root / "seed-0/npo_within" / METRICS)
+    assert [row["step"] for row in own] == [2, 3]
+    assert own[0]["paired/prompts"] > 0
+    assert own[0]["average/v"] in (None, pytest.approx(1.0, abs=1e-3)), "nothing lies between the two policies yet"
+    rows = pq.read_table(begun.root / "seed-0/npo_within/rollouts/step-000002.parquet").to_pylist()
+    theirs = pq.read_table(begun.root / "seed-0/probe/rollouts/step-000002.parquet").to_pylist()
+    assert len(rows) == len(theirs)
+    drawn = {(row["problem_id"], row["sample_index"]): row["response_token_ids"] for row in theirs}
+    same = [drawn[row["problem_id"], row["sample_index"]] == row["response_token_ids"] for row in rows if row["source"] == "on_policy"]
+    assert same
+    assert all(same)
 
 
 def test_a_killed_one_resumes_to_the_same_bytes(
