@@ -62,7 +62,7 @@ def _guide_metrics(mixed: Mixed) -> dict[str, Any]:
         "guide/injected": len(injected),
         "guide/step": steps.pop() if len(steps) == 1 else None,  # None where there are several, or an external teacher
         "guide/tokens": mixed.sampled_tokens,
-        "guide/problem_ids": [problem_id for problem_id, _ in injected],
+        "guide/problem_ids": list(dict.fromkeys(problem_id for problem_id, _ in injected)),
     }
 
 

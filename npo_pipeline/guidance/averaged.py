@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from npo_pipeline.configuration.checks.require import require
 from npo_pipeline.configuration.settings import VarianceConfig
 from npo_pipeline.grpo.mixer import OnPolicy
 from npo_pipeline.guidance.generate import first_verified
@@ -17,6 +18,23 @@ if TYPE_CHECKING:
     from npo_pipeline.guidance.signal import LogRatios
 
 SIGNAL = ("q", "kl_token", "v", "s")  # of a step, in its metrics
+
+
+class Compared(Protocol):
+    """The settings of an average that acts where it is known to solve more than the live policy."""
+
+    decay: float
+    compared: float
+    window: int
+    certainty: float
+
+
+def check_compared(settings: Compared, key: str) -> None:
+    """Raises ConfigError for a value that cannot work."""
+    require(0 <= settings.decay < 1, f"{key}.decay", settings.decay, "in [0, 1): the weight of the average before, such as 0.97")
+    require(0 < settings.compared <= 1, f"{key}.compared", settings.compared, "in (0, 1]: a share of the prompts that fail")
+    require(settings.window >= 1, f"{key}.window", settings.window, "at least 1 step")
+    require(0.5 <= settings.certainty < 1, f"{key}.certainty", settings.certainty, "in [0.5, 1)")
 
 
 class Future(Protocol):

@@ -18,6 +18,7 @@ from npo_pipeline.grpo.step import run_step
 from npo_pipeline.guidance import live
 from npo_pipeline.guidance.methods.within import Method, WithinConfig, WithinMixer
 from npo_pipeline.records import Draw, Group, Problem, Trajectory
+from npo_pipeline.storage.run_files import METRICS
 
 SETTINGS = WithinConfig(decay=0.9, samples=2, compared=0.5, window=10, certainty=0.7)
 VARIANCE = VarianceConfig("exp_kl", 5.0)
@@ -91,9 +92,9 @@ def test_until_it_leads_every_failed_group_is_split_between_both() -> None:
     }  # fmt: skip
 
 
-def leading(known: Known, **changes: object) -> WithinMixer:
+def leading(known: Known) -> WithinMixer:
     """One that has seen the average solve what the live policy did not."""
-    made = mixer(known, **changes)
+    made = mixer(known)
     made.mix(0, [begun("x"), begun("y")])
     known.asked, known.swaps = {"average": [], "live": []}, 0
     return made
@@ -147,7 +148,7 @@ def test_a_step_without_failed_groups_leaves_the_average_out() -> None:
 def test_a_resumed_run_comes_to_the_same_record(tmp_path: Path) -> None:
     whole = mixer(Known(average={("a", 4), ("c", 4)}, live={("b", 5)}), window=4)
     lines = [whole.mix(step, GROUPS if step % 3 else GROUPS[2:]).metrics for step in range(7)]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps({"step": i, **line}) + "\n" for i, line in enumerate(lines)))
+    (tmp_path / METRICS).write_text("".join(json.dumps({"step": i, **line}) + "\n" for i, line in enumerate(lines)))
     resumed = mixer(Known(set(), set()), window=4)
     resumed.restore(tmp_path, 7)
     assert (resumed.lead.total, resumed.lead.leads) == (whole.lead.total, whole.lead.leads)
@@ -156,7 +157,7 @@ def test_a_resumed_run_comes_to_the_same_record(tmp_path: Path) -> None:
 def test_where_nothing_fails_it_is_grpo_to_the_bit() -> None:
     """Real steps of a tiny policy: the same samples in the same slots, and the same weights after the updates."""
     plain, within = trainer_of(Ranks()), trainer_of(Ranks())
-    method = Method("within", -1.0, False, within=replace(SETTINGS, samples=2))  # no group is at or below this gate
+    method = Method("within", -1.0, False, within=SETTINGS)  # no group is at or below this gate
     within.mixer = WithinMixer(method, VARIANCE, live.AveragedPolicy(within, 0.9, None), within.settings.group_size)
     for step in range(2):
         one, other = run_step(plain, step, ""), run_step(within, step, "")
@@ -169,7 +170,7 @@ def test_where_nothing_fails_it_is_grpo_to_the_bit() -> None:
 def test_real_steps_say_what_was_sampled_by_whom() -> None:
     trainer = trainer_of(Ranks())
     size = trainer.settings.group_size
-    method = Method("within", 1.0, False, within=replace(SETTINGS, certainty=0.5))  # every group is finished by the average
+    method = Method("within", 1.0, False, within=replace(SETTINGS, certainty=0.5))  # every group is split, or finished by the average
     trainer.mixer = WithinMixer(method, VARIANCE, live.AveragedPolicy(trainer, 0.9, None), size)
     outcomes = [run_step(trainer, step, "") for step in range(4)]
     for outcome in outcomes:

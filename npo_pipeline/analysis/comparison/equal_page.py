@@ -63,5 +63,5 @@ def equal_note(comparison: Comparison) -> str:
         "At equal tokens and seconds: a budget pays for all that a method needs, so a two-pass method has no policy before its probe and "
         f"guides are paid for (a dash, as where a run has ended; {COMMON}: at the most that its run and GRPO's both took). GRPO is the "
         f"longest run of it, {label(baseline(comparison))}, and an averaged policy is compared with GRPO averaged alike. {held_out} The "
-        "training reward is the moving average that speed-ups are made from, with intervals over seeds. Seconds are those of shared machines."
+        "training reward is the moving average that speed-ups are made from, with intervals over seeds. Seconds are of shared machines."
     )

@@ -67,8 +67,7 @@ def _tokens_sentence(comparison: Comparison, what: str, best: Equal, found: Find
     assert best.baseline is not None
     where = "at equal sampled tokens, all that it needs paid for" + ("" if what == LAST else ", by the training reward")
     name, place = wording.best_of(label(best.method), found["compared"]), f"after {numbers.count(round(best.spent))} tokens"
-    whole = _ends_first(comparison, best.method)
-    ended = f"{name} ended {place}" if whole else f"{name} was, {place}, where GRPO had ended,"
+    ended = f"{name} {_compared_at(comparison, best.method, place)}"
     score = f"at {figure(comparison, what)} {numbers.score(best.baseline + best.found.value)}"
     rival = "GRPO" if baseline(comparison) == GRPO else f"GRPO ({baseline(comparison)})"
     return (
@@ -76,10 +75,13 @@ def _tokens_sentence(comparison: Comparison, what: str, best: Equal, found: Find
     )
 
 
-def _ends_first(comparison: Comparison, method: str) -> bool:
-    """Whether the method is compared at its own end, in every seed."""
+def _compared_at(comparison: Comparison, method: str, place: str) -> str:
+    """Its own end, GRPO's, or in some seeds this and in others that."""
     both = zip(_ends(comparison, method), _ends(comparison, baseline(comparison)), strict=True)
-    return all(own is not None and grpo is not None and own <= grpo for own, grpo in both)
+    first = {own is not None and grpo is not None and own <= grpo for own, grpo in both}
+    if first == {True}:
+        return f"ended {place}"
+    return f"was, {place}, where {'GRPO' if first == {False} else 'the shorter of both runs'} had ended,"
 
 
 def _ends(comparison: Comparison, run: str) -> list[float | None]:

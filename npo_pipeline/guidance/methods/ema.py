@@ -22,7 +22,7 @@ from npo_pipeline.configuration.stages import GuidedStage
 from npo_pipeline.context import Context
 from npo_pipeline.grpo.mixer import MakeMixer, Mixed, Mixer
 from npo_pipeline.grpo.mixing import mix
-from npo_pipeline.guidance.averaged import AveragedMixer, Future, paired, verdicts
+from npo_pipeline.guidance.averaged import AveragedMixer, Future, check_compared, paired, verdicts
 from npo_pipeline.guidance.generate import Room, first_verified, sample_until_verified, tokens_of
 from npo_pipeline.guidance.lead import Lead
 from npo_pipeline.guidance.methods import Live
@@ -52,12 +52,9 @@ class Method(Live):
 
     def check(self, key: str) -> None:
         ema, key = self.ema, f"{key}.ema"
-        require(0 <= ema.decay < 1, f"{key}.decay", ema.decay, "in [0, 1): the weight of the average before, such as 0.97")
+        check_compared(ema, key)
         require(ema.tries >= 1, f"{key}.tries", ema.tries, "at least 1")
         require(ema.share > 0, f"{key}.share", ema.share, "more than 0: a share of the step's own tokens")
-        require(0 < ema.compared <= 1, f"{key}.compared", ema.compared, "in (0, 1]: a share of the gated prompts")
-        require(ema.window >= 1, f"{key}.window", ema.window, "at least 1 step")
-        require(0.5 <= ema.certainty < 1, f"{key}.certainty", ema.certainty, "in [0.5, 1)")
 
     def further(self, run: Foreseen) -> Further:
         """The tries of average and live policy, as far as its share of the tokens goes."""

@@ -20,7 +20,7 @@ from npo_pipeline.configuration.stages import GuidedStage
 from npo_pipeline.context import Context
 from npo_pipeline.grpo.mixer import MakeMixer, Mixed, Mixer
 from npo_pipeline.grpo.mixing import finish
-from npo_pipeline.guidance.averaged import AveragedMixer, Future, paired, verdicts
+from npo_pipeline.guidance.averaged import AveragedMixer, Future, check_compared, paired, verdicts
 from npo_pipeline.guidance.generate import tokens_of
 from npo_pipeline.guidance.lead import Lead
 from npo_pipeline.guidance.methods import Live
@@ -52,13 +52,10 @@ class Method(Live):
 
     def check(self, key: str) -> None:
         within, key = self.within, f"{key}.within"
-        require(0 <= within.decay < 1, f"{key}.decay", within.decay, "in [0, 1): the weight of the average before, such as 0.97")
+        check_compared(within, key)
         require(
             within.samples >= 2, f"{key}.samples", within.samples, "at least 2: one of the average, and one of the live policy beside it"
         )
-        require(0 < within.compared <= 1, f"{key}.compared", within.compared, "in (0, 1]: a share of the failed groups")
-        require(within.window >= 1, f"{key}.window", within.window, "at least 1 step")
-        require(0.5 <= within.certainty < 1, f"{key}.certainty", within.certainty, "in [0.5, 1)")
 
     def check_with(self, name: str, root: RootConfig) -> None:
         size = self.grpo.get("group_size", root.grpo.group_size)
