@@ -86,6 +86,12 @@ def test_controls_are_no_candidates_where_there_is_a_method():
     assert candidates(by_hand({"probe": GRPO, "grpo_long": GRPO})) == []
 
 
+def test_where_now_the_method_ended_first_and_now_grpo_that_is_said():
+    """npo_ema takes 200 tokens in one seed and 600 in the other, GRPO 400 in both: compared at 200 and at 400, 300 on average."""
+    comparison = by_hand({"probe": GRPO, "npo_ema": [(4,), (4, 6, 7)]})
+    assert "npo_ema was, after 300 tokens, where the shorter of both runs had ended, at" in said(comparison, "equal_tokens")
+
+
 def test_a_method_that_goes_on_is_compared_where_grpo_ended():
     """npo_ema takes 150 tokens a step: 300 with .3, 600 with .9, so .5 at 400."""
     comparison = by_hand({"probe": GRPO, "npo_ema": [(3, 9)] * 2}, tokens={"npo_ema": 150})

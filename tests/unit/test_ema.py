@@ -1,12 +1,12 @@
 """The method npo_ema against policies whose tries are known beforehand: who is asked what, when, and for how many tokens."""
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from known_policies import Swapped, trajectory
 
 from npo_pipeline.configuration.settings import VarianceConfig
 from npo_pipeline.grpo.mixing import form_group
@@ -16,28 +16,18 @@ from npo_pipeline.records import Draw, Group, Problem, Trajectory
 SETTINGS = EmaConfig(decay=0.9, extrapolate=None, tries=4, share=0.5, compared=0.5, window=10, certainty=0.7)
 
 
-def trajectory(name: str, index: int, right: bool, length: int = 2) -> Trajectory:
-    return Trajectory(name, index, (1,), (7,) * length, (-0.5,) * length, float(right), right, "stop", "")
-
-
 def group(name: str, right: int = 0, of: int = 4, length: int = 2) -> Group:
     problem = Problem(name, "train", name, name, "all", name, (1,))
     return form_group(problem, [trajectory(name, i, i < right, length) for i in range(of)])
 
 
-class Known:
+class Known(Swapped):
     """Averaged and live policy solve these prompts at these tries. Writes down what each is asked, and in which order."""
 
     def __init__(self, average: dict[str, int], live: dict[str, int]) -> None:
+        super().__init__()
         self.average, self.live = average, live
         self.asked: list[tuple[str, str, int]] = []
-        self.swaps, self.inside, self.seen = 0, False, []
-
-    @contextmanager
-    def acting(self) -> Iterator[None]:
-        self.swaps, self.inside = self.swaps + 1, True
-        yield
-        self.inside = False
 
     def tries(self, step: int, draws: Sequence[Draw]) -> list[Trajectory]:
         assert self.inside
@@ -48,13 +38,6 @@ class Known:
         assert not self.inside
         self.asked += [("live", problem.problem_id, i) for problem, i in draws]
         return [trajectory(p.problem_id, i, i == self.live.get(p.problem_id), 2) for p, i in draws]
-
-    def log_ratios(self, trajectories: Sequence[Trajectory]) -> list[list[float]]:
-        assert not self.inside
-        return [[0.0] * len(t.response_token_ids) for t in trajectories]
-
-    def see(self, step: int) -> None:
-        self.seen.append(step)
 
 
 def mixer(known: Known, gate: float = 0.0, correction: bool = False, **changes: object) -> EmaMixer:

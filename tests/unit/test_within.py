@@ -1,12 +1,12 @@
 """The method npo_within against policies whose samples are known beforehand, and against plain GRPO, whose steps it must not change."""
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from known_policies import Swapped, trajectory
 from rank_scenarios import trainer_of
 
 from npo_pipeline.configuration.compose import load_root
@@ -25,28 +25,18 @@ VARIANCE = VarianceConfig("exp_kl", 5.0)
 SIZE = 6  # of a group: samples 0 to 3 come first, 4 and 5 wait
 
 
-def trajectory(name: str, index: int, right: bool, length: int = 2) -> Trajectory:
-    return Trajectory(name, index, (1,), (7,) * length, (-0.5,) * length, float(right), right, "stop", "")
-
-
 def begun(name: str, right: int = 0) -> Group:
     problem = Problem(name, "train", name, name, "all", name, (1,))
     return form_group(problem, [trajectory(name, i, i < right) for i in range(SIZE - SETTINGS.samples)])
 
 
-class Known:
+class Known(Swapped):
     """Averaged and live policy are right in these samples. Writes down what each is asked."""
 
     def __init__(self, average: set[tuple[str, int]], live: set[tuple[str, int]]) -> None:
+        super().__init__()
         self.average, self.live = average, live
         self.asked: dict[str, list[tuple[str, int]]] = {"average": [], "live": []}
-        self.swaps, self.inside = 0, False
-
-    @contextmanager
-    def acting(self) -> Iterator[None]:
-        self.swaps, self.inside = self.swaps + 1, True
-        yield
-        self.inside = False
 
     def tries(self, step: int, draws: Sequence[Draw]) -> list[Trajectory]:
         assert self.inside
@@ -64,15 +54,9 @@ class Known:
     def live_tries(self, step: int, draws: Sequence[Draw]) -> list[Trajectory]:
         raise AssertionError("nothing is sampled beside the groups")
 
-    def log_ratios(self, trajectories: Sequence[Trajectory]) -> list[list[float]]:
-        return [[0.0] * len(t.response_token_ids) for t in trajectories]
 
-    def see(self, step: int) -> None:
-        pass
-
-
-def mixer(known: Known, gate: float = 0.0, correction: bool = False, **changes: object) -> WithinMixer:
-    method = Method("within", gate, correction, within=replace(SETTINGS, **changes))
+def mixer(known: Known, correction: bool = False, **changes: object) -> WithinMixer:
+    method = Method("within", 0.0, correction, within=replace(SETTINGS, **changes))
     return WithinMixer(method, VARIANCE, known, SIZE)
 
 

@@ -4,9 +4,9 @@ The last `samples` of each group wait until the others are judged. Where one of 
 seeds that it has in plain GRPO. Where all are wrong, the moving average of the run's weights draws them (npo_pipeline.guidance.averaged),
 and they stand in the group as they come, right or wrong. So a step samples and trains on as many responses as one of GRPO.
 
-Whether the average solves more is measured as the run goes, for nothing: in a failed group that is *compared* it draws the first of the
-waiting samples, and the live policy the others. All failed groups are compared while it does not lead (npo_pipeline.guidance.lead), and
-the share `compared` of them while it does; the others are then the average's alone.
+Whether the average solves more is measured as the run goes, without further samples: in a failed group that is *compared* it draws the
+first of the waiting samples, and the live policy the others. All failed groups are compared while it does not lead
+(npo_pipeline.guidance.lead), and the share `compared` of them while it does; the others are then the average's alone.
 """
 
 import math
