@@ -40,17 +40,17 @@ def test_grpo_learns_beyond_the_interval(results: Path) -> None:
 
 
 def test_guided_runs_injected_guides_and_the_report_is_there(results: Path) -> None:
-    for method in ("npo", "autonpo"):
+    for method in ("npo_within", "npo", "autonpo"):
         metrics = [json.loads(line) for line in (results / f"seed-0/{method}/metrics.jsonl").read_text().splitlines()]
         assert sum(row["guide/injected"] for row in metrics) > 0
     assert (results / "report.html").stat().st_size > 100_000
 
 
-@pytest.mark.parametrize("run", ["probe", "npo", "autonpo"])
+@pytest.mark.parametrize("run", ["probe", "npo_within", "npo", "autonpo"])
 def test_every_run_ends_with_its_averaged_policy_too(results: Path, run: str) -> None:
     """Over the same steps in all runs; it is another policy, and not a worse one than the first."""
     folder = results / f"seed-0/{run}/policy-averaged"
-    assert json.loads((folder / "manifest.json").read_text())["average_of"] == [90, 120]
+    assert json.loads((folder / "manifest.json").read_text())["average_of"] == [150, 160, 170, 180, 190, 200]
     assert AutoModelForCausalLM.from_pretrained(folder).num_parameters() > 0
     last, averaged, initial = (evaluation(results, policy) for policy in (run, f"{run}-averaged", "initial"))
     assert averaged["policy_sha256"] != last["policy_sha256"]

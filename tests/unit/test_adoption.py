@@ -19,6 +19,7 @@ from npo_pipeline.records import Problem
 CONFIG = {"model_type": "qwen3", "hidden_size": 4, "num_hidden_layers": 1, "vocab_size": 3}
 TOKENIZER = {"model": {"vocab": {"a": 0, "b": 1}}, "added_tokens": [{"content": "<end>", "id": 2}]}
 PLAIN, AUTO = PromptConfig("plain", "{question}", None), PromptConfig("auto", "{question}", None)
+COARSE = "guided.checkpoint_every=0.25"
 ADAPTER = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["v_proj", "q_proj"]}
 
 
@@ -65,7 +66,7 @@ def test_the_step_is_of_the_part_that_the_pattern_leaves_open(tmp_path: Path) ->
 
 
 def test_it_is_the_probe_of_its_last_step(run: Path) -> None:
-    root = load_root(overrides=[f"probe.adopt={run}/checkpoint-*", "guided.start=25", "method=[npo,autonpo]", "guidance.every=20"])
+    root = load_root(overrides=[f"probe.adopt={run}/checkpoint-*", "guided.start=25", "method=[npo,autonpo]", "guidance.every=20", COARSE])
     stages = stage_configs(root)
     assert "probe" not in stages
     assert stages["adopt"]["steps"] == 100
@@ -280,7 +281,7 @@ def test_a_branch_of_the_hub_is_found_in_its_cache_when_it_does_not_answer(tmp_p
 
 
 def test_a_run_that_is_the_probe_of_a_next_round_keeps_what_guides_there(run: Path) -> None:
-    words = [f"probe.adopt={run}/checkpoint-*", "guided.start=10", "method=[autonpo]", "rounds=2", "guidance.every=20"]
+    words = [f"probe.adopt={run}/checkpoint-*", "guided.start=10", "method=[autonpo]", "rounds=2", "guidance.every=20", COARSE]
     stages = stage_configs(load_root(overrides=words))
     assert set(stages["round-2/guide"]["guide_steps"]) <= set(stages["guided-autonpo"]["checkpoints"])
     assert stages["round-2/guide"]["guide_steps"] == [25, 100]

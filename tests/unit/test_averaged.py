@@ -38,7 +38,7 @@ def test_the_last_steps_of_the_grid_but_two_at_least(every: int, last: int, end:
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        ("", [90, 120]),
+        ("guided.checkpoint_every=0.25", [90, 120]),
         ("guided.checkpoint_every=5", [90, 95, 100, 105, 110, 115, 120]),
         ("guided.checkpoint_every=10 average_last=20", [100, 110, 120]),
         ("guided.checkpoint_every=4 average_last=45", [80, 100, 120]),
@@ -46,7 +46,7 @@ def test_the_last_steps_of_the_grid_but_two_at_least(every: int, last: int, end:
     ],
 )
 def test_all_runs_have_the_checkpoints_that_are_averaged(overrides: str, expected: list[int]) -> None:
-    time = resolve_timeline(load_root(overrides=overrides))
+    time = resolve_timeline(load_root(overrides=f"probe.steps=120 {overrides}"))
     assert time.average
     assert averaged_steps(*time.average, time.steps) == expected
     for every in (time.checkpoint_every, time.guided_checkpoint_every):

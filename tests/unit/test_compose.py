@@ -110,7 +110,7 @@ WRONG = [
     ("method.npo.windows=[]", r"method.npo.windows=\[\]: expected at least one window"),
     (
         "method=[npo_rolling] method.npo_rolling.rolling.distance=1.0",
-        r"method.npo_rolling.rolling.distance=120: with guide checkpoints at 30",
+        r"method.npo_rolling.rolling.distance=200: with guide checkpoints at 50",
     ),
     ("method=[luffy] method.luffy.demonstrations.place=x", "method.luffy.demonstrations.place='x': expected one of replace, append"),
     ("method=[luffy] method.luffy.demonstrations.ratio=x", "method.luffy.demonstrations.ratio='x': expected one of policy, recorded"),
@@ -140,13 +140,16 @@ WRONG = [
     ("method=[exgrpo] method.exgrpo.replay.keep=0", "method.exgrpo.replay.keep=0: expected at least 1"),
     ("method=[exgrpo] method.exgrpo.replay.start_accuracy=2", r"method.exgrpo.replay.start_accuracy=2.0: expected in \[0, 1\]"),
     ("method.npo.length=0.5", "method.npo.length=0.5: expected at least 1, since its schedule is laid out over the probe's steps"),
-    ("method=[grpo_long] method.grpo_long.length=0.001", "method.grpo_long.length=0.001: expected at least one step of probe.steps=120"),
+    ("method=[grpo_long] method.grpo_long.length=0.001", "method.grpo_long.length=0.001: expected at least one step of probe.steps=200"),
     ("+method.npo.grpo.prompts_per_step=3", "method.npo.grpo.prompts_per_step=3: expected grpo.prompts_per_step=32"),
-    ("+method.rlep.length=2", r"method.rlep: has settings, but is not .*; expected method=\[npo,autonpo,rlep\]"),
-    ("comparison.every=0.25 probe.steps=50 method=[grpo_long]", r"comparison.every=0.25: expected a multiple of 60, "),
-    ("comparison.every=20", "comparison.every=20: expected a multiple of 30, the steps at which all runs keep a checkpoint"),
-    ("comparison.every=0", "comparison.every=0: expected a multiple of 30"),
-    ("method.rlep.length=2", r"method.rlep: has settings, but is not .*; expected method=\[npo,autonpo,rlep\]"),
+    ("+method.rlep.length=2", r"method.rlep: has settings, but is not .*; expected method=\[npo_within,npo,autonpo,rlep\]"),
+    (
+        "comparison.every=0.25 probe.steps=50 guided.checkpoint_every=12 method=[grpo_long]",
+        "comparison.every=0.25: expected a multiple of 60, ",
+    ),
+    ("comparison.every=15", "comparison.every=15: expected a multiple of 10, the steps at which all runs keep a checkpoint"),
+    ("comparison.every=0", "comparison.every=0: expected a multiple of 10"),
+    ("method.rlep.length=2", r"method.rlep: has settings, but is not .*; expected method=\[npo_within,npo,autonpo,rlep\]"),
     ("method.npo.lenght=2", r"method.npo.lenght: no such key; did you mean method.npo.length\?"),
     ("rounds=0", "rounds=0: expected at least 1"),
     ("comparison.seeds=[]", r"comparison.seeds=\[\]: expected a list of different"),
@@ -174,9 +177,23 @@ def test_the_papers_recipe_takes_any_list_of_methods(methods: list[str]) -> None
     assert list(load_root("paper", f"method=[{','.join(methods)}]").method) == methods
 
 
+@pytest.mark.parametrize(
+    ("experiment", "words", "expected"),
+    [
+        ("default", "", 2e-4),
+        ("default", "policy=hf policy.path=nobody/nothing", 1e-6),
+        ("default", "policy=smollm2", 1e-6),
+        ("default", "policy=hf policy.path=nobody/nothing grpo.learning_rate=3e-6", 3e-6),
+        ("smollm2_chain_sum", "", 1e-5),
+    ],
+)
+def test_a_real_model_brings_its_learning_rate_and_what_is_given_wins(experiment: str, words: str, expected: float) -> None:
+    assert load_root(experiment, words).grpo.learning_rate == expected
+
+
 def test_a_longer_run_has_demonstrations_for_all_its_steps() -> None:
     stages = stage_configs(load_root(overrides="method=[rlep] method.rlep.length=2"))
-    assert (stages["demonstrate-rlep"]["steps"], stages["guided-rlep"]["steps"], stages["probe"]["steps"]) == (240, 240, 120)
+    assert (stages["demonstrate-rlep"]["steps"], stages["guided-rlep"]["steps"], stages["probe"]["steps"]) == (400, 400, 200)
 
 
 def test_an_unknown_experiment_lists_the_known() -> None:

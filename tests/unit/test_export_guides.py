@@ -63,7 +63,7 @@ def test_the_card_says_whose_they_are(layout: Layout, tmp_path: Path) -> None:
         "seed": 0,
         "round": "round-1",
         "guide_steps": [4, 8],
-        "lookback": 60,
+        "lookback": 100,
         "temperature": 1.0,
         "top_p": 1.0,
         "top_k": 0,

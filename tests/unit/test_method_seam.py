@@ -149,7 +149,7 @@ def context_of(name: str, stage: type, folder: Path, *overrides: str) -> Context
 
 def test_its_configuration_is_composed_checked_and_read_back(added: Path) -> None:
     composed = stage_configs(load_root(overrides=["method=[mine,yours]", "method.mine.retry.note=1e3 ünï"]))
-    assert composed["guided-mine"]["method"]["retry"] == {"tries": 3, "to_step": 60, "note": "1e3 ünï"}
+    assert composed["guided-mine"]["method"]["retry"] == {"tries": 3, "to_step": 100, "note": "1e3 ünï"}
     assert "row" not in composed["guided-mine"]["method"]
     assert "method" not in composed["guided-yours"] or composed["guided-yours"]["method"] is None
     assert composed["plan-yours"]["method"]["last"] == {"share": 0.5}
@@ -179,7 +179,7 @@ def test_what_cannot_work_is_refused_by_its_own_checks(added: Path, override: st
 
 
 def test_what_it_samples_is_foreseen(added: Path) -> None:
-    root = load_root(overrides=["method=[mine,yours]", "seeds=[0,1]"])
+    root = load_root(overrides=["method=[mine,yours]", "seeds=[0,1]", "probe.steps=120"])
     assert root.policy.scratch is not None
     work = {w.stage: w for w in plan_work(root, from_scratch(root.policy.scratch, None), Assumptions(20, 10.0, 0.5, 0.5, 0.1))}
     groups, tries = 2 * 120 * 32 * 8, 2 * 60 * 32 * 3
@@ -206,7 +206,7 @@ def test_its_mixer_trains(added: Path) -> None:
 
 
 def test_its_schedule_is_planned(added: Path) -> None:
-    plan.run(context := context_of("plan-yours", PlanStage, added, "guidance.lookback=40"))
+    plan.run(context := context_of("plan-yours", PlanStage, added, "probe.steps=120", "guidance.lookback=40"))
     (window,) = parse_schedule(context.layout.schedule("yours")).windows
     assert (window.from_step, window.to_step, window.guide_step, window.gate, window.correction) == (100, 120, 120, 0.5, True)
 

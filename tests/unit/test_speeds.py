@@ -22,7 +22,7 @@ from npo_pipeline.planning.work import Assumptions, Work
 SMALL = [
     *("policy.scratch.hidden_size=32", "policy.scratch.intermediate_size=64", "policy.scratch.layers=2", "policy.scratch.vocab_size=300"),
     *("policy.cold_start.steps=2", "policy.cold_start.examples=20", "task.train_size=32", "task.eval_size=8"),
-    *("grpo.prompts_per_step=2", "grpo.group_size=2", "sampling.max_new_tokens=4"),
+    *("grpo.prompts_per_step=2", "grpo.group_size=2", "sampling.max_new_tokens=4", "method=[npo,autonpo]"),
 ]
 TOKENS = Assumptions(20, 10.0, 0.5, 0.5, 0.05)
 TIMING = Timing("here", "cpu", 1, 3, 8.0, 1e-3, 3e-3, 5e-4, 15e-4, 72.0, 36.0)
@@ -90,7 +90,7 @@ def test_what_is_measured_is_on_record_for_this_machine_and_shape(cache: Path, c
 
 
 def test_the_page_has_the_hours_of_each_stage(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = load_root(overrides=["seeds=[0,1]", "method=[npo]", "average_last=null"])
+    root = load_root(overrides=["seeds=[0,1]", "method=[npo]", "average_last=null", "probe.steps=120"])
     monkeypatch.setattr("npo_pipeline.planning.measured._run", lambda *_: None)
     monkeypatch.setattr("npo_pipeline.planning.measured._timing", lambda *_: TIMING)
     measure(root, "auto", 3)

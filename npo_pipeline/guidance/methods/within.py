@@ -59,7 +59,7 @@ class Method(Live):
 
     def check_with(self, name: str, root: RootConfig) -> None:
         size = self.grpo.get("group_size", root.grpo.group_size)
-        expected = f"less than the {size} samples of a group: the others say whether it fails"
+        expected = f"less than the {size} samples of a group: the others say whether it fails; or a list method=[...] without {name}"
         require(self.within.samples < size, f"method.{name}.within.samples", self.within.samples, expected)
 
     def make(self, context: Context[GuidedStage]) -> MakeMixer:
