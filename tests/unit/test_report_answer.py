@@ -100,6 +100,19 @@ def test_what_grpo_was_not_run_for_is_open(read):
     assert "it took 3,000 tokens, 3.00 times GRPO's; GRPO was not run for as many, so which is better at that price is open" in said
 
 
+def test_what_a_method_brought_for_grpos_tokens_is_said_beside_a_dearer_one(read):
+    _, results, summaries = read
+    changed = with_npo(summaries, 0.02, 0.06)
+    (autonpo,) = (summary for summary in changed if summary.policy == "autonpo")
+    cheap = [costs | {"autonpo": Cost(Spend(980, None), NOTHING)} for costs in COSTS]
+    said = answer(results, changed, cheap)[3]
+    gain = numbers.difference(autonpo.to_grpo_for_all)
+    assert "for about as many tokens as GRPO's own, probe and guides paid for: autonpo ended at held-out mean@4 0.500, " in said
+    assert said.endswith(f", {gain} against GRPO (97.5%, as the best of 2), for 0.98 times its tokens.")
+    for costs in (COSTS, None, [costs | {"npo": Cost(Spend(980, None), NOTHING)} for costs in cheap]):
+        assert len(answer(results, changed, costs)) == 3, "none is as cheap, nothing is known of costs, or the best itself is"
+
+
 def test_longer_grpo_answers_it(read):
     _, results, summaries = read
     changed = with_npo(summaries, 0.02, 0.06)

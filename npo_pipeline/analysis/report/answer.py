@@ -19,6 +19,7 @@ from npo_pipeline.analysis.statistics import for_all
 from npo_pipeline.analysis.summary import PolicySummary, headline
 
 Costs = Sequence[Mapping[str, Cost]]  # by policy, of each seed
+AS_CHEAP = 1.05  # times GRPO's tokens in all: as many responses, of slightly other lengths
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,12 @@ class EqualTokens:
 
 
 def answer(results: Results, summaries: Sequence[PolicySummary], costs: Costs | None) -> list[str]:
-    """At the same steps; at the same tokens; with everything paid for. Empty where no method was run."""
+    """At the same steps; at the same tokens; with everything paid for, and what was to be had for GRPO's tokens. Empty without methods."""
     best = best_method(results, summaries)
     if best is None:
         return []
     sentences = [_same_steps(results, summaries, best), _same_tokens(results, best)]
-    return [*sentences, _paid(results, summaries, best, costs)]
+    return [*sentences, _paid(results, summaries, best, costs), *_as_cheap(results, summaries, best, costs)]
 
 
 def best_method(results: Results, summaries: Sequence[PolicySummary]) -> PolicySummary | None:
@@ -105,6 +106,21 @@ def _paid(results: Results, summaries: Sequence[PolicySummary], best: PolicySumm
     share = f" with {theirs / ratio:.0%} of these tokens" if theirs else ""
     gap = best.overall[metric].value - long.overall[metric].value
     return f"{paid}; longer GRPO{share} ended at {numbers.score(long.overall[metric].value)}: {best.label} is {gap:+.3f} against that."
+
+
+def _as_cheap(results: Results, summaries: Sequence[PolicySummary], best: PolicySummary, costs: Costs | None) -> list[str]:
+    """The best of those that took GRPO's tokens in all, where that is not the best of all: their ends are a comparison at equal tokens."""
+    rivals = [summary for summary in summaries if summary.policy in contenders(results.methods)]
+    ratios = {summary.policy: tokens_over_grpo(costs, summary.policy) for summary in rivals} if costs else {}
+    found = best_method(results, [s for s in rivals if (ratio := ratios.get(s.policy)) is not None and ratio <= AS_CHEAP])
+    if found is None or found == best:
+        return []
+    metric, gain, ratio = headline(results), found.to_grpo_for_all, ratios[found.policy]
+    assert gain is not None
+    helped = wording.guidance_helped(gain, "for about as many tokens as GRPO's own, probe and guides paid for")
+    ended = f"{found.label} ended at held-out {metric} {numbers.score(found.overall[metric].value)}"
+    against = f"{numbers.difference(gain)} against GRPO{_level(results, len(rivals))}"
+    return [f"{helped}: {ended}, {against}, for {ratio:.2f} times its tokens."]
 
 
 def total_tokens(costs: Costs, policy: str) -> float | None:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from npo_pipeline.analysis import style
-from npo_pipeline.analysis.results import GRPO, Results, policy_label
+from npo_pipeline.analysis.results import GRPO, Results, Run, policy_label
 from npo_pipeline.analysis.series import over_seeds, series
 
 PANELS = (
@@ -18,6 +18,7 @@ PANELS = (
     ("groups/all_wrong", "Groups without a right answer", "share of groups"),
 )
 LANE = 0.3  # inches of height for a method's windows
+READABLE = 0.12  # share of the steps that a bar must have to hold its guide's step
 
 
 def draw_curves(results: Results) -> style.Drawing:
@@ -26,15 +27,16 @@ def draw_curves(results: Results) -> style.Drawing:
     seeds = len(results.seeds)
     several = f"Line: mean of {seeds} seeds, smoothed; band: lowest to highest seed."
     lines = several if seeds > 1 else "Faint: each step; strong: its moving average."
-    bars = "one row per seed" if seeds > 1 else "its step is written in the bar"
+    bars = "one row per seed" if seeds > 1 else "its step is written in a bar that has room for it"
     return style.Drawing(
         "curves",
         "Training curves",
         svg,
         f"Reward, accuracy, entropy and share of all-wrong groups over training steps, for {', '.join(map(policy_label, results.runs))}.",
         f"{lines} The bars below the curves mark the guided windows, in which a later checkpoint of the probe may give a trajectory to a "
-        f"failing group ({bars}). Reward and accuracy count the policy's own samples only. Guidance that works lifts "
-        "reward sooner than GRPO's, with fewer groups that have nothing to learn from, and without entropy falling faster.",
+        f"failing group ({bars}); ticks are the steps at which a method without windows had a right guide in a group. Reward and accuracy "
+        "count the policy's own samples only. Guidance that works lifts reward sooner than GRPO's, with fewer groups that have nothing to "
+        "learn from, and without entropy falling faster.",
     )
 
 
@@ -88,15 +90,25 @@ def _windows(results: Results, name: str) -> list[tuple[int, int, int, int]]:
 
 
 def _lanes(axes: Any, results: Results) -> None:
-    """One lane per method, parted by seeds: a bar per window."""
+    """One lane per method, parted by seeds: a bar per window; without windows a tick per step with a guide."""
     for lane, name in enumerate(results.methods):
-        windows = _windows(results, name)
+        windows, colour = _windows(results, name), style.colours(results)[name]
+        guided = [] if windows else [_guided(seed.runs[name]) for seed in results.seeds]
         for window in windows:
-            _bar(axes, lane, len(results.seeds), style.colours(results)[name], window)
-        if not windows:
+            _bar(axes, lane, len(results.seeds), colour, window)
+        if any(guided):
+            height = 0.8 / len(guided)
+            places = [lane - 0.4 + (seed + 0.5) * height for seed in range(len(guided))]
+            axes.eventplot(guided, lineoffsets=places, linelengths=height, colors=[colour], linewidths=0.9, alpha=0.6)
+        elif not windows:
             place = {"transform": axes.get_yaxis_transform(), "ha": "center", "va": "center"}
             axes.text(0.5, lane, "no intervention", fontsize=8, color=style.FAINT, **place)
     _dress_lanes(axes, results.methods)
+
+
+def _guided(run: Run) -> list[int]:
+    """The steps at which a guide stood in a group."""
+    return [row["step"] for row in run.metrics if row.get("guide/injected")]
 
 
 def _bar(axes: Any, lane: int, seeds: int, colour: str, window: tuple[int, int, int, int]) -> None:
@@ -105,7 +117,8 @@ def _bar(axes: Any, lane: int, seeds: int, colour: str, window: tuple[int, int, 
     height = 0.8 / seeds
     bottom = lane - 0.4 + seed * height
     axes.broken_barh([(start, end - start)], (bottom, height), facecolor=(colour, 0.22), edgecolor=colour, linewidth=0.9)
-    if seeds == 1:
+    low, high = axes.get_xlim()
+    if seeds == 1 and end - start > READABLE * (high - low):
         axes.text((start + end) / 2, lane, f"guide {guide}", ha="center", va="center", fontsize=8, clip_on=True)
 
 
