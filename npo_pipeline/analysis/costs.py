@@ -13,7 +13,7 @@ import yaml
 
 from npo_pipeline.analysis.methods import INITIAL, needs
 from npo_pipeline.analysis.results import GRPO, Run
-from npo_pipeline.analysis.series import Floats, first_step, until
+from npo_pipeline.analysis.series import Floats, first_step, step_tokens, until
 from npo_pipeline.analysis.summary import total
 from npo_pipeline.errors import ArtifactError
 from npo_pipeline.storage.guides import verify_guide
@@ -88,12 +88,6 @@ def run_hours(layout: Layout, run: str) -> Hours | None:
     """Of the run's stage: "probe", "npo" or "round-2/npo"; None where they are not on record."""
     head, slash, name = run.rpartition("/")
     return read_hours(place(layout.root, layout.seed, "probe" if run == GRPO else f"{head}{slash}guided-{name}"))
-
-
-def step_tokens(row: Mapping[str, Any]) -> float | None:
-    """Tokens that a run sampled at a step: its roll-outs, and what the method sampled live beside them."""
-    rollouts = row.get("completions/tokens")
-    return None if rollouts is None else rollouts + (row.get("guide/tokens") or 0)
 
 
 def cumulative_tokens(run: Run) -> Floats | None:

@@ -1,7 +1,8 @@
 """Time series of training runs: values per step, smoothed, and brought together over seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,12 @@ class Series:
     steps: Floats
     raw_ST: Floats
     smooth_ST: Floats
+
+
+def step_tokens(row: Mapping[str, Any]) -> float | None:
+    """Tokens that a run sampled at a step: its roll-outs, and what the method sampled live beside them."""
+    rollouts = row.get("completions/tokens")
+    return None if rollouts is None else rollouts + (row.get("guide/tokens") or 0)
 
 
 def values(run: Run, key: str) -> Floats:

@@ -138,7 +138,7 @@ def _training(seeds: Sequence[SeedResults], policy: str) -> Training:
         steps_to_grpo=_mean_if_all(marks),
         injected=fmean(sum(row["guide/injected"] or 0 for row in run.metrics) for run in runs),
         windows=_mean_if_all([len(run.schedule.windows) if run.schedule else None for run in runs]),
-        tokens=_mean_if_all([total(run.metrics, "completions/tokens") for run in runs]),
+        tokens=_mean_if_all([total([{"tokens": series.step_tokens(row)} for row in run.metrics], "tokens") for run in runs]),
         seconds=_mean_if_all([total(run.timings, "seconds") for run in runs]),
     )
 

@@ -109,8 +109,9 @@ def test_what_a_method_brought_for_grpos_tokens_is_said_beside_a_dearer_one(read
     gain = numbers.difference(autonpo.to_grpo_for_all)
     assert "for about as many tokens as GRPO's own, probe and guides paid for: autonpo ended at held-out mean@4 0.500, " in said
     assert said.endswith(f", {gain} against GRPO (97.5%, as the best of 2), for 0.98 times its tokens.")
-    for costs in (COSTS, None, [costs | {"npo": Cost(Spend(980, None), NOTHING)} for costs in cheap]):
-        assert len(answer(results, changed, costs)) == 3, "none is as cheap, nothing is known of costs, or the best itself is"
+    shorter = [costs | {"autonpo": Cost(Spend(500, None), NOTHING)} for costs in COSTS]
+    for costs in (COSTS, None, shorter, [costs | {"npo": Cost(Spend(980, None), NOTHING)} for costs in cheap]):
+        assert len(answer(results, changed, costs)) == 3, "none took as many, nothing is known of costs, or the best itself did"
 
 
 def test_longer_grpo_answers_it(read):

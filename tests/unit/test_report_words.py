@@ -12,7 +12,8 @@ from report_results import Shape, stage_of, write_results
 
 from npo_pipeline.analysis import numbers
 from npo_pipeline.analysis.load import load_results
-from npo_pipeline.analysis.report.outcome import no_intervention, outcome
+from npo_pipeline.analysis.report.html import schedules
+from npo_pipeline.analysis.report.outcome import no_intervention, outcome, without_windows
 from npo_pipeline.analysis.report.samples import LONGEST, choose_samples, mixed, visible
 from npo_pipeline.analysis.report.tables import comparison_rows, csv_table, difficulty_rows, markdown_tables
 from npo_pipeline.analysis.statistics import Interval
@@ -118,6 +119,25 @@ def test_outcome_of_grpo_follows_its_interval(one, interval, words):
 def test_an_empty_schedule_is_explained():
     assert no_intervention(["warned", "no candidate"]) == "No intervention was made. The planner's account: no candidate."
     assert "gives no reason" in no_intervention([])
+
+
+def test_a_run_without_a_schedule_is_not_called_one_without_guides(one):
+    assert without_windows([0, 2, 0, 3]) == "It has no windows: guides took 5 slots, at 2 of 4 steps."
+    assert without_windows([0, 0]) == "It has no windows, and no slot took a guide."
+    _, results, _ = one
+    (seed,) = results.seeds
+    bare = replace(seed, runs=seed.runs | {"npo": replace(seed.runs["npo"], schedule=None)})
+    (npo,) = (shown for shown in schedules(replace(results, seeds=(bare,))) if shown["method"] == "npo")
+    assert npo["none"].startswith(f"It has no windows: guides took {npo['injected']} slots")
+
+
+def test_what_a_method_sampled_beside_its_groups_is_among_its_tokens(one):
+    _, results, summaries = one
+    (seed,) = results.seeds
+    rows = tuple(row | {"guide/tokens": 7} for row in seed.runs["npo"].metrics)
+    more = summarise_policies(replace(results, seeds=(replace(seed, runs=seed.runs | {"npo": replace(seed.runs["npo"], metrics=rows)}),)))
+    before, after = (next(s.training.tokens for s in some if s.policy == "npo") for some in (summaries, more))
+    assert after == before + 7 * ONE.steps
 
 
 def test_samples_mix_right_and_wrong_of_different_problems(one):

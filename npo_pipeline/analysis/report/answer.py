@@ -19,7 +19,7 @@ from npo_pipeline.analysis.statistics import for_all
 from npo_pipeline.analysis.summary import PolicySummary, headline
 
 Costs = Sequence[Mapping[str, Cost]]  # by policy, of each seed
-AS_CHEAP = 1.05  # times GRPO's tokens in all: as many responses, of slightly other lengths
+AS_CHEAP = 1.05  # times GRPO's tokens in all, or as much less: as many responses, of slightly other lengths
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,10 @@ def _paid(results: Results, summaries: Sequence[PolicySummary], best: PolicySumm
 
 
 def _as_cheap(results: Results, summaries: Sequence[PolicySummary], best: PolicySummary, costs: Costs | None) -> list[str]:
-    """The best of those that took GRPO's tokens in all, where that is not the best of all: their ends are a comparison at equal tokens."""
+    """The best of those that took about GRPO's tokens in all, where another is the best of all: ends at about equal tokens."""
     rivals = [summary for summary in summaries if summary.policy in contenders(results.methods)]
     ratios = {summary.policy: tokens_over_grpo(costs, summary.policy) for summary in rivals} if costs else {}
-    found = best_method(results, [s for s in rivals if (ratio := ratios.get(s.policy)) is not None and ratio <= AS_CHEAP])
+    found = best_method(results, [s for s in rivals if (ratio := ratios.get(s.policy)) is not None and 1 / AS_CHEAP <= ratio <= AS_CHEAP])
     if found is None or found == best:
         return []
     metric, gain, ratio = headline(results), found.to_grpo_for_all, ratios[found.policy]

@@ -34,9 +34,10 @@ def draw_curves(results: Results) -> style.Drawing:
         svg,
         f"Reward, accuracy, entropy and share of all-wrong groups over training steps, for {', '.join(map(policy_label, results.runs))}.",
         f"{lines} The bars below the curves mark the guided windows, in which a later checkpoint of the probe may give a trajectory to a "
-        f"failing group ({bars}); ticks are the steps at which a method without windows had a right guide in a group. Reward and accuracy "
-        "count the policy's own samples only. Guidance that works lifts reward sooner than GRPO's, with fewer groups that have nothing to "
-        "learn from, and without entropy falling faster.",
+        f"failing group ({bars}); ticks are the steps at which a method without windows had a right guide in a group. Reward, accuracy "
+        "and all-wrong groups count the policy's own samples only; of a method that holds some of a group back, those drawn before: of "
+        "fewer samples more groups are all wrong. Guidance that works lifts reward sooner than GRPO's, with fewer groups that have nothing "
+        "to learn from, and without entropy falling faster.",
     )
 
 
@@ -129,4 +130,4 @@ def _dress_lanes(axes: Any, methods: Sequence[str]) -> None:
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.set_xlabel("Training step (bars: guided windows)")
+    axes.set_xlabel("Training step (bars: guided windows; ticks: steps with a guide)")

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from npo_pipeline import __version__
 from npo_pipeline.analysis import numbers
-from npo_pipeline.analysis.report.outcome import averaged_outcome, no_intervention, outcome
+from npo_pipeline.analysis.report.outcome import averaged_outcome, no_intervention, outcome, without_windows
 from npo_pipeline.analysis.report.samples import choose_samples, visible
 from npo_pipeline.analysis.report.tables import benchmark_table, comparison_rows, difficulty_rows, notes
 from npo_pipeline.analysis.results import Results
@@ -75,9 +75,11 @@ def schedules(results: Results) -> list[dict[str, Any]]:
     found = []
     for method in results.methods:
         for seed in results.seeds:
-            schedule = seed.runs[method].schedule or Schedule(method, [])
-            injected = sum(row["guide/injected"] or 0 for row in seed.runs[method].metrics)
-            found.append({"method": method, "seed": seed.seed, "injected": injected, **_schedule(schedule)})
+            run, guides = seed.runs[method], [row["guide/injected"] or 0 for row in seed.runs[method].metrics]
+            shown = _schedule(run.schedule or Schedule(method, []))
+            if run.schedule is None:
+                shown["none"] = without_windows(guides)
+            found.append({"method": method, "seed": seed.seed, "injected": sum(guides), **shown})
     return found
 
 

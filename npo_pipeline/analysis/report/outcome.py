@@ -115,3 +115,11 @@ def no_intervention(reasons: Sequence[str]) -> str:
     """Why a schedule is empty: the planner's closing remark, where it left one."""
     account = f"The planner's account: {reasons[-1]}." if reasons and reasons[-1] else "The schedule gives no reason."
     return f"No intervention was made. {account}"
+
+
+def without_windows(guides: Sequence[int]) -> str:
+    """Of a run without a schedule: the slots that guides took at each step."""
+    if not any(guides):
+        return "It has no windows, and no slot took a guide."
+    guided, steps = (numbers.count(count) for count in (sum(1 for slots in guides if slots), len(guides)))
+    return f"It has no windows: guides took {numbers.count(sum(guides))} slots, at {guided} of {steps} steps."
