@@ -14,7 +14,7 @@ import yaml
 from npo_pipeline.analysis.methods import INITIAL, needs
 from npo_pipeline.analysis.results import GRPO, Run
 from npo_pipeline.analysis.series import Floats, first_step, step_tokens, until
-from npo_pipeline.analysis.summary import total
+from npo_pipeline.analysis.summary import run_tokens, total
 from npo_pipeline.errors import ArtifactError
 from npo_pipeline.storage.guides import verify_guide
 from npo_pipeline.storage.layout import Layout
@@ -97,8 +97,7 @@ def cumulative_tokens(run: Run) -> Floats | None:
 
 
 def run_spend(run: Run) -> Spend:
-    tokens = total([{"tokens": step_tokens(row)} for row in run.metrics], "tokens")
-    return Spend(tokens, total(run.timings, "seconds"))
+    return Spend(run_tokens(run), total(run.timings, "seconds"))
 
 
 def adopted_spend(layout: Layout) -> Spend | None:

@@ -10,7 +10,7 @@ from statistics import fmean
 from npo_pipeline.analysis import series
 from npo_pipeline.analysis.benchmarks import BenchmarkRow, benchmark_scores, summarise_benchmarks
 from npo_pipeline.analysis.methods import contenders
-from npo_pipeline.analysis.results import GRPO, Evaluation, Results, SeedResults, policy_label
+from npo_pipeline.analysis.results import GRPO, Evaluation, Results, Run, SeedResults, policy_label
 from npo_pipeline.analysis.statistics import Interval, bootstrap_difference, by_difficulty, for_all, mean_scores, problem_scores
 from npo_pipeline.errors import ArtifactError
 from npo_pipeline.storage.layout import averaged
@@ -138,9 +138,14 @@ def _training(seeds: Sequence[SeedResults], policy: str) -> Training:
         steps_to_grpo=_mean_if_all(marks),
         injected=fmean(sum(row["guide/injected"] or 0 for row in run.metrics) for run in runs),
         windows=_mean_if_all([len(run.schedule.windows) if run.schedule else None for run in runs]),
-        tokens=_mean_if_all([total([{"tokens": series.step_tokens(row)} for row in run.metrics], "tokens") for run in runs]),
+        tokens=_mean_if_all([run_tokens(run) for run in runs]),
         seconds=_mean_if_all([total(run.timings, "seconds") for run in runs]),
     )
+
+
+def run_tokens(run: Run) -> float | None:
+    """Tokens that the run itself sampled; None where a step did not log them."""
+    return total([{"tokens": series.step_tokens(row)} for row in run.metrics], "tokens")
 
 
 def steps_to_grpo(seed: SeedResults, policy: str, weight: float = series.EMA_WEIGHT) -> int | None:

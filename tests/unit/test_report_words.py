@@ -12,6 +12,7 @@ from report_results import Shape, stage_of, write_results
 
 from npo_pipeline.analysis import numbers
 from npo_pipeline.analysis.load import load_results
+from npo_pipeline.analysis.report.curves import draw_curves
 from npo_pipeline.analysis.report.html import schedules
 from npo_pipeline.analysis.report.outcome import no_intervention, outcome, without_windows
 from npo_pipeline.analysis.report.samples import LONGEST, choose_samples, mixed, visible
@@ -129,6 +130,13 @@ def test_a_run_without_a_schedule_is_not_called_one_without_guides(one):
     bare = replace(seed, runs=seed.runs | {"npo": replace(seed.runs["npo"], schedule=None)})
     (npo,) = (shown for shown in schedules(replace(results, seeds=(bare,))) if shown["method"] == "npo")
     assert npo["none"].startswith(f"It has no windows: guides took {npo['injected']} slots")
+    still = replace(bare.runs["npo"], metrics=tuple(row | {"guide/injected": 0} for row in bare.runs["npo"].metrics))
+    silent = replace(seed, runs=seed.runs | {"npo": still})
+    lanes = {
+        name: draw_curves(replace(results, seeds=(found,), methods=("npo",))).svg.count(b"no intervention")
+        for name, found in (("guided", bare), ("silent", silent))
+    }
+    assert lanes["guided"] == 0 < lanes["silent"]
 
 
 def test_what_a_method_sampled_beside_its_groups_is_among_its_tokens(one):

@@ -98,9 +98,7 @@ def _lanes(axes: Any, results: Results) -> None:
         for window in windows:
             _bar(axes, lane, len(results.seeds), colour, window)
         if any(guided):
-            height = 0.8 / len(guided)
-            places = [lane - 0.4 + (seed + 0.5) * height for seed in range(len(guided))]
-            axes.eventplot(guided, lineoffsets=places, linelengths=height, colors=[colour], linewidths=0.9, alpha=0.6)
+            _ticks(axes, lane, colour, guided)
         elif not windows:
             place = {"transform": axes.get_yaxis_transform(), "ha": "center", "va": "center"}
             axes.text(0.5, lane, "no intervention", fontsize=8, color=style.FAINT, **place)
@@ -110,6 +108,13 @@ def _lanes(axes: Any, results: Results) -> None:
 def _guided(run: Run) -> list[int]:
     """The steps at which a guide stood in a group."""
     return [row["step"] for row in run.metrics if row.get("guide/injected")]
+
+
+def _ticks(axes: Any, lane: int, colour: str, guided: Sequence[Sequence[int]]) -> None:
+    """The guided steps of each seed, in its part of the lane."""
+    height = 0.8 / len(guided)
+    places = [lane - 0.4 + (seed + 0.5) * height for seed in range(len(guided))]
+    axes.eventplot(guided, lineoffsets=places, linelengths=height, colors=[colour], linewidths=0.9, alpha=0.6)
 
 
 def _bar(axes: Any, lane: int, seeds: int, colour: str, window: tuple[int, int, int, int]) -> None:

@@ -76,18 +76,19 @@ def schedules(results: Results) -> list[dict[str, Any]]:
     for method in results.methods:
         for seed in results.seeds:
             run, guides = seed.runs[method], [row["guide/injected"] or 0 for row in seed.runs[method].metrics]
+            none = without_windows(guides) if run.schedule is None else _why_empty(run.schedule)
             shown = _schedule(run.schedule or Schedule(method, []))
-            if run.schedule is None:
-                shown["none"] = without_windows(guides)
-            found.append({"method": method, "seed": seed.seed, "injected": sum(guides), **shown})
+            found.append({"method": method, "seed": seed.seed, "injected": sum(guides), "none": none, **shown})
     return found
 
 
+def _why_empty(schedule: Schedule) -> str:
+    return visible(no_intervention([_text(decision.get("reason") or "") for decision in schedule.decisions]))
+
+
 def _schedule(schedule: Schedule) -> dict[str, Any]:
-    reasons = [_text(decision.get("reason") or "") for decision in schedule.decisions]
     return {
         "windows": [replace(window, reason=visible(window.reason)) for window in schedule.windows],
-        "none": visible(no_intervention(reasons)),
         "decisions": [_decision(decision) for decision in schedule.decisions[:MOST_DECISIONS]],
         "left_out": max(0, len(schedule.decisions) - MOST_DECISIONS),
     }
