@@ -68,7 +68,15 @@ def plan(root: RootConfig, model: Architecture, options: argparse.Namespace, spe
     length = options.response_tokens or (speeds.response_tokens if speeds else None) or most / 2
     assumed = Assumptions(prompt, length, options.failed, options.tries, options.delta)
     images = most_image_tokens(root, model) if options.image_tokens is None else options.image_tokens
-    return page(root, model, assumed, min(prompt, images), options.gpu_memory, speeds or assumed_speeds(root, model, assumed), chosen)
+    return page(
+        root,
+        model,
+        assumed,
+        min(prompt, images),
+        options.gpu_memory,
+        speeds or assumed_speeds(root, model, assumed, options.device),
+        chosen,
+    )
 
 
 def most_image_tokens(root: RootConfig, model: Architecture) -> int:

@@ -17,6 +17,7 @@ from npo_pipeline.configuration.settings import RootConfig, TrainerConfig
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.planning import memory as m
 from npo_pipeline.planning.architecture import Architecture, architecture_of
+from npo_pipeline.planning.pace import Lengths, rows_of_a_step, sampling, scoring
 from npo_pipeline.planning.work import Assumptions, evaluated_policies, plan_work, state_bytes
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -28,18 +29,6 @@ GPU_CORES = 4  # per GPU: verifiers, and what feeds it
 MARGIN, START_MIN = 3.0, 15  # walltime: times the forecast, and on top
 LEAST_MIN, MOST_MIN = 30, 1440  # a day is what most partitions allow
 WARNING = "--signal=TERM@120"  # two minutes before its walltime a run is told to save its state and to end
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Floating-point operations per second that a stage surely reaches while it trains and while it samples."""
-
-    train: float
-    sample: float
-
-
-# On a core: a tiny policy samples 12,000 tokens/s (1.6e10), SmolLM2 135 (3.6e10). On a GPU: a tenth of an H100's peak, and sampling less.
-CPU, GPU = Speed(1e10, 1e10), Speed(1e14, 2e13)
 
 
 @dataclass(frozen=True)
@@ -150,10 +139,11 @@ class _Stage:
         return Resources(nproc * nodes * self.gpu, cores, memory, round(min(MOST_MIN, max(LEAST_MIN, minutes))))
 
     def _seconds(self, responses: float) -> float:
-        """Two operations per parameter and token forward, four backward; what was sampled is scored once more."""
-        speed, tokens = GPU if self.gpu else CPU, 2 * self.root.sampling.max_new_tokens * responses
-        trained = 6 * self.root.grpo.epochs * tokens if self.trains else 0.0
-        return self.model.parameters * ((2 * tokens + trained) / speed.train + 2 * tokens / speed.sample)
+        """All responses as long as they may become; what was sampled is scored once more."""
+        most, root = self.root.sampling.max_new_tokens, self.root
+        lengths, rows = Lengths(most, most, most), rows_of_a_step(root) if self.trains else root.engine.max_batch
+        scored = scoring(root, self.model, self.gpu, lengths, root.grpo.epochs if self.trains else 0)
+        return responses * most * (sampling(root, self.model, self.gpu, lengths, rows) + scored)
 
     def _host_bytes(self) -> tuple[int, int]:
         """Of each process, and of what they share out among them. With a GPU: weights while they are loaded and kept, and a trainer

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from npo_pipeline.configuration.settings import RootConfig
 from npo_pipeline.planning.architecture import Architecture
-from npo_pipeline.planning.resources import CPU, GPU, wants_gpu
+from npo_pipeline.planning.pace import Lengths, hardware, rows_of_a_step, sampling, scoring
+from npo_pipeline.planning.resources import wants_gpu
 from npo_pipeline.planning.work import Assumptions, Work
 
 
@@ -32,21 +33,26 @@ class Speeds:
     response_tokens: float | None = None  # mean length, where it was measured
 
 
-def assumed(root: RootConfig, model: Architecture, tokens: Assumptions) -> Speeds:
-    """Low speeds that a stage surely reaches (npo_pipeline.planning.resources): two operations per parameter and token forward, four
-    backward; what was sampled is scored once more, and prompts are read as often as responses are.
+def assumed(root: RootConfig, model: Architecture, tokens: Assumptions, device: str = "auto") -> Speeds:
+    """Low speeds that a stage surely reaches (npo_pipeline.planning.pace); what was sampled is scored once more, and prompts are read as
+    often as responses are. `device` as for the workflow: auto, cpu or cuda.
     """
-    gpu = wants_gpu(root, "auto")
-    flops, ranks = GPU if gpu else CPU, root.trainer.nproc * root.trainer.nodes
-    each = model.parameters * (tokens.prompt_tokens + tokens.response_tokens) / max(1.0, tokens.response_tokens)
-    sample = flops.sample / (2 * each)
-    update = flops.train / ((2 + 6 * root.grpo.epochs) * each)
-    least = f"{flops.sample:.0e} operations a second while sampling, {flops.train:.0e} while training"
+    gpu, ranks = wants_gpu(root, device), root.trainer.nproc * root.trainer.nodes
+    lengths = Lengths(tokens.prompt_tokens, tokens.response_tokens, root.sampling.max_new_tokens)
+    sample = 1 / sampling(root, model, gpu, lengths, rows_of_a_step(root))
+    update = 1 / scoring(root, model, gpu, lengths, root.grpo.epochs)
     said = (
-        f"Hours are ASSUMED, for {'GPUs that' if gpu else 'a core that'} at least do {least}.",
+        f"Hours are ASSUMED, for {_least(root, gpu)}.",
         "npo plan --measure times a few steps of this experiment on this machine, and the next plan takes those.",
     )
     return Speeds(said, "GPU-hours" if gpu else "CPU-hours", Speed(sample, sample), Speed(update, update), ranks)
+
+
+def _least(root: RootConfig, gpu: bool) -> str:
+    machine = hardware(root, gpu)
+    does = f"at least do {machine.sample:.0e} operations a second while sampling, {machine.train:.0e} while training"
+    per_layer = f"{1e3 * machine.sampling_layer:.2g} ms a layer and token of a batch, {1e3 * machine.layer:.2g} ms a layer and micro-batch"
+    return f"GPUs that {does},\nand take no longer than {per_layer}" if gpu else f"a core that {does}"
 
 
 def hours(work: Work, tokens: float, speeds: Speeds) -> tuple[float, float] | None:

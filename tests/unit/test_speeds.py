@@ -15,7 +15,7 @@ from npo_pipeline.errors import ConfigError
 from npo_pipeline.planning.__main__ import measured, plan
 from npo_pipeline.planning.architecture import architecture_of
 from npo_pipeline.planning.measured import Timing, known_speeds, measure
-from npo_pipeline.planning.resources import CPU
+from npo_pipeline.planning.pace import CORE
 from npo_pipeline.planning.speeds import Speed, Speeds, assumed, hours
 from npo_pipeline.planning.work import Assumptions, Work
 
@@ -49,8 +49,8 @@ def test_assumed_hours_by_hand() -> None:
     model = architecture_of(root.policy)
     found = assumed(root, model, TOKENS)
     each = model.parameters * 30 / 10  # a token of a response, with its share of the prompt
-    assert (found.sample.wall, found.sample.paid) == (CPU.sample / (2 * each),) * 2
-    assert (found.update.wall, found.update.paid) == (CPU.train / (8 * each),) * 2
+    assert (found.sample.wall, found.sample.paid) == (CORE.sample / (2 * each),) * 2
+    assert (found.update.wall, found.update.paid) == (CORE.train / (8 * each),) * 2
     assert found.ranks == 2
     assert found.unit == "CPU-hours"
 
