@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from npo_pipeline.configuration.grid import as_steps, averaged_steps, checkpoint_steps, guide_steps
 from npo_pipeline.configuration.settings import MeasureConfig, MethodConfig, Place, RootConfig, StepLike
-from npo_pipeline.configuration.windows import resolve_method, run_steps
+from npo_pipeline.configuration.windows import fitted, resolve_method, run_steps
 from npo_pipeline.errors import ConfigError
 
 
@@ -31,12 +31,9 @@ def resolve_timeline(root: RootConfig) -> Timeline:
     adopted = sorted(root.probe.adopt) if root.probe.adopt else None
     steps, dense = root.probe.steps, 1 if adopted else root.probe.checkpoint_every
     start = resolve_start(root, adopted or checkpoint_steps(dense, steps))
-    guides = guide_steps(as_steps(root.guidance.every, steps, "guidance.every", multiple=dense), steps, adopted)
-    # A fraction is rounded up to the checkpoints' grid, so that a guide that was rounded up still reaches its window's start.
-    grid = dense if isinstance(root.guidance.lookback, float) else 1
-    lookback = as_steps(root.guidance.lookback, steps, "guidance.lookback", multiple=grid)
+    place = _place(root, start or 0)
+    guides, lookback = place.guides, place.lookback
     kept = as_steps(root.guided.checkpoint_every, steps, "guided.checkpoint_every")
-    place = Place(steps, guides, lookback, start or 0)
     methods = {name: resolve_method(f"method.{name}", method, place) for name, method in root.method.items()}
     common = math.lcm(dense, kept)  # what all runs keep: other steps are no comparison
     last = None if root.average_last is None else as_steps(root.average_last, steps, "average_last")
@@ -45,6 +42,21 @@ def resolve_timeline(root: RootConfig) -> Timeline:
     longest = max([steps, *(run_steps(method, steps) for method in methods.values())])
     curve = _curve(root.comparison.every, steps, longest, None if adopted else common)
     return Timeline(steps, root.probe.checkpoint_every, ahead, lookback, kept, curve, average, methods, start, adopted)
+
+
+def _place(root: RootConfig, start: int) -> Place:
+    adopted, steps = sorted(root.probe.adopt) if root.probe.adopt else None, root.probe.steps
+    dense = 1 if adopted else root.probe.checkpoint_every
+    guides = guide_steps(as_steps(root.guidance.every, steps, "guidance.every", multiple=dense), steps, adopted)
+    # A fraction is rounded up to the checkpoints' grid, so that a guide that was rounded up still reaches its window's start.
+    grid = dense if isinstance(root.guidance.lookback, float) else 1
+    return Place(steps, guides, as_steps(root.guidance.lookback, steps, "guidance.lookback", multiple=grid), start)
+
+
+def fitted_windows(root: RootConfig) -> list[str]:
+    """What is not as it was asked for: a line per window, of every method, that was fitted to what its guide reaches."""
+    place = _place(root, 0)
+    return [line for name, method in root.method.items() for line in fitted(f"method.{name}", method, place)]
 
 
 def _curve(every: StepLike | None, steps: int, longest: int, common: int | None) -> int | None:

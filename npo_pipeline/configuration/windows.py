@@ -1,5 +1,6 @@
 """The windows and other steps of a method: fractions become whole steps, and windows are fitted to the guide checkpoints."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
@@ -42,18 +43,39 @@ def from_start(key: str, windows: list[WindowConfig], start: int) -> list[Window
 
 def _resolve_window(key: str, window: WindowConfig, steps: int, guides: list[int], lookback: int) -> WindowConfig | None:
     """None where it is a fraction's, and its guide, the next one of a run with few checkpoints, reaches back to none of its steps."""
-    guide = window.guide_step
-    if isinstance(guide, float):
-        target = as_steps(guide, steps, f"{key}.guide_step")
-        guide = next(step for step in guides if step >= target)
-    start = as_steps(window.from_step, steps, f"{key}.from_step", least=0)
-    end = as_steps(window.to_step, steps, f"{key}.to_step")
+    wanted = _in_steps(key, window, steps, guides)
+    start, end, guide = wanted.from_step, wanted.to_step, wanted.guide_step
     if isinstance(window.from_step, float) and isinstance(guide, int):
         reached = max(start, guide - lookback)  # a fraction is fitted to what the guide can reach
         if start < end <= reached:
             return None
         start = reached
     return WindowConfig(start, end, guide)
+
+
+def _in_steps(key: str, window: WindowConfig, steps: int, guides: list[int]) -> WindowConfig:
+    guide = window.guide_step
+    if isinstance(guide, float):
+        target = as_steps(guide, steps, f"{key}.guide_step")
+        guide = next(step for step in guides if step >= target)
+    start = as_steps(window.from_step, steps, f"{key}.from_step", least=0)
+    return WindowConfig(start, as_steps(window.to_step, steps, f"{key}.to_step"), guide)
+
+
+def fitted(key: str, method: MethodConfig, place: Place) -> Iterator[str]:
+    """A line for each window that its guide does not reach in whole, so that nobody takes it for the one that was asked for."""
+    for i, window in enumerate(method.windows):
+        name = f"{key}.windows[{i}]"
+        wanted, got = (
+            _in_steps(name, window, place.steps, place.guides),
+            _resolve_window(name, window, place.steps, place.guides, place.lookback),
+        )
+        if got is None or got.from_step > wanted.from_step:
+            did = "is left out" if got is None else f"begins at step {got.from_step} instead of at step {wanted.from_step}"
+            yield (
+                f"{name} {did}: guide checkpoint {wanted.guide_step} has trajectories of the "
+                f"{place.lookback} steps before it (guidance.lookback; 1.0 for all)"
+            )
 
 
 def _resolve_autonpo(key: str, settings: AutoNpoConfig, steps: int) -> AutoNpoConfig:

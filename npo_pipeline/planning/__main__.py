@@ -14,6 +14,7 @@ from pathlib import Path
 
 from npo_pipeline.configuration.compose import load_root
 from npo_pipeline.configuration.settings import RootConfig
+from npo_pipeline.configuration.timeline import fitted_windows
 from npo_pipeline.errors import ConfigError, NpoError
 from npo_pipeline.planning.architecture import Architecture, architecture_of
 from npo_pipeline.planning.engine import choose_engine
@@ -52,7 +53,7 @@ def show(experiment: str, overrides: str | Sequence[str], options: argparse.Name
     if options.measure and options.model is not None:
         raise ConfigError("--measure: times the policy itself, so --model cannot go with it; set policy.path")
     model = architecture_of(root.policy, options.model)
-    print(plan(root, model, options, measured(root, options), chosen), end="")
+    print(plan(root, model, options, measured(root, options), "\n".join([chosen] * bool(chosen) + fitted_windows(root))), end="")
 
 
 def measured(root: RootConfig, options: argparse.Namespace) -> Speeds | None:

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from npo_pipeline.configuration.compose import later_rounds, load_compared, load_root, several_starts, stage_configs, to_yaml
+from npo_pipeline.configuration.timeline import fitted_windows
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.cli.failures import failures
 from npo_pipeline.cli.words import decode
@@ -75,8 +76,9 @@ def compose():
         if not workflow.output_settings.dryrun:  # a plan needs no engine
             check_installed(root.engine)
             check_sinks(root.report_to)
-        if chosen:
-            print(chosen, file=sys.stderr)
+        for line in (chosen, *fitted_windows(root)):
+            if line:
+                print(line, file=sys.stderr)
     return root, stage_configs(root)
 
 
