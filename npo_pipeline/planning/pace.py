@@ -59,6 +59,7 @@ def scoring(root: RootConfig, model: Architecture, gpu: bool, lengths: Lengths, 
     return max(arithmetic, (1 + 3 * epochs) * model.text.layers * machine.layer * tokens / root.grpo.micro_batch_tokens)
 
 
-def rows_of_a_step(root: RootConfig) -> int:
-    """Responses that a run samples at a time."""
-    return min(root.engine.max_batch, root.grpo.prompts_per_step * root.grpo.group_size)
+def rows_of_a_step(root: RootConfig) -> float:
+    """Responses that each process of a run samples at a time."""
+    ranks = root.trainer.nproc * root.trainer.nodes
+    return min(root.engine.max_batch, root.grpo.prompts_per_step * root.grpo.group_size / ranks)

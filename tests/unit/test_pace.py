@@ -49,3 +49,10 @@ def test_a_core_waits_for_arithmetic_alone() -> None:
     model = architecture_of(root.policy)
     assert hardware(root, gpu=False) == CORE
     assert sampling(root, model, False, Lengths(20, 10, 24), 1) == pytest.approx(2 * model.parameters * 3 / 1e10)
+
+
+def test_processes_share_a_step_but_not_the_wait_for_a_layer() -> None:
+    one, four = (load_root(overrides=f"trainer.nproc={n} engine=transformers") for n in (1, 4))
+    assert rows_of_a_step(one) == 4 * rows_of_a_step(four) == 256
+    model, lengths = architecture_of(one.policy), Lengths(0, 24, 24)
+    assert sampling(four, model, True, lengths, rows_of_a_step(four)) == 4 * sampling(one, model, True, lengths, rows_of_a_step(one))
