@@ -28,10 +28,8 @@ class Timeline:
 
 def resolve_timeline(root: RootConfig) -> Timeline:
     """Resolve every StepLike of the configuration. Raises ConfigError naming the key."""
-    adopted = sorted(root.probe.adopt) if root.probe.adopt else None
-    steps, dense = root.probe.steps, 1 if adopted else root.probe.checkpoint_every
-    start = resolve_start(root, adopted or checkpoint_steps(dense, steps))
-    place = _place(root, start or 0)
+    adopted, dense = _kept(root)
+    steps, start, place = root.probe.steps, _start(root), _place(root)
     guides, lookback = place.guides, place.lookback
     kept = as_steps(root.guided.checkpoint_every, steps, "guided.checkpoint_every")
     methods = {name: resolve_method(f"method.{name}", method, place) for name, method in root.method.items()}
@@ -44,18 +42,31 @@ def resolve_timeline(root: RootConfig) -> Timeline:
     return Timeline(steps, root.probe.checkpoint_every, ahead, lookback, kept, curve, average, methods, start, adopted)
 
 
-def _place(root: RootConfig, start: int) -> Place:
-    adopted, steps = sorted(root.probe.adopt) if root.probe.adopt else None, root.probe.steps
-    dense = 1 if adopted else root.probe.checkpoint_every
+def _kept(root: RootConfig) -> tuple[list[int] | None, int]:
+    """The checkpoints of an adopted run, None for the probe's own; and the steps between two of these, 1 where they lie on no grid."""
+    adopted = sorted(root.probe.adopt) if root.probe.adopt else None
+    return adopted, 1 if adopted else root.probe.checkpoint_every
+
+
+def _start(root: RootConfig) -> int | None:
+    adopted, dense = _kept(root)
+    return resolve_start(root, adopted or checkpoint_steps(dense, root.probe.steps))
+
+
+def _place(root: RootConfig) -> Place:
+    (adopted, dense), steps = _kept(root), root.probe.steps
     guides = guide_steps(as_steps(root.guidance.every, steps, "guidance.every", multiple=dense), steps, adopted)
     # A fraction is rounded up to the checkpoints' grid, so that a guide that was rounded up still reaches its window's start.
     grid = dense if isinstance(root.guidance.lookback, float) else 1
-    return Place(steps, guides, as_steps(root.guidance.lookback, steps, "guidance.lookback", multiple=grid), start)
+    return Place(steps, guides, as_steps(root.guidance.lookback, steps, "guidance.lookback", multiple=grid), _start(root) or 0)
 
 
 def fitted_windows(root: RootConfig) -> list[str]:
-    """What is not as it was asked for: a line per window, of every method, that was fitted to what its guide reaches."""
-    place = _place(root, 0)
+    """What is not as it was asked for: a line per window, of every method, that was fitted to what its guide reaches.
+
+    Of a configuration that `resolve_timeline` takes.
+    """
+    place = _place(root)
     return [line for name, method in root.method.items() for line in fitted(f"method.{name}", method, place)]
 
 

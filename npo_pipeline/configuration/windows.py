@@ -63,18 +63,20 @@ def _in_steps(key: str, window: WindowConfig, steps: int, guides: list[int]) -> 
 
 
 def fitted(key: str, method: MethodConfig, place: Place) -> Iterator[str]:
-    """A line for each window that its guide does not reach in whole, so that nobody takes it for the one that was asked for."""
+    """A line for each window given in fractions that its guide does not reach in whole, so that nobody takes it for what was asked for.
+
+    What lies before the run's own start is nobody's loss. Windows in whole steps are refused instead (`check_windows`).
+    """
+    steps, guides, first = place.steps, place.guides, place.start
     for i, window in enumerate(method.windows):
         name = f"{key}.windows[{i}]"
-        wanted, got = (
-            _in_steps(name, window, place.steps, place.guides),
-            _resolve_window(name, window, place.steps, place.guides, place.lookback),
-        )
-        if got is None or got.from_step > wanted.from_step:
-            did = "is left out" if got is None else f"begins at step {got.from_step} instead of at step {wanted.from_step}"
+        wanted, got = _in_steps(name, window, steps, guides), _resolve_window(name, window, steps, guides, place.lookback)
+        begins, asked = (max(first, found.from_step) if found else None for found in (got, wanted))
+        if wanted.to_step > first and begins != asked:
+            did = "is left out" if begins is None else f"begins at step {begins} instead of at step {asked}"
             yield (
-                f"{name} {did}: guide checkpoint {wanted.guide_step} has trajectories of the "
-                f"{place.lookback} steps before it (guidance.lookback; 1.0 for all)"
+                f"{name} {did}: guide checkpoint {wanted.guide_step} has trajectories of the {place.lookback} steps before it "
+                "(guidance.lookback; 1.0 for all)"
             )
 
 

@@ -53,7 +53,8 @@ def show(experiment: str, overrides: str | Sequence[str], options: argparse.Name
     if options.measure and options.model is not None:
         raise ConfigError("--measure: times the policy itself, so --model cannot go with it; set policy.path")
     model = architecture_of(root.policy, options.model)
-    print(plan(root, model, options, measured(root, options), "\n".join([chosen] * bool(chosen) + fitted_windows(root))), end="")
+    text = plan(root, model, options, measured(root, options), chosen)
+    print(text + "".join(f"{line}\n" for line in fitted_windows(root)), end="")
 
 
 def measured(root: RootConfig, options: argparse.Namespace) -> Speeds | None:

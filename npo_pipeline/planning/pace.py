@@ -1,9 +1,12 @@
-"""How long a response's tokens take where nobody has measured it, on a machine that is surely as fast. No torch.
+"""How long a response's tokens take where nobody has measured it: on a core that is surely as fast, on a GPU like one H200. No torch.
 
 Two operations per parameter and token forward, four backward. On a GPU a layer also takes a while however small it is, since its
 kernels are started one after the other: a token of a whole batch takes every layer once, and so does a micro-batch, backward twice.
+Both are added up, though a device may do them at once.
 The figures were seen on an H200 (docs/one-gpu.md): Qwen3-0.6B in bfloat16 and SmolLM2-135M in float32 took 1.1 ms a layer and token with
-the transformers engine, whatever their size, and 0.18 ms with vLLM's graphs; they trained with 1e14 and 1.8e13 operations a second.
+the transformers engine, whatever their size, and with vLLM's graphs 0.18 ms, 0.27 with the weights' handing over; they trained with 1e14
+and 1.8e13 operations a second, counted as here, with a scoring that a single epoch does not make. A method that samples in several
+batches (npo_within) waits for its layers as often: that is not in here.
 """
 
 from dataclasses import dataclass
@@ -48,7 +51,7 @@ def sampling(root: RootConfig, model: Architecture, gpu: bool, lengths: Lengths,
     """Seconds per response token, in batches of `rows` responses at a time."""
     machine, response = hardware(root, gpu), max(1.0, lengths.response)
     arithmetic = 2 * model.parameters * (lengths.prompt + response) / response / machine.sample
-    return max(arithmetic, lengths.longest * model.text.layers * machine.sampling_layer / (rows * response))
+    return arithmetic + lengths.longest * model.text.layers * machine.sampling_layer / (rows * response)
 
 
 def scoring(root: RootConfig, model: Architecture, gpu: bool, lengths: Lengths, epochs: int = 0) -> float:
@@ -56,7 +59,8 @@ def scoring(root: RootConfig, model: Architecture, gpu: bool, lengths: Lengths, 
     machine, response = hardware(root, gpu), max(1.0, lengths.response)
     tokens = (lengths.prompt + response) / response
     arithmetic = (2 + 6 * epochs) * model.parameters * tokens / machine.train
-    return max(arithmetic, (1 + 3 * epochs) * model.text.layers * machine.layer * tokens / root.grpo.micro_batch_tokens)
+    filled = min(root.grpo.micro_batch_tokens, rows_of_a_step(root) * (lengths.prompt + response))
+    return arithmetic + (1 + 3 * epochs) * model.text.layers * machine.layer * tokens / filled
 
 
 def rows_of_a_step(root: RootConfig) -> float:

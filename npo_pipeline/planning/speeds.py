@@ -34,8 +34,8 @@ class Speeds:
 
 
 def assumed(root: RootConfig, model: Architecture, tokens: Assumptions, device: str = "auto") -> Speeds:
-    """Low speeds that a stage surely reaches (npo_pipeline.planning.pace); what was sampled is scored once more, and prompts are read as
-    often as responses are. `device` as for the workflow: auto, cpu or cuda.
+    """Speeds where none were measured (npo_pipeline.planning.pace); what was sampled is scored once more, and prompts are read as often
+    as responses are. `device` as for the workflow: auto, cpu or cuda.
     """
     gpu, ranks = wants_gpu(root, device), root.trainer.nproc * root.trainer.nodes
     lengths = Lengths(tokens.prompt_tokens, tokens.response_tokens, root.sampling.max_new_tokens)
@@ -50,9 +50,9 @@ def assumed(root: RootConfig, model: Architecture, tokens: Assumptions, device: 
 
 def _least(root: RootConfig, gpu: bool) -> str:
     machine = hardware(root, gpu)
-    does = f"at least do {machine.sample:.0e} operations a second while sampling, {machine.train:.0e} while training"
+    does = f"{machine.sample:.0e} operations a second while sampling, {machine.train:.0e} while training"
     per_layer = f"{1e3 * machine.sampling_layer:.2g} ms a layer and token of a batch, {1e3 * machine.layer:.2g} ms a layer and micro-batch"
-    return f"GPUs that {does},\nand take no longer than {per_layer}" if gpu else f"a core that {does}"
+    return f"GPUs like an H200, {does},\nand {per_layer} on top" if gpu else f"a core that at least does {does}"
 
 
 def hours(work: Work, tokens: float, speeds: Speeds) -> tuple[float, float] | None:

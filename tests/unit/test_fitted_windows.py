@@ -26,6 +26,16 @@ def test_a_window_that_is_left_out_is_named() -> None:
     assert line.startswith("method.npo_late.windows[0] is left out: guide checkpoint 200 has trajectories of the 100 steps before it")
 
 
+def test_what_lies_before_the_runs_own_start_is_no_loss() -> None:
+    """The guide reaches from step 100 on: of a run that begins at 150 nothing is cut, of one at 50 the steps up to 100."""
+    assert fitted_windows(load_root(overrides=[*ALL_ALONG, "guided.start=150"])) == []
+    (line,) = fitted_windows(load_root(overrides=[*ALL_ALONG, "guided.start=50"]))
+    assert "begins at step 100 instead of at step 50" in line
+    assert fitted_windows(load_root(overrides=["method=[npo]", "guidance.lookback=0.25", "guided.start=100"]))[0].startswith(
+        "method.npo.windows[1] begins at step 150 instead of at step 100"
+    )
+
+
 def test_nothing_is_said_of_windows_as_they_were_asked_for() -> None:
     for experiment in ("default", "long", "scout", "plateau", "paper"):
         assert fitted_windows(load_root(experiment)) == []

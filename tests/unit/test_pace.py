@@ -34,14 +34,15 @@ def test_a_card_was_at_least_as_fast_and_not_three_times_so(
     assert updated <= tokens * scoring(root, model, True, lengths, root.grpo.epochs) < 3 * updated
 
 
-def test_a_small_model_waits_for_its_layers_and_a_large_one_for_arithmetic() -> None:
-    """By hand: 30 layers x 6 tokens x 1.2 ms over 10 rows of 3 tokens; 8 operations a parameter and token on 8e13 a second."""
-    root, small = case("smollm2_chain_sum", "policy.dtype=bfloat16", "transformers")
-    assert sampling(root, small, True, Lengths(0, 3, 6), 10) == pytest.approx(30 * 6 * LAYER / 30)
-    assert scoring(root, small, True, Lengths(0, 3, 6), 0) == pytest.approx(30 * LAYER / root.grpo.micro_batch_tokens)
-    root, large = case("paper", "", "vllm")
-    assert scoring(root, large, True, Lengths(100, 100, 100), 1) == pytest.approx(8 * large.parameters * 2 / 8e13)
-    assert hardware(root, gpu=True).sampling_layer == GRAPH_LAYER
+def test_arithmetic_and_the_wait_for_layers_by_hand() -> None:
+    """30 layers, 134,515,008 parameters: 6 tokens for 10 rows of 3 on average; then a micro-batch that 128 rows of 3 do not fill."""
+    root, model = case("smollm2_chain_sum", "policy.dtype=bfloat16", "transformers")
+    assert sampling(root, model, True, Lengths(0, 3, 6), 10) == pytest.approx(2 * 134_515_008 / 2e13 + 30 * 6 * LAYER / 30)
+    assert rows_of_a_step(root) == 128
+    assert scoring(root, model, True, Lengths(0, 3, 6), 1) == pytest.approx(8 * 134_515_008 / 8e13 + 4 * 30 * LAYER / (128 * 3))
+    full = Lengths(1000, 1000, 1000)
+    assert scoring(root, model, True, full) == pytest.approx(2 * 134_515_008 * 2 / 8e13 + 30 * LAYER * 2 / root.grpo.micro_batch_tokens)
+    assert hardware(case("paper", "", "vllm")[0], gpu=True).sampling_layer == GRAPH_LAYER
 
 
 def test_a_core_waits_for_arithmetic_alone() -> None:
@@ -55,4 +56,6 @@ def test_processes_share_a_step_but_not_the_wait_for_a_layer() -> None:
     one, four = (load_root(overrides=f"trainer.nproc={n} engine=transformers") for n in (1, 4))
     assert rows_of_a_step(one) == 4 * rows_of_a_step(four) == 256
     model, lengths = architecture_of(one.policy), Lengths(0, 24, 24)
-    assert sampling(four, model, True, lengths, rows_of_a_step(four)) == 4 * sampling(one, model, True, lengths, rows_of_a_step(one))
+    arithmetic = 2 * model.parameters / hardware(one, gpu=True).sample
+    waits = [sampling(root, model, True, lengths, rows_of_a_step(root)) - arithmetic for root in (one, four)]
+    assert waits[1] == pytest.approx(4 * waits[0])

@@ -76,19 +76,29 @@ def compose():
         if not workflow.output_settings.dryrun:  # a plan needs no engine
             check_installed(root.engine)
             check_sinks(root.report_to)
-        for line in (chosen, *fitted_windows(root)):
-            if line:
-                print(line, file=sys.stderr)
+        if chosen:
+            print(chosen, file=sys.stderr)
     return root, stage_configs(root)
+
+
+SAID = set()
+
+
+def say(lines):
+    """Each once, and not again in every job."""
+    for line in lines:
+        if workflow.is_main_process and line not in SAID:
+            SAID.add(line)
+            print(line, file=sys.stderr)
 
 
 def compose_compared():
     """What the target `comparison` adds, if its methods fit this experiment; else nothing, and why."""
     try:
         compared = replace(load_compared(option("experiment"), override_words(), ROOT), engine=ROOT.engine)
-        return compared.method, stage_configs(compared), None
+        return compared.method, stage_configs(compared), fitted_windows(compared), None
     except ConfigError as error:
-        return {}, {}, error
+        return {}, {}, [], error
 
 
 try:
@@ -96,7 +106,8 @@ try:
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
-COMPARED, COMPARED_STAGES, COMPARISON_ERROR = compose_compared()
+say(fitted_windows(ROOT))
+COMPARED, COMPARED_STAGES, COMPARED_FITTED, COMPARISON_ERROR = compose_compared()
 STAGES = COMPARED_STAGES | STAGES
 METHODS = list(ROOT.method)
 RUNS = [*METHODS, *later_rounds(ROOT)]  # "npo", "round-2/npo"

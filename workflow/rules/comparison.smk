@@ -2,6 +2,7 @@
 def compared_evaluations(wildcards):
     if COMPARISON_ERROR:
         raise WorkflowError(str(COMPARISON_ERROR)) from None
+    say(COMPARED_FITTED)
     runs = ["probe", *ROOT.comparison.methods] if "curve" in STAGES else []
     curves = expand(f"{RESULTS}/seed-{{seed}}/{{run}}/curve.json", seed=ROOT.comparison.seeds, run=runs)
     return [*evaluations_of(ROOT.comparison.seeds, ROOT.comparison.methods), *curves]
