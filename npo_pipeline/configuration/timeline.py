@@ -29,7 +29,8 @@ class Timeline:
 def resolve_timeline(root: RootConfig) -> Timeline:
     """Resolve every StepLike of the configuration. Raises ConfigError naming the key."""
     adopted, dense = _kept(root)
-    steps, start, place = root.probe.steps, _start(root), _place(root)
+    steps, start = root.probe.steps, _start(root)
+    place = _place(root, start)
     guides, lookback = place.guides, place.lookback
     kept = as_steps(root.guided.checkpoint_every, steps, "guided.checkpoint_every")
     methods = {name: resolve_method(f"method.{name}", method, place) for name, method in root.method.items()}
@@ -53,12 +54,12 @@ def _start(root: RootConfig) -> int | None:
     return resolve_start(root, adopted or checkpoint_steps(dense, root.probe.steps))
 
 
-def _place(root: RootConfig) -> Place:
+def _place(root: RootConfig, start: int | None) -> Place:
     (adopted, dense), steps = _kept(root), root.probe.steps
     guides = guide_steps(as_steps(root.guidance.every, steps, "guidance.every", multiple=dense), steps, adopted)
     # A fraction is rounded up to the checkpoints' grid, so that a guide that was rounded up still reaches its window's start.
     grid = dense if isinstance(root.guidance.lookback, float) else 1
-    return Place(steps, guides, as_steps(root.guidance.lookback, steps, "guidance.lookback", multiple=grid), _start(root) or 0)
+    return Place(steps, guides, as_steps(root.guidance.lookback, steps, "guidance.lookback", multiple=grid), start or 0)
 
 
 def fitted_windows(root: RootConfig) -> list[str]:
@@ -66,7 +67,7 @@ def fitted_windows(root: RootConfig) -> list[str]:
 
     Of a configuration that `resolve_timeline` takes.
     """
-    place = _place(root)
+    place = _place(root, _start(root))
     return [line for name, method in root.method.items() for line in fitted(f"method.{name}", method, place)]
 
 

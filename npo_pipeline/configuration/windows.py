@@ -20,7 +20,7 @@ def resolve_method(key: str, method: MethodConfig, place: Place) -> MethodConfig
     if (end := run_steps(method, steps)) <= place.start:
         raise ConfigError(f"{key}.length={method.length}: the run would end at step {end}, but begins at guided.start={place.start}")
     method = method.resolved(key, place)
-    resolved = [_resolve_window(f"{key}.windows[{i}]", window, steps, guides, lookback) for i, window in enumerate(method.windows)]
+    resolved = [_reached(window, _in_steps(f"{key}.windows[{i}]", window, place), lookback) for i, window in enumerate(method.windows)]
     windows = from_start(f"{key}.windows", [window for window in resolved if window], place.start)
     if method.windows and not windows:
         raise ConfigError(f"{key}.windows: none is left: no guide reaches back into one; raise guidance.lookback, or give others")
@@ -41,9 +41,18 @@ def from_start(key: str, windows: list[WindowConfig], start: int) -> list[Window
     return left
 
 
-def _resolve_window(key: str, window: WindowConfig, steps: int, guides: list[int], lookback: int) -> WindowConfig | None:
-    """None where it is a fraction's, and its guide, the next one of a run with few checkpoints, reaches back to none of its steps."""
-    wanted = _in_steps(key, window, steps, guides)
+def _in_steps(key: str, window: WindowConfig, place: Place) -> WindowConfig:
+    """As it was asked for; a guide given as a fraction is the next checkpoint that can guide."""
+    steps, guide = place.steps, window.guide_step
+    if isinstance(guide, float):
+        target = as_steps(guide, steps, f"{key}.guide_step")
+        guide = next(step for step in place.guides if step >= target)
+    start = as_steps(window.from_step, steps, f"{key}.from_step", least=0)
+    return WindowConfig(start, as_steps(window.to_step, steps, f"{key}.to_step"), guide)
+
+
+def _reached(window: WindowConfig, wanted: WindowConfig, lookback: int) -> WindowConfig | None:
+    """`wanted`, the window in whole steps, from where its guide reaches to if it was given as a fraction; None: to none of its steps."""
     start, end, guide = wanted.from_step, wanted.to_step, wanted.guide_step
     if isinstance(window.from_step, float) and isinstance(guide, int):
         reached = max(start, guide - lookback)  # a fraction is fitted to what the guide can reach
@@ -53,26 +62,17 @@ def _resolve_window(key: str, window: WindowConfig, steps: int, guides: list[int
     return WindowConfig(start, end, guide)
 
 
-def _in_steps(key: str, window: WindowConfig, steps: int, guides: list[int]) -> WindowConfig:
-    guide = window.guide_step
-    if isinstance(guide, float):
-        target = as_steps(guide, steps, f"{key}.guide_step")
-        guide = next(step for step in guides if step >= target)
-    start = as_steps(window.from_step, steps, f"{key}.from_step", least=0)
-    return WindowConfig(start, as_steps(window.to_step, steps, f"{key}.to_step"), guide)
-
-
 def fitted(key: str, method: MethodConfig, place: Place) -> Iterator[str]:
     """A line for each window given in fractions that its guide does not reach in whole, so that nobody takes it for what was asked for.
 
     What lies before the run's own start is nobody's loss. Windows in whole steps are refused instead (`check_windows`).
     """
-    steps, guides, first = place.steps, place.guides, place.start
     for i, window in enumerate(method.windows):
         name = f"{key}.windows[{i}]"
-        wanted, got = _in_steps(name, window, steps, guides), _resolve_window(name, window, steps, guides, place.lookback)
-        begins, asked = (max(first, found.from_step) if found else None for found in (got, wanted))
-        if wanted.to_step > first and begins != asked:
+        wanted = _in_steps(name, window, place)
+        got = _reached(window, wanted, place.lookback)
+        begins, asked = (max(place.start, found.from_step) if found else None for found in (got, wanted))
+        if wanted.to_step > place.start and begins != asked:
             did = "is left out" if begins is None else f"begins at step {begins} instead of at step {asked}"
             yield (
                 f"{name} {did}: guide checkpoint {wanted.guide_step} has trajectories of the {place.lookback} steps before it "

@@ -17,7 +17,7 @@ from npo_pipeline.planning.architecture import Architecture
 
 @dataclass(frozen=True)
 class Hardware:
-    """Operations per second while it trains and while it samples; seconds that a layer takes at least."""
+    """Operations per second while it trains and while it samples; seconds that a layer takes on top, however small it is."""
 
     train: float
     sample: float

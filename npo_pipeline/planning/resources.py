@@ -1,8 +1,8 @@
 """What the workflow's rules ask a scheduler for: GPUs, cores, memory and walltime of each stage, from its configuration alone.
 
-The memory is the forecast of npo_pipeline.planning.memory, the walltime the work of npo_pipeline.planning.work over a low speed. A
-walltime that is too short costs a resume, not the run; one that is too long waits in the queue. All of it gives way to
-`--set-resources`. No torch: the Snakefile is parsed in every job.
+The memory is the forecast of npo_pipeline.planning.memory, the walltime the work of npo_pipeline.planning.work at the pace of
+npo_pipeline.planning.pace. A walltime that is too short costs a resume, not the run; one that is too long waits in the queue. All of it
+gives way to `--set-resources`. No torch: the Snakefile is parsed in every job.
 """
 
 import shutil

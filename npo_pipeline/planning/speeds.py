@@ -42,13 +42,13 @@ def assumed(root: RootConfig, model: Architecture, tokens: Assumptions, device: 
     sample = 1 / sampling(root, model, gpu, lengths, rows_of_a_step(root))
     update = 1 / scoring(root, model, gpu, lengths, root.grpo.epochs)
     said = (
-        f"Hours are ASSUMED, for {_least(root, gpu)}.",
+        f"Hours are ASSUMED, for {_machine(root, gpu)}.",
         "npo plan --measure times a few steps of this experiment on this machine, and the next plan takes those.",
     )
     return Speeds(said, "GPU-hours" if gpu else "CPU-hours", Speed(sample, sample), Speed(update, update), ranks)
 
 
-def _least(root: RootConfig, gpu: bool) -> str:
+def _machine(root: RootConfig, gpu: bool) -> str:
     machine = hardware(root, gpu)
     does = f"{machine.sample:.0e} operations a second while sampling, {machine.train:.0e} while training"
     per_layer = f"{1e3 * machine.sampling_layer:.2g} ms a layer and token of a batch, {1e3 * machine.layer:.2g} ms a layer and micro-batch"

@@ -56,6 +56,17 @@ def override_words():
     return words
 
 
+SAID = set()
+
+
+def say(lines):
+    """Each once, and not again in every job."""
+    for line in lines:
+        if workflow.is_main_process and line not in SAID:
+            SAID.add(line)
+            print(line, file=sys.stderr)
+
+
 def compose():
     """The configuration that --config asked for. Raises ConfigError naming the option or key that is wrong."""
     if unknown := sorted(set(config) - set(OPTIONS)):
@@ -77,19 +88,8 @@ def compose():
             check_installed(root.engine)
             check_sinks(root.report_to)
         if chosen:
-            print(chosen, file=sys.stderr)
+            say([chosen])
     return root, stage_configs(root)
-
-
-SAID = set()
-
-
-def say(lines):
-    """Each once, and not again in every job."""
-    for line in lines:
-        if workflow.is_main_process and line not in SAID:
-            SAID.add(line)
-            print(line, file=sys.stderr)
 
 
 def compose_compared():
