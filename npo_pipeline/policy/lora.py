@@ -75,7 +75,10 @@ def base_of(folder: Path) -> str:
         name = str(json.loads((folder / CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"])
     except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(f"{folder / CONFIG}: names no base model ({error}). Run the stage that wrote it again.") from None
-    return str((folder / name).resolve()) if (folder / name).is_dir() else name
+    base = (folder / name).resolve()
+    if base == folder.resolve():
+        raise ArtifactError(f"{folder / CONFIG}: names itself as its base model; expected the model that it was trained on; mend it there")
+    return str(base) if base.is_dir() else name
 
 
 def load_adapter(model: PreTrainedModel, folder: Path) -> None:

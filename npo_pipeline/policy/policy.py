@@ -5,6 +5,7 @@ Directories are ordinary Hugging Face ones: `AutoModelForCausalLM.from_pretraine
 """
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from npo_pipeline.errors import ArtifactError, ConfigError, DataError
+from npo_pipeline.errors import ArtifactError, ConfigError, DataError, NpoError
 from npo_pipeline.policy.lora import (
     adapter_weights,
     base_of,
@@ -43,6 +44,7 @@ from npo_pipeline.storage.checkpoints import fix, is_checkpoint
 
 WEIGHTS = "model.safetensors"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+FOREIGN = re.compile(r"lora_|\.base_layer\.|qweight|qzeros|(weight|input)_scale|weight_packed")  # an adapter's weights, quantised ones
 FAMILIES = {"qwen3_vl": Qwen3Vision}  # by the model_type of config.json: the vision-language models that are read with their images
 
 
@@ -104,17 +106,37 @@ class Policy:
 def as_policy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, vision: Vision | None = None) -> Policy:
     """Wrap a model. Its own sampling defaults (temperature, penalties) are dropped: sampling is the configuration's matter.
 
-    Raises ConfigError if neither the model nor the tokenizer names an end of sequence.
+    Raises ConfigError if neither the model nor the tokenizer names an end of sequence that the model can sample.
     """
-    known = model.generation_config.eos_token_id if model.generation_config else None
-    found = [known] if isinstance(known, int) else list(known or [])
-    stop_ids = sorted({*found, *([tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else [])})
-    if not stop_ids:
-        raise ConfigError("policy.path: the model names no end-of-sequence token; set eos_token_id in its generation_config.json")
+    stop_ids = _stop_ids(model, tokenizer)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else stop_ids[0]
     model.generation_config = GenerationConfig(eos_token_id=stop_ids, pad_token_id=pad_id)
     model.eval()  # no dropout: the ratio of a policy to itself must be 1
     return Policy(model, tokenizer, tuple(stop_ids), pad_id, vision)
+
+
+def _stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """All that either of them names. An id beyond the embedding is never sampled, so it is none."""
+    known = model.generation_config.eos_token_id if model.generation_config else None
+    found = [*(known if isinstance(known, (list, tuple)) else [known]), tokenizer.eos_token_id]
+    named = [token for token in found if token is not None]
+    if odd := [token for token in named if type(token) is not int or token < 0]:
+        raise ConfigError(f"policy.path: found the eos_token_id {odd[0]!r}, expected a token's number; mend its generation_config.json")
+    rows = embedding_rows(model)
+    stop_ids = sorted({token for token in named if token < rows})
+    if named and not stop_ids:
+        raise ConfigError(
+            f"policy.path: found the eos_token_id {named[0]}, expected one below {rows}, the rows of the model's embedding; no response "
+            "would ever end; mend its generation_config.json or its tokenizer, or resize the model (resize_token_embeddings)"
+        )
+    if not stop_ids:
+        raise ConfigError("policy.path: the model names no end-of-sequence token; set eos_token_id in its generation_config.json")
+    return stop_ids
+
+
+def embedding_rows(model: PreTrainedModel) -> int:
+    """As many tokens as the model can read; a tokenizer may know more, or fewer."""
+    return int(model.get_input_embeddings().weight.shape[0])
 
 
 def load_policy(source: str | Path, dtype: str, device: str = "cpu", revision: str | None = None, key: str | None = None) -> Policy:
@@ -130,13 +152,23 @@ def load_policy(source: str | Path, dtype: str, device: str = "cpu", revision: s
         return policy
     try:
         model, tokenizer, vision = _load_parts(source, dtype, revision)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = one_line(next(iter(str(error).strip().splitlines()), type(error).__name__))
+    except NpoError:
+        raise
+    except Exception as error:  # of a config.json, a tokenizer or a quantised model that it cannot read transformers raises anything
+        reason = _reason(error)
         unfit = f"{source}: could not be loaded as a causal LM with safetensors weights and a tokenizer: {reason}"
         if key is not None:
             raise ConfigError(f"{key}={unfit}") from error
         raise ArtifactError(f"{unfit}. {fix(Path(source)) if is_checkpoint(source) else 'Run the stage that wrote it again.'}") from error
     return as_policy(model.to(device), tokenizer, vision)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what it says, and the second where the first only announces it; whose error it is where it says nothing."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    said = " ".join(lines[: 2 if lines and lines[0].rstrip().endswith(":") else 1])
+    kind = type(error).__name__
+    return one_line(said if isinstance(error, (OSError, ValueError, RuntimeError)) and said else f"{kind}: {said}" if said else kind)
 
 
 def _load_parts(source: str, dtype: str, revision: str | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Vision | None]:
@@ -152,6 +184,12 @@ def _load_parts(source: str, dtype: str, revision: str | None) -> tuple[PreTrain
     model, report = model_class.from_pretrained(source, **where, dtype=DTYPES[dtype], use_safetensors=True, output_loading_info=True)
     if missing := sorted(report["missing_keys"]):
         raise ValueError(f"its weights lack {missing[0]}, expected all that its config.json asks for; export the model again")
+    if lost := sorted(name for name in report["unexpected_keys"] if FOREIGN.search(name)):
+        raise ValueError(
+            f"its weights hold {lost[0]}, which would be left out; merge the adapter, or export the model without quantisation"
+        )
+    if getattr(model, "is_quantized", False):
+        raise ValueError("its weights are quantised, which cannot be trained; take the model that it was made from")
     if len(tokenizer) < 2:
         raise ValueError("its tokenizer has no vocabulary, expected tokenizer.json beside the weights; save it there")
     return model, tokenizer, vision

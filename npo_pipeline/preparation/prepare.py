@@ -7,6 +7,7 @@ from npo_pipeline.context import Context
 from npo_pipeline.policy.policy import export_policy
 from npo_pipeline.preparation.initial import initial_policy, policy_commit, warm_up
 from npo_pipeline.preparation.problems import render
+from npo_pipeline.preparation.trial import try_policy
 from npo_pipeline.storage.images import FOLDER as IMAGE_FOLDER
 from npo_pipeline.storage.manifest import write_manifest
 from npo_pipeline.storage.parquet import PROBLEMS, problem_row, write_table
@@ -21,6 +22,8 @@ def prepare(context: Context[PrepareStage], train: list[RawProblem], held_out: l
     policy = initial_policy(context, [*train, *cold], seed)
     shutil.rmtree(folder, ignore_errors=True)
     problems, examples = render([*train, *held_out], task, policy, folder), render(cold, task, policy, folder)
+    if context.config.policy.source != "scratch":
+        try_policy(policy, problems[0], task.verifier)
     warm_up(policy, examples, context.config.policy.cold_start, seed)
     pixels = policy.vision.settings if policy.vision else {}
     write_table(context.layout.problems, [problem_row(problem) for problem in problems], PROBLEMS, context.config_sha256, pixels)

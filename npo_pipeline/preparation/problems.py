@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from npo_pipeline.configuration.settings import TaskConfig
-from npo_pipeline.errors import DataError
-from npo_pipeline.policy.policy import Policy
+from npo_pipeline.errors import ConfigError, DataError
+from npo_pipeline.policy.policy import Policy, embedding_rows
 from npo_pipeline.records import Image, Problem
 from npo_pipeline.storage.images import UnreadableImage, store_image
 from npo_pipeline.tasks.prompts import check_prompt, render_prompt
@@ -25,8 +25,8 @@ def _rendered(raw: RawProblem, task: TaskConfig, policy: Policy, folder: Path) -
         prompt, ids = render_prompt(
             raw.question, task.prompt, policy.tokenizer, len(images), placeholder, policy.stop_ids, turns=turns_of(raw.metadata)
         )
-    except DataError as error:
-        raise DataError(f"problem {raw.problem_id}: {error}") from None
+    except (ConfigError, DataError) as error:
+        raise type(error)(f"problem {raw.problem_id}: {error}") from None
     problem = Problem(**vars(raw) | {"images": images}, prompt=prompt, prompt_token_ids=ids)
     check_fits(problem, policy)
     return problem
@@ -40,7 +40,11 @@ def _stored(raw: RawProblem, image: SourceImage, folder: Path) -> Image:
 
 
 def check_fits(problem: Problem, policy: Policy) -> None:
-    """Prompts are never truncated. Raises DataError for one that is longer than the policy can read, or has not all its images."""
+    """Prompts are never truncated. Raises DataError for one that is longer than the policy can read, or has not all its images.
+
+    Raises ConfigError for one with a token that the model does not know.
+    """
+    _check_known(problem, policy)
     try:
         length = len(policy.prompt(problem.prompt_token_ids, problem.images))
         check_placeholders(problem, policy)
@@ -52,6 +56,22 @@ def check_fits(problem: Problem, policy: Policy) -> None:
         raise DataError(
             f"problem {problem.problem_id}: its prompt has {length} tokens, expected fewer than the {most} that the policy reads "
             f"(max_position_embeddings), since prompts are never truncated; shorten or remove it{pixels}"
+        )
+
+
+def _check_known(problem: Problem, policy: Policy) -> None:
+    """A tokenizer may be of another model, or have tokens that the embedding was never resized for: a forward would read beyond it."""
+    if not problem.prompt_token_ids:
+        raise DataError(
+            f"problem {problem.problem_id}: its prompt has no token, the tokenizer drops all of it; mend or remove the question"
+        )
+    rows = embedding_rows(policy.model)
+    if max(problem.prompt_token_ids) >= rows:
+        token = max(problem.prompt_token_ids)
+        name = policy.tokenizer.convert_ids_to_tokens(token)
+        raise ConfigError(
+            f"policy.path: the prompt of problem {problem.problem_id} holds {name!r}, token {token}, "
+            f"but the model's embedding has {rows} rows; resize it (resize_token_embeddings), or take the token out of the tokenizer"
         )
 
 

@@ -27,24 +27,26 @@ def render_prompt(
 ) -> tuple[str, tuple[int, ...]]:
     """The prompt's text and its token ids. Style auto is chat where the tokenizer has a template. Raises ConfigError without one for chat.
 
-    `placeholder` stands for each of the `images` in a plain prompt; a chat template has its own. `stop_ids` end a response, so they
-    never end a prompt: one that the tokenizer adds by itself is left out, another raises ConfigError, in the question DataError.
+    `placeholder` stands for each of the `images` in a plain prompt; a chat template has its own, and raises DataError where it leaves out
+    or changes what it is told. `stop_ids` end a response, so they never end a prompt: what the tokenizer adds behind the text by itself is
+    left out, a template's raises ConfigError, the question's DataError.
     `turns`, if any, are what a chat template reads in place of the question (npo_pipeline.tasks.rows.messages).
     Example: style plain, template "{question}\\n": "1 + 1 =" -> ("1 + 1 =\\n", (52, 7, 52, 9, 1)).
     """
     texts = split_at_images(question, prompt.template, images)
+    _check_question(question, tokenizer, stop_ids)
     if is_chat(prompt, tokenizer):
-        text = _chat(texts, prompt, tokenizer, images, turns)
+        messages = _messages(texts, prompt, images, turns)
+        text = _chat(messages, prompt, tokenizer)
+        _check_said(messages, text)
         # The template wrote the special tokens already: a second beginning-of-sequence would be one too many.
         ids = _ids(tokenizer, text, special=False)
-        _check_end(ids, text, question, "the policy's chat template", tokenizer, stop_ids)
+        _check_end(ids, text, "the policy's chat template", tokenizer, stop_ids)
         return text, ids
     text = placeholder.join(texts)
-    _check_end(_ids(tokenizer, text, special=False), text, question, "task.prompt.template", tokenizer, stop_ids)
-    ids = _ids(tokenizer, text, special=True)
-    while ids and ids[-1] in stop_ids:
-        ids = ids[:-1]
-    return text, ids
+    own = _ids(tokenizer, text, special=False)
+    _check_end(own, text, "task.prompt.template", tokenizer, stop_ids)
+    return text, _opened(own, _ids(tokenizer, text, special=True), stop_ids)
 
 
 def is_chat(prompt: PromptConfig, tokenizer: Any) -> bool:
@@ -64,7 +66,7 @@ def check_prompt(prompt: PromptConfig, tokenizer: Any) -> None:
 
     def said(question: str, instruction: str | None) -> str:
         whole = PromptConfig(prompt.style, prompt.template, instruction)
-        return _chat(split_at_images(question, prompt.template, 0), whole, tokenizer)
+        return _chat(_messages(split_at_images(question, prompt.template, 0), whole), whole, tokenizer)
 
     usual = said("1 + 1", prompt.system)
     if any(said("1 + 1", prompt.system) != usual for _ in range(8)):
@@ -103,17 +105,33 @@ def split_at_images(question: str, template: str, images: int) -> list[str]:
     return [""] * (images - places) + [*first, last]
 
 
-def _chat(texts: list[str], prompt: PromptConfig, tokenizer: Any, images: int = 0, turns: Sequence[Turn] = ()) -> str:
+def _messages(texts: list[str], prompt: PromptConfig, images: int = 0, turns: Sequence[Turn] = ()) -> list[dict[str, Any]]:
+    """What a chat template is told: the turns, or else the prompt's text as the user's; `task.prompt.system` before those without one."""
+    own = prompt.system is None or any(turn["role"] == "system" for turn in turns)
+    system = [] if own else [{"role": "system", "content": prompt.system}]
+    return [*system, *(_shown(turns, images) if turns else [{"role": "user", "content": _content(texts)}])]
+
+
+def _shown(turns: Sequence[Turn], images: int) -> list[dict[str, Any]]:
+    """The turns with each image where one of them says <image>, in front of the last where none does."""
+    tagged = images and any(TAG in turn["content"] for turn in turns)
+    cut = [turn["content"].split(TAG) if tagged else [turn["content"]] for turn in turns]
+    if images and not tagged:
+        cut[-1] = split_at_images(turns[-1]["content"], "{question}", images)
+    return [
+        {"role": turn["role"], "content": _content(texts) if len(texts) > 1 else turn["content"]}
+        for turn, texts in zip(turns, cut, strict=True)
+    ]
+
+
+def _chat(messages: Sequence[dict[str, Any]], prompt: PromptConfig, tokenizer: Any) -> str:
     if not tokenizer.chat_template:
         raise ConfigError(
             "task.prompt.style='chat': the policy's tokenizer has no chat template; "
             "set task.prompt.style=plain or auto, or choose an instruction-tuned policy.path"
         )
-    own = prompt.system is None or any(turn["role"] == "system" for turn in turns)
-    system = [] if own else [{"role": "system", "content": prompt.system}]
-    last = _last(turns[-1]["content"], images) if turns else _content(texts)
     try:
-        return chat_text([*system, *turns[:-1], {"role": "user", "content": last}], tokenizer)
+        return chat_text(messages, tokenizer)
     except Exception as error:  # a template is a program: it raises whatever it likes
         reason = one_line(f"{type(error).__name__}: {error}" if not str(error) or isinstance(error, KeyError) else str(error))
         raise ConfigError(
@@ -122,9 +140,21 @@ def _chat(texts: list[str], prompt: PromptConfig, tokenizer: Any, images: int = 
         ) from None
 
 
-def _last(said: str, images: int) -> str | list[dict[str, str]]:
-    """The content of a conversation's last turn: as it is, but for its images."""
-    return _content(split_at_images(said, "{question}", images)) if images else said
+def _check_said(messages: Sequence[dict[str, Any]], text: str) -> None:
+    """A template may leave out a system turn, or all turns but the last, or cut what is long: the policy would be asked something else.
+
+    White space is the template's matter, and so are earlier answers, whose thoughts many leave out.
+    """
+    whole = " ".join(text.split())
+    for message in messages:
+        content = message["content"]
+        pieces = [content] if isinstance(content, str) else [part["text"] for part in content if "text" in part]
+        for piece in pieces if message["role"] != "assistant" else []:
+            if " ".join(piece.split()) not in whole:
+                raise DataError(
+                    f"the policy's chat template leaves out or changes the {message['role']}'s text {piece.strip()[:80]!r}; "
+                    "mend the template or the row, or set task.prompt.style=plain"
+                )
 
 
 def _content(texts: list[str]) -> str | list[dict[str, str]]:
@@ -143,17 +173,33 @@ def _ids(tokenizer: Any, text: str, special: bool) -> tuple[int, ...]:
     return tuple(tokenizer(text, add_special_tokens=special)["input_ids"])
 
 
-def _check_end(ids: tuple[int, ...], text: str, question: str, who: str, tokenizer: Any, stop_ids: Collection[int]) -> None:
+def _opened(own: tuple[int, ...], ids: tuple[int, ...], stop_ids: Collection[int]) -> tuple[int, ...]:
+    """`ids`, the text's `own` between special tokens, without those behind it, and with one beginning where the text has one too."""
+    first = next((i for i in range(len(ids) - len(own) + 1) if ids[i : i + len(own)] == own), None)
+    ids = ids if first is None else ids[: first + len(own)]
+    while ids and ids[-1] in stop_ids:
+        ids = ids[:-1]
+    return ids[1:] if first == 1 and own[:1] == ids[:1] else ids
+
+
+def _check_question(question: str, tokenizer: Any, stop_ids: Collection[int]) -> None:
+    if found := _ending(question, tokenizer, stop_ids):
+        raise DataError(f"the question ends with {found!r}, which ends a response; take it out")
+
+
+def _check_end(ids: tuple[int, ...], text: str, who: str, tokenizer: Any, stop_ids: Collection[int]) -> None:
     """A policy that reads an end of sequence writes its answer after the end: nothing would be learnt, without a word."""
-    names = [str(name) for name in tokenizer.convert_ids_to_tokens(list(stop_ids))]
-    found = next((name for name in names if name.strip() and text.rstrip().endswith(name)), None)
+    found = _ending(text, tokenizer, stop_ids)
     if found is None and ids and ids[-1] in stop_ids:
         found = str(tokenizer.convert_ids_to_tokens(ids[-1]))
-    if found is None:
-        return
-    if question.rstrip().endswith(found):
-        raise DataError(f"the question ends with {found!r}, which ends a response; take it out")
-    raise ConfigError(
-        f"task.prompt: {who} ends the prompt with {found!r}, which ends a response, so that none would follow; "
-        "expected it to open the answer (add_generation_prompt); mend it, or set task.prompt.style=plain or another template"
-    )
+    if found is not None:
+        raise ConfigError(
+            f"task.prompt: {who} ends the prompt with {found!r}, which ends a response, so that none would follow; "
+            "expected it to open the answer (add_generation_prompt); mend it, or set task.prompt.style=plain or another template"
+        )
+
+
+def _ending(text: str, tokenizer: Any, stop_ids: Collection[int]) -> str | None:
+    """The stop token that the text ends with, as it is written; white space names none."""
+    names = [name for name in tokenizer.convert_ids_to_tokens(list(stop_ids)) if name is not None]
+    return next((name for name in names if name.strip() and text.rstrip().endswith(name)), None)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,73 @@ def test_the_row_of_such_tags_is_named(tmp_path: Path) -> None:
     settings = load_root("default", ["task=dataset", f"task.train={path}"]).task
     with pytest.raises(DataError, match=r"rows.jsonl, line 2: the question says <image> 1 times, but has 0 images"):
         load_problems(settings)
+
+
+@pytest.mark.parametrize(
+    ("template", "left_out"),
+    [
+        ("{% for m in messages if m.role != 'system' %}{{ m.content }}\n{% endfor %}", "the system's text 'Be brief.'"),
+        ("{{ messages[0].content }}{{ messages[-1].content }}", "the user's text '1 + 1 ='"),
+        ("{% for m in messages %}{{ m.content[:9] }}\n{% endfor %}", r"the user's text 'And  what is 2 + 2?'"),
+        ("{% for m in messages %}{{ m.content | upper }}\n{% endfor %}", "the system's text 'Be brief.'"),
+    ],
+)
+def test_a_template_that_leaves_out_or_changes_a_turn_is_refused(template: str, left_out: str) -> None:
+    turns = [("system", "Be brief."), ("user", "1 + 1 ="), ("assistant", "2"), ("user", "And  what is 2 + 2?")]
+    asked = [{"role": role, "content": content} for role, content in turns]
+    with pytest.raises(DataError, match=re.escape(f"the policy's chat template leaves out or changes {left_out}")):
+        render_prompt("...", dataclasses.replace(PLAIN, style="auto"), tokenizer(template), turns=asked)
+
+
+def test_a_template_may_leave_out_thoughts_and_white_space() -> None:
+    template = "{% for m in messages %}{% if m.role == 'user' %}{{ m.content.split() | join(' ') }}\n{% endif %}{% endfor %}"
+    turns = [
+        {"role": "user", "content": "1 +\n  1 ="},
+        {"role": "assistant", "content": "<think>well</think>2"},
+        {"role": "user", "content": "2?"},
+    ]
+    text, _ = render_prompt("...", dataclasses.replace(PLAIN, style="auto"), tokenizer(template), turns=turns)
+    assert text == "1 + 1 =\n2?\n"
+
+
+SEEING = (
+    "{% for m in messages %}{% if m.content is string %}{{ m.content }}{% else %}"
+    "{% for p in m.content %}{{ '[picture]' if p.type == 'image' else p.text }}{% endfor %}{% endif %}|{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "expected"),
+    [
+        ("<image> this", "and this?", "[picture] this|yes|and this?|"),
+        ("<image> this", "and <image>?", "[picture] this|yes|and [picture]?|"),
+        ("this", "and this?", "this|yes|[picture]and this?|"),
+    ],
+)
+def test_an_image_stands_in_the_turn_that_says_so(first: str, last: str, expected: str) -> None:
+    turns = [{"role": "user", "content": first}, {"role": "assistant", "content": "yes"}, {"role": "user", "content": last}]
+    images = max(1, (first + last).count("<image>"))
+    question = "\n".join(turn["content"] for turn in turns)
+    text, _ = render_prompt(question, dataclasses.replace(PLAIN, style="auto"), tokenizer(SEEING), images, turns=turns)
+    assert text == expected
+
+
+def test_a_question_never_ends_with_a_stop_token_also_in_a_chat() -> None:
+    made = ending("{% for m in messages %}{{ m.content }}\n{% endfor %}")
+    with pytest.raises(DataError, match=r"the question ends with '</s>'"):
+        render_prompt("1?</s>", dataclasses.replace(PLAIN, style="auto"), made, stop_ids=(made.eos_token_id,))
+
+
+def test_a_token_behind_the_prompt_is_left_out_also_where_it_ends_nothing() -> None:
+    made = tokenizer()
+    made.add_special_tokens({"sep_token": "[SEP]"})
+    made.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A [SEP]", special_tokens=[("<s>", 0), ("[SEP]", made.sep_token_id)]
+    )
+    text, ids = render_prompt("1?", PLAIN, made)
+    assert (ids[0], made.sep_token_id in ids, len(ids)) == (0, False, 1 + len(text))
+
+
+def test_a_beginning_that_the_template_writes_is_the_only_one() -> None:
+    _, ids = render_prompt("1?", dataclasses.replace(PLAIN, template="<s>{question}"), ending(""), stop_ids=())
+    assert ids.count(0) == 1
