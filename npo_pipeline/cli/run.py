@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,9 @@ from npo_pipeline.cli.words import encode
 from npo_pipeline.configuration.compose import load_root
 from npo_pipeline.configuration.places import PROJECT
 from npo_pipeline.errors import ArtifactError
+
+# What Snakemake reads as text; `7`, `1e3` and `true` it would read as something else.
+PLAIN = re.compile(r"(?!(true|false|null|yes|no|on|off|nan|inf|infinity|y|n)$)[a-z][a-z0-9_-]*")
 
 
 def run(experiment: str, overrides: Sequence[str], options: argparse.Namespace) -> None:
@@ -27,7 +31,8 @@ def run(experiment: str, overrides: Sequence[str], options: argparse.Namespace) 
 
 
 def command(experiment: str, overrides: Sequence[str], options: argparse.Namespace) -> list[str]:
-    config = {"experiment": experiment, "words": encode(overrides), "device": options.device, "guide_jobs": options.guide_jobs}
+    called = {"experiment": experiment} if PLAIN.fullmatch(experiment) else {"called": encode([experiment])}
+    config = called | {"words": encode(overrides), "device": options.device, "guide_jobs": options.guide_jobs}
     return [
         *[sys.executable, "-m", "snakemake", "--config", *(f"{key}={value}" for key, value in config.items() if value is not None)],
         *["--snakefile", str(PROJECT / "Snakefile"), "--profile", profile(options.profile)],

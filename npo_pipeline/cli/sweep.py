@@ -7,6 +7,7 @@ the probe and its evaluation are made; what is there already is not made again, 
 """
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from re import sub
 
 from antlr4.error.Errors import RecognitionException
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -23,11 +23,15 @@ from hydra.errors import HydraException
 
 from npo_pipeline.cli.run import command
 from npo_pipeline.configuration.compose import load_root, several_starts, stage_configs, to_yaml
+from npo_pipeline.configuration.overrides import declared, says_text
 from npo_pipeline.configuration.settings import RootConfig
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.storage.atomic import write_text
 from npo_pipeline.storage.layout import prepare_name
 from npo_pipeline.storage.manifest import NAME
+
+QUOTES = "'\""
+CHOICE = re.compile(r"'[^']*'|\"[^\"]*\"|[^,]+")  # of a text with commas
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ def sweep(experiment: str, overrides: Sequence[str], options: argparse.Namespace
         if code := subprocess.run(command(experiment, place.overrides, options), check=False).returncode:
             sys.exit(code)
     if not options.dry_run:
-        write_table(load_root(experiment, grid(overrides)[1]).name, places)
+        write_table(base_name(experiment, overrides), places)
 
 
 def grid(overrides: Sequence[str]) -> tuple[list[list[str]], list[str]]:
@@ -63,10 +67,21 @@ def grid(overrides: Sequence[str]) -> tuple[list[list[str]], list[str]]:
     for word in overrides:
         found = _parsed(word)
         if found and found.is_sweep_override():
-            choices.append([f"{found.get_key_element()}={value}" for value in found.sweep_string_iterator()])
+            choices.append([f"{found.get_key_element()}={value}" for value in _values(word, found)])
         else:
             fixed.append(word)
     return choices, fixed
+
+
+def _values(word: str, found: Override) -> list[str]:
+    """The choices of a word; of a text each as it is written, since Hydra would print a number's own way. Raises ConfigError."""
+    key, _, written = word.partition("=")
+    if says_text(declared(key.lstrip("+"))) and found.is_choice_sweep() and not written.startswith("choice("):
+        return [value.strip() for value in CHOICE.findall(written)]
+    try:
+        return [str(value) for value in found.sweep_string_iterator()]
+    except HydraException:
+        raise ConfigError(f"{word}: expected values with commas between them, as in {key}=1,2") from None
 
 
 def _parsed(word: str) -> Override | None:
@@ -83,13 +98,26 @@ def points(experiment: str, overrides: Sequence[str]) -> list[Place]:
         raise ConfigError("sweep: found no grid; expected at least one key with several values, as grpo.learning_rate=5e-5,1e-4")
     if any(values[0].startswith("seeds=") for values in choices):
         raise ConfigError("sweep: seeds is no part of a grid; seeds=[1,2] runs every point over both seeds")
-    name = load_root(experiment, fixed).name
-    return [_place(experiment, fixed, name, values) for values in product(*choices)]
+    name = base_name(experiment, overrides)
+    found = [_place(experiment, fixed, name, values) for values in product(*choices)]
+    folders = [place.folder for place in found]
+    if twice := [place for place in found if folders.count(place.folder) > 1]:
+        both = " and ".join(", ".join(place.values) for place in twice[:2])
+        raise ConfigError(f"sweep: {both} would both be {twice[0].folder}; expected values that differ in letters or digits")
+    return found
+
+
+def base_name(experiment: str, overrides: Sequence[str]) -> str:
+    """The experiment's, with the first of each key's choices: without one of them it may not compose."""
+    choices, fixed = grid(overrides)
+    return load_root(experiment, [*fixed, *(values[0] for values in choices)]).name
 
 
 def _place(experiment: str, fixed: Sequence[str], name: str, values: tuple[str, ...]) -> Place:
     last = [value.partition("=") for value in values]
-    called = "-".join([name, *(f"{key.split('.')[-1]}-{sub(r'[^A-Za-z0-9_.-]+', '_', chosen)}" for key, _, chosen in last)])
+    called = "-".join(
+        [name, *(f"{key.split('.')[-1]}-{re.sub(r'[^A-Za-z0-9_.-]+', '_', chosen.strip(QUOTES))}" for key, _, chosen in last)]
+    )
     overrides = [*(word for word in fixed if not word.startswith("name=")), *values, f"name={called}"]
     return Place(values, overrides, load_root(experiment, overrides))
 

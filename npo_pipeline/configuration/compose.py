@@ -4,7 +4,8 @@ Hydra composes once, when the Snakefile is parsed; the dataclasses of `npo_pipel
 `npo_pipeline.configuration.checks` the values. Every error is one line that names the key. No torch here.
 """
 
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from npo_pipeline.configuration.timeline import Timeline, guided_checkpoints, re
 from npo_pipeline.configuration.versions import VERSIONS
 from npo_pipeline.configuration.windows import run_steps
 from npo_pipeline.errors import ConfigError
-from npo_pipeline.shown import one_line
+from npo_pipeline.shown import one_line, short_repr
 
 __all__ = [
     "CONF",
@@ -58,7 +59,7 @@ def load_root(experiment: str = "default", overrides: str | Sequence[str] = (), 
     _drop_methods_not_chosen(composed, known, {word.split(".")[1] for word in words if word.lstrip("+").startswith("method.")})
     check_texts(OmegaConf.to_container(composed), s.RootConfig)
     try:
-        OmegaConf.resolve(composed)  # or what an interpolation stands for would escape the check of its type
+        composed = _resolved(composed)
         schema = _schema(composed)
         schema.merge_with(composed)  # OmegaConf.merge would copy it first
         root = OmegaConf.to_object(schema)
@@ -70,6 +71,20 @@ def load_root(experiment: str = "default", overrides: str | Sequence[str] = (), 
     check_root(root)
     given = {name: benchmark for name, benchmark in root.evaluate.benchmarks.items() if benchmark.data is not None}
     return replace(root, evaluate=replace(root.evaluate, benchmarks=given))
+
+
+def _resolved(composed: DictConfig) -> DictConfig:
+    """With what its interpolations stand for, whose types would escape the checks otherwise, as text that is not read once more."""
+    return OmegaConf.create(_as_it_is(OmegaConf.to_container(composed, resolve=True)))
+
+
+def _as_it_is(value: Any) -> Any:
+    """A text that holds `${` has it as `\\${`, and twice the backslashes before it: so OmegaConf writes the signs themselves."""
+    if isinstance(value, dict):
+        return {key: _as_it_is(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_as_it_is(inner) for inner in value]
+    return re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + r"\${", value) if isinstance(value, str) else value
 
 
 def _schema(composed: DictConfig) -> DictConfig:
@@ -256,9 +271,9 @@ def _compose(experiment: str, overrides: list[str], conf: Path) -> DictConfig:
     except (HydraException, OmegaConfBaseException, RecognitionException) as error:
         found = str(error) or f"overrides={' '.join(overrides)!r}: not readable as key=value"
         raise ConfigError(one_line(override_error(found, _without_overrides(given, conf), conf))) from None
-    except ValueError as error:  # of Hydra, where a group is given a number: task=1
+    except (ValueError, TypeError) as error:  # of Hydra, where a group is given a number: task=1, method=[1]
         place = f"overrides={' '.join(overrides)!r}" if overrides else f"experiment={experiment}"
-        raise ConfigError(f"{place}: {error}; expected the name of a file in conf/, as in task=chain_sum") from None
+        raise ConfigError(f"{place}: {error}; expected the name of a file in conf/, as in task=chain_sum or method=[npo]") from None
 
 
 def _without_overrides(given: list[str], conf: Path) -> DictConfig:
@@ -270,12 +285,20 @@ def _without_overrides(given: list[str], conf: Path) -> DictConfig:
         return OmegaConf.create({})
 
 
+def _check_are_settings(methods: Any) -> None:
+    given = {f"method.{name!s}": method for name, method in methods.items()} if isinstance(methods, Mapping) else {"method": methods}
+    for key, method in given.items():
+        if not isinstance(method, Mapping | None):
+            raise ConfigError(f"{key}={short_repr(method)}: expected settings; methods are chosen by method=[npo,autonpo]")
+
+
 def _drop_methods_not_chosen(composed: DictConfig, known: Collection[str], tuned: Collection[str]) -> None:
     """An experiment's file may tune methods that `method=[...]` then leaves out: without their own file they have no kind.
 
     Raises ConfigError where an override tunes (`tuned`) one of them: it would be without effect.
     """
     methods = composed.get("method") or {}
+    _check_are_settings(methods)
     left_out = [name for name, method in methods.items() if name in known and "kind" not in (method or {})]
     if wrong := [name for name in left_out if name in tuned]:
         chosen = ",".join([name for name in methods if name not in left_out] + wrong[:1])

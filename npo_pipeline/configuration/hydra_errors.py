@@ -14,12 +14,16 @@ from npo_pipeline.configuration.places import choices
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.shown import one_line
 
+HEADER = "# @package _global_"  # of an experiment's file: its keys are the configuration's own
+
 
 def key_error(error: OmegaConfBaseException) -> str:
     """One line with the key; of a misspelt one also the nearest that its dataclass has."""
     key, line = error.full_key or "", _first_line(str(error))
     if isinstance(error, MissingMandatoryValue):
-        return f"{key}: missing, expected a value"
+        return f"{key}: missing, expected a value (??? stands for none)"
+    if "is not a ListConfig" in line:
+        return f"{key}: expected a list in brackets, as in {key}=[...]"
     if not isinstance(error, ConfigKeyError) or not is_dataclass(error.object_type):
         return f"{key}: {line}" if key else line
     place, dot, name = key.rpartition(".")
@@ -31,8 +35,12 @@ def key_error(error: OmegaConfBaseException) -> str:
 def override_error(message: str, known: DictConfig, conf: Path) -> str:
     """The error's first line, with the nearest known key where a key was misspelt."""
     line = _first_line(message)
-    if group := re.search(r"Could not (?:find|load) '(.+)/(.+)'", line):
+    if group := re.search(r"Could not (?:find|load) '(.+)/(.*)'", line):
         return no_such_file(group[1], group[2], conf)
+    if several := re.search(r"Ambiguous value for argument '([^=]+)=(.*)'", line):
+        return f"{several[1]}={several[2]}: several values; expected one, or a list in brackets: {several[1]}=[{several[2]}]"
+    if line.startswith("Error merging override") and "${" in line:
+        return rf"{line}: ${{...}} stands for another key's value; write \${{ for the signs themselves"
     misspelt = re.search(r"Could not override '([^']+)'|Key '([^']+)' (?:is )?not in", message)
     if not misspelt:
         return line
@@ -57,6 +65,8 @@ def check_readable(folders: Sequence[Path], conf: Path) -> None:
             raise ConfigError(f"{file}: not readable as YAML: {one_line(str(error)) or type(error).__name__}") from None
         if not isinstance(read, DictConfig):
             raise ConfigError(f"{file}: expected a mapping of keys to values")
+        if file.parent.name == "experiment" and not file.read_text(encoding="utf-8").lstrip().startswith(HEADER):
+            raise ConfigError(f"{file}: expected {HEADER!r} as its first line, without which its keys would be below `experiment`")
 
 
 def _first_line(message: str) -> str:

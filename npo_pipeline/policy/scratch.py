@@ -7,6 +7,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from npo_pipeline.configuration.settings import ScratchConfig, VisionConfig
+from npo_pipeline.errors import ConfigError
 from npo_pipeline.policy.policy import Policy, as_policy
 from npo_pipeline.policy.qwen3_vl import SPECIAL, random_vl_model, scratch_vision
 
@@ -14,9 +15,13 @@ PAD, EOS = "<|pad|>", "<|end|>"
 
 
 def train_tokenizer(texts: Sequence[str], settings: ScratchConfig, special: Sequence[str] = ()) -> PreTrainedTokenizerFast:
-    """Byte-level BPE: any text can be encoded, and no merge crosses a cut of `split_pattern`."""
+    """Byte-level BPE: any text can be encoded, and no merge crosses a cut of `split_pattern`. Raises ConfigError for one that is none."""
     tokenizer = Tokenizer(models.BPE())
-    split = pre_tokenizers.Split(Regex(settings.split_pattern), behavior="isolated")
+    try:
+        pattern = Regex(settings.split_pattern)
+    except Exception as error:  # its own kind, of no public name
+        raise ConfigError(f"policy.scratch.split_pattern={settings.split_pattern!r}: not a regular expression ({error})") from None
+    split = pre_tokenizers.Split(pattern, behavior="isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(

@@ -50,6 +50,7 @@ CASES = [
     ("report.title=range(1,9)", "range(1,9)"),
     ("+evaluate.benchmarks.mine.data=1e3", "1e3"),
     ("report.title=${name}-1", "default-1"),
+    ("report.title='a \\${name}'", "a ${name}"),
 ]
 
 
@@ -105,6 +106,15 @@ def test_a_files_number_where_text_belongs_is_named(tmp_path: Path, monkeypatch:
         load_root("mine")
     own.write_text(f"# @package _global_\nname: '{value.replace(':', '.')}'\n")
     assert load_root("mine").name == value.replace(":", ".")
+
+
+@pytest.mark.parametrize("text", ["name: mine\n", "", "\ufeff# @package _global_\nname: mine\n"])
+def test_an_experiments_file_without_its_first_line_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf/experiment").mkdir(parents=True)
+    (tmp_path / "conf/experiment/mine.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"mine.yaml: expected '# @package _global_' as its first line"):
+        load_root("mine")
 
 
 def test_own_files_are_found_beside_the_shipped_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,11 +28,33 @@ def test_a_grid_is_the_product_of_its_choices() -> None:
         (["grpo.group_size=8,1"], "grpo.group_size=1: expected at least 2"),
         (["probe.steps=3"], "found no grid"),
         (["seeds=[1],[2]"], "seeds is no part of a grid"),
+        (["grpo.epochs=interval(1,2)"], r"grpo.epochs=interval\(1,2\): expected values with commas between them"),
+        (["report.title='a b','a: b'"], "report.title='a b' and report.title='a: b' would both be results/default-title-a_b"),
+        (["grpo.learning_rate=1e-4,1e-4"], "would both be results/default-learning_rate-0.0001"),
     ],
 )
 def test_a_grid_that_cannot_work_is_one_line(words: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         points("default", words)
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("task.revision=1234e56,true,1e3", ["1234e56", "true", "1e3"]),
+        ("task.revision=a b,c", ["a b", "c"]),
+        ("task.revision='a, b',\"c: d\"", ["a, b", "c: d"]),
+        ("task.revision=choice(main,dev)", ["main", "dev"]),
+    ],
+)
+def test_a_text_is_as_it_is_written(word: str, expected: list[str]) -> None:
+    assert [place.root.task.revision for place in points("default", [word])] == expected
+
+
+def test_a_grid_may_give_what_an_experiment_cannot_do_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = points("default", ["policy.source=gguf", "policy.path=a.gguf,b.gguf"])
+    assert [place.root.policy.path for place in found] == ["a.gguf", "b.gguf"]
 
 
 def test_points_share_their_start_where_it_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from npo_pipeline.tasks.rows.files import resolve_path
 from npo_pipeline.tasks.rows.local import dataset_files, files_in
 from snakemake.exceptions import WorkflowError
 
-OPTIONS = {"experiment": "default", "overrides": "", "words": "", "guide_jobs": 1, "device": "auto"}
+OPTIONS = {"experiment": "default", "called": "", "overrides": "", "words": "", "guide_jobs": 1, "device": "auto"}
 BACKSLASH = (
     r"Snakemake drops quotes and reads YAML: write a space within a value as '\ ', as in overrides='report.title=My\ title'; or use npo run"
 )
@@ -33,6 +33,11 @@ def option(key):
     if not isinstance(value, type(OPTIONS[key])):
         raise ConfigError(f"--config {key}={value!r}: expected " + ("a whole number" if key == "guide_jobs" else f"a text. {BACKSLASH}"))
     return value
+
+
+def experiment():
+    """Its name: that of `npo run`, where Snakemake would not read it as text, else as it is given."""
+    return decode(option("called"))[0] if option("called") else option("experiment")
 
 
 def override_words():
@@ -77,7 +82,7 @@ def compose():
         raise ConfigError(f"--config guide_jobs={option('guide_jobs')}: expected at least 1")
     if option("device") not in DEVICES:
         raise ConfigError(f"--config device={option('device')}: expected one of {', '.join(DEVICES)}")
-    composed = load_root(option("experiment"), override_words())
+    composed = load_root(experiment(), override_words())
     root, chosen = choose_engine(composed, option("device"), Path("results") / composed.name)
     if workflow.is_main_process:  # once, not in every job: it may import a task's library
         from npo_pipeline.tasks.checks import check_benchmarks, check_source
@@ -95,7 +100,7 @@ def compose():
 def compose_compared():
     """What the target `comparison` adds, if its methods fit this experiment; else nothing, and why."""
     try:
-        compared = replace(load_compared(option("experiment"), override_words(), ROOT), engine=ROOT.engine)
+        compared = replace(load_compared(experiment(), override_words(), ROOT), engine=ROOT.engine)
         return compared.method, stage_configs(compared), fitted_windows(compared), None
     except ConfigError as error:
         return {}, {}, [], error

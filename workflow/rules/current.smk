@@ -1,7 +1,7 @@
 # Which outputs are current: decided once, before Snakemake looks at anything, from what the results hold (npo_pipeline.storage.inputs).
 from contextlib import ExitStack
 
-from npo_pipeline.errors import LockedError
+from npo_pipeline.errors import LockedError, StorageError
 from npo_pipeline.storage.atomic import write_text
 from npo_pipeline.storage.inputs import mend_times, read_record, recorded_outputs, why_stale, write_record
 from npo_pipeline.storage.lock import only_writer
@@ -45,6 +45,9 @@ def take_over():
     except LockedError as error:
         print(f"\n{error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        print(f"\n{RESULTS}: no folder to write results to ({error.strerror}); expected one that can be made and written to", file=sys.stderr)
+        sys.exit(StorageError.exit_code)
     for lock in Path(".snakemake/locks").glob("*.lock"):
         if any(line.startswith(f"{RESULTS}/") for line in lock.read_text().splitlines()):
             lock.unlink()

@@ -7,6 +7,7 @@ from npo_pipeline.configuration import settings as s
 from npo_pipeline.configuration.checks.require import check_seed, one_of, require
 from npo_pipeline.storage.checkpoints import is_checkpoint
 
+BYTES, MOST = 258, 2**20  # tokens of a byte-level tokenizer that has merged nothing; more than a tiny policy needs of anything
 TOKENIZER_FILES = ("tokenizer.json", "*.model", "vocab.json", "vocab.txt", "*.tiktoken", "tekken.json")
 
 
@@ -16,6 +17,11 @@ def check_policy(policy: s.PolicyConfig) -> None:
     check_seed("policy.seed", policy.seed)
     if policy.teacher:
         check_seed("policy.teacher.seed", policy.teacher.seed)
+    if policy.source == "scratch":
+        check_scratch(policy.scratch)
+    check_cold_start(policy.cold_start, "policy.cold_start")
+    if policy.teacher:
+        check_cold_start(policy.teacher.cold_start, "policy.teacher.cold_start")
     if policy.vision:
         check_vision(policy.vision, policy.source)
     if policy.source != "scratch":
@@ -25,6 +31,25 @@ def check_policy(policy: s.PolicyConfig) -> None:
     check_cold_starts(policy)
     if policy.source == "pretrained" and policy.path and (policy.path.startswith((".", "/", "~")) or Path(policy.path).exists()):
         check_model_directory(Path(policy.path).expanduser())
+
+
+def check_scratch(scratch: s.ScratchConfig) -> None:
+    key = "policy.scratch"
+    for name in ("hidden_size", "intermediate_size", "layers", "heads", "key_value_heads", "head_dim", "max_positions"):
+        require(1 <= getattr(scratch, name) <= MOST, f"{key}.{name}", getattr(scratch, name), f"from 1 to {MOST}")
+    shared = scratch.heads % scratch.key_value_heads == 0
+    require(shared, f"{key}.heads", scratch.heads, f"a multiple of {key}.key_value_heads={scratch.key_value_heads}")
+    require(scratch.head_dim % 2 == 0, f"{key}.head_dim", scratch.head_dim, "an even number: rotary positions turn pairs")
+    require(
+        BYTES <= scratch.vocab_size <= MOST, f"{key}.vocab_size", scratch.vocab_size, f"from {BYTES}, all bytes and two ends, to {MOST}"
+    )
+
+
+def check_cold_start(settings: s.ColdStartConfig, key: str) -> None:
+    require(settings.steps >= 0, f"{key}.steps", settings.steps, "0 or more; 0: no cold start")
+    for name in ("examples", "batch_size") if settings.steps else ():
+        require(getattr(settings, name) >= 1, f"{key}.{name}", getattr(settings, name), "at least 1")
+    require(settings.learning_rate > 0 or not settings.steps, f"{key}.learning_rate", settings.learning_rate, "more than 0")
 
 
 def check_cold_starts(policy: s.PolicyConfig) -> None:

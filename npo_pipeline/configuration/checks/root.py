@@ -1,8 +1,11 @@
 """The checks of a whole configuration, in the order in which they are told."""
 
+from typing import Any
+
 from npo_pipeline.configuration import settings as s
 from npo_pipeline.configuration.checks.engine import check_coldest, check_engine, check_sampling
 from npo_pipeline.configuration.checks.guidance import check_guidance
+from npo_pipeline.configuration.checks.kinds import check_kinds
 from npo_pipeline.configuration.checks.method import check_method
 from npo_pipeline.configuration.checks.policy import check_policy
 from npo_pipeline.configuration.checks.require import check_seed, one_of, plain_name, require
@@ -37,7 +40,7 @@ def check_root(root: s.RootConfig) -> None:
 def _check_names(root: s.RootConfig) -> None:
     plain_name("name", root.name)
     require(bool(root.seeds) and len(set(root.seeds)) == len(root.seeds), "seeds", root.seeds, "a list of different whole numbers")
-    require(root.rounds >= 1, "rounds", root.rounds, "at least 1")
+    require(1 <= root.rounds <= 100, "rounds", root.rounds, "from 1 to 100")
     check_seed("seeds", min(root.seeds), root.seeds)
     check_seed("seeds", max(root.seeds), root.seeds)
 
@@ -54,7 +57,7 @@ def _check_methods(root: s.RootConfig) -> None:
             method.length,
             f"at least one step of probe.steps={root.probe.steps}",
         )
-        check_grpo(merge_grpo(root.grpo, method.grpo, f"method.{name}.grpo"))
+        _check_own_grpo(root.grpo, method.grpo, f"method.{name}.grpo")
         method.check_with(name, root)
         wants_teacher = method.demonstrations is not None and method.demonstrations.policy == "teacher"
         require(
@@ -63,6 +66,12 @@ def _check_methods(root: s.RootConfig) -> None:
             "teacher",
             "a model directory, a hub name or a trajectory file, since this policy has no policy.teacher (only policy=tiny makes one)",
         )
+
+
+def _check_own_grpo(grpo: s.GrpoConfig, own: dict[str, Any], key: str) -> None:
+    merged = merge_grpo(grpo, own, key)
+    check_kinds(merged, f"{key}.")
+    check_grpo(merged, key)
 
 
 def _check_together(root: s.RootConfig) -> None:
