@@ -248,3 +248,18 @@ def test_a_folder_of_images_by_class_has_names(tmp_path: Path) -> None:
         (tmp_path / "train" / name).mkdir(parents=True)
         PIL.Image.new("RGB", (40, 30), colour).save(tmp_path / f"train/{name}/0.png")
     assert answers(tmp_path, question_column="label", answer_column="label", difficulty_key="label", image_column="image") == ["cat", "dog"]
+
+
+@pytest.mark.parametrize("kind", ["string", "int64"])
+def test_types_that_a_readme_declares_leave_a_csv_as_written(tmp_path: Path, kind: str) -> None:
+    features = [{"name": "question", "dtype": "string"}, {"name": "answer", "dtype": kind}]
+    names = [{"config_name": "default", "sep": ";", "data_files": [{"split": "train", "path": "rows.csv"}]}]
+    (tmp_path / "README.md").write_text(f"---\ndataset_info: {json.dumps({'features': features})}\nconfigs: {json.dumps(names)}\n---\n")
+    (tmp_path / "rows.csv").write_text("question;answer\nq0;007\nq1;2\n")
+    assert answers(tmp_path) == ["007", "2"]
+
+
+def test_rows_of_more_cells_than_the_header_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("question,answer\nq0,1,z\nq1,2,x\n")
+    with pytest.raises(DataError, match=r"train.csv: its rows have more cells than its first line names"):
+        answers(tmp_path)

@@ -36,6 +36,8 @@ def read_csv(path: Path, settings: dict[str, Any]) -> Iterator[Row]:
 
     kept = {key: value for key, value in settings.items() if key not in ("chunksize", "index_col")}
     table = pd.read_csv(path, **kept | {"dtype": str, "na_filter": False})
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes the first cell for a name of the row, and shifts the others
+        raise DataError(f"{path}: its rows have more cells than its first line names, expected as many; mend that line, or the rows")
     for number, row in enumerate(table.to_dict("records"), 1):
         yield f"{path}, row {number}", {str(key): value or None for key, value in row.items()}
 
@@ -43,12 +45,14 @@ def read_csv(path: Path, settings: dict[str, Any]) -> Iterator[Row]:
 def text_rows(builder: Any, kind: str, split: str) -> list[Row] | None:
     """The rows of a builder's split where its files are texts that this module reads; None where `datasets` is to read them.
 
-    That is what README.md declares types or another form for, and what is neither CSV, JSON lines, nor a folder of images.
+    That is what README.md declares labels, pictures or another form for, and what is neither CSV, JSON lines, nor a folder of images.
     """
-    config = builder.config
+    import datasets
+
+    config, declared = builder.config, builder.config.features or builder.info.features or {}
     named = {str(name): files for name, files in (config.data_files or {}).items()}
     files = [Path(file) for file in named.get(split, ())]
-    if not files or config.features is not None or builder.info.features is not None:
+    if not files or not all(isinstance(feature, datasets.Value) for feature in declared.values()):
         return None
     if kind == "csv":
         return _filled([row for file in files for row in read_csv(file, config.pd_read_csv_kwargs)])
