@@ -2,7 +2,8 @@
 
 Pillow's own `convert("RGB")` drops the transparency (a black line on nothing becomes all black) and cuts grey values off at 255 (a
 16-bit photograph becomes white). Sixteen bits are scaled by what their file can hold, 65535. Of 32-bit numbers no file says how bright
-is white, so the values do: up to 1 (floats), 255 or 65535; others are refused rather than guessed at.
+is white, so the values do: up to 1 (floats, which may overshoot a little where they were sharpened or resized), 255 or 65535; others
+are refused rather than guessed at.
 """
 
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import PIL.Image
 import PIL.ImageCms
 
-SIXTEEN = 65535
+SIXTEEN, TWELVE = 65535, 4095
+OVERSHOOT = 2  # up to this, floats are 0 to 1 and a little more
+BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # a TIFF's tags, and what the second may say
 ORIENTATION = 0x0112  # the EXIF tag
 TURNS = {
     2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
@@ -27,13 +30,13 @@ DEPTHS = {"1": (255, 1), "L;2": (85, 1), "L;4": (17, 1), "RGB;16B": (1, 256)}
 
 def as_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
     """An opened image (its first frame), decoded. Raises ValueError for values without a known white, and whatever Pillow does."""
-    clear = _transparent_colour(image)
+    clear, most, is_negative = _transparent_colour(image), _most(image), _tag(image, PHOTOMETRIC) == WHITE_IS_ZERO
     image.load()
     if clear is not None:
         image.info["transparency"] = clear
     image = _upright(image)
     if image.mode == "F" or image.mode.startswith("I"):
-        return _from_deep(image)
+        return _from_deep(image, most, is_negative)
     if image.mode == "LAB":
         return _from_lab(image)
     return _on_white(image) if image.has_transparency_data else image.convert("RGB")
@@ -47,6 +50,16 @@ def _transparent_colour(image: PIL.Image.Image) -> int | tuple[int, ...] | None:
         return None
     times, by = DEPTHS[raw]
     return tuple(value * times // by for value in found) if isinstance(found, tuple) else found * times // by
+
+
+def _tag(image: PIL.Image.Image, number: int) -> Any:
+    """A tag of a TIFF, None of other files. Asked of the image as it was opened: a turned copy has none."""
+    return getattr(image, "tag_v2", {}).get(number)
+
+
+def _most(image: PIL.Image.Image) -> int:
+    """The largest value of a file of 16-bit grey; Pillow keeps 12 bits as they are."""
+    return TWELVE if _tag(image, BITS) == (12,) else SIXTEEN
 
 
 def _upright(image: PIL.Image.Image) -> PIL.Image.Image:
@@ -72,23 +85,27 @@ def _from_lab(image: PIL.Image.Image) -> PIL.Image.Image:
     return found
 
 
-def _from_deep(image: PIL.Image.Image) -> PIL.Image.Image:
-    """Grey of 16 or 32 bits, whole or floating."""
+def _from_deep(image: PIL.Image.Image, most: int, is_negative: bool) -> PIL.Image.Image:
+    """Grey of 12, 16 or 32 bits, whole or floating. Of 8 bits Pillow itself turns a negative round."""
     import numpy as np  # not on top: the workflow reads this module whenever it is planned
 
     values = np.asarray(image).astype(np.float64)
-    grey = np.rint(values * (255 / _white(image, values)))
+    grey = np.rint(np.clip(values * (255 / _white(image, values, most)), 0, 255))
+    if is_negative:
+        grey = 255 - grey
     clear = image.info.get("transparency")
     if isinstance(clear, int):
         grey[values == clear] = 255
     return PIL.Image.fromarray(grey.astype(np.uint8)).convert("RGB")
 
 
-def _white(image: PIL.Image.Image, values: Any) -> int:
+def _white(image: PIL.Image.Image, values: Any, most: int) -> int:
     """The value that stands for white. Raises ValueError where there is none."""
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # Pillow scales a PPM to 16 bits
-        return SIXTEEN
+        return most
     low, high = float(values.min()), float(values.max())
+    if image.mode == "F" and low >= 0 and high <= OVERSHOOT:
+        return 1
     scales = (1, 255, SIXTEEN) if image.mode == "F" else (255, SIXTEEN)
     white = next((scale for scale in scales if low >= 0 and high <= scale), None)
     if white is None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from npo_pipeline.configuration.settings import BenchmarkConfig, TaskConfig
 from npo_pipeline.records import Problem
+from npo_pipeline.tasks.fields import question_key
 from npo_pipeline.tasks.raw import RawProblem
 from npo_pipeline.tasks.rows.dataset import describe_source, load_held_out
 
@@ -39,6 +40,10 @@ def describe_benchmark(settings: BenchmarkConfig, task: TaskConfig) -> dict[str,
 
 
 def trained_on(problems: Mapping[str, Sequence[RawProblem]], training: Sequence[Problem]) -> dict[str, int]:
-    """How many questions of each benchmark stand among the training questions, word for word, about the same images."""
-    known = {(problem.question, *(image.sha256 for image in problem.images)) for problem in training}
-    return {name: sum((raw.question, *(i.sha256 for i in raw.images)) in known for raw in raws) for name, raws in problems.items()}
+    """How many questions of each benchmark stand among the training questions, but for line ends, about the same images."""
+    known = {_asked(problem) for problem in training}
+    return {name: sum(_asked(raw) in known for raw in raws) for name, raws in problems.items()}
+
+
+def _asked(problem: RawProblem | Problem) -> tuple[str, ...]:
+    return question_key(problem.question), *(image.sha256 for image in problem.images)

@@ -1,4 +1,4 @@
-"""The two fields that a task derives: the difficulty label and the question that is shown. Shared by all sources."""
+"""What a task derives: the difficulty label, the question that is shown, and what makes two questions one. Shared by all sources."""
 
 import re
 from typing import Any
@@ -39,3 +39,12 @@ def shown_question(question: str, pattern: str | None, where: str) -> str:
             "mend the pattern, or set it to null to show the question whole"
         )
     return str(match.group(1))
+
+
+def question_key(question: str) -> str:
+    """The same text for questions that differ only in line ends and in white space around them or at their lines' ends.
+
+    Inner spaces and indentation may be what is asked about. Example: " 1 + 1 =\\r\\n" -> "1 + 1 =".
+    """
+    lines = question.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return "\n".join(line.rstrip() for line in lines).strip()

@@ -52,7 +52,9 @@ def test_problems_of_a_benchmark(tmp_path: Path) -> None:
     assert {raw.split for raw in found} == {"plus"}
     assert all(raw.answer == str(int(raw.question.split()[0]) + 1) for raw in found)
     assert load_benchmark("plus", settings, task) == found
-    training = [Problem(f"train-{i}", "train", question, "", "all", "", ()) for i, question in enumerate((found[1].question, "another"))]
+    training = [
+        Problem(f"train-{i}", "train", question, "", "all", "", ()) for i, question in enumerate((f"{found[1].question} \r\n", "another"))
+    ]
     assert trained_on({"plus": found}, training) == {"plus": 1}
     with pytest.raises(DataError, match=r"evaluate.benchmarks.plus.data=.*none.jsonl: no such file"):
         load_benchmark("plus", replace(settings, data=str(tmp_path / "none.jsonl")), task)

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from npo_pipeline.errors import ArtifactError
 from npo_pipeline.storage.images import UnreadableImage, decode_image, load_image, store_image
 from npo_pipeline.storage.manifest import sha256_text
 from npo_pipeline.storage.parquet import prompt_digest
+from npo_pipeline.storage.pixels import PHOTOMETRIC
 
 
 def encoded(mode: str = "RGB", size: tuple[int, int] = (6, 4), kind: str = "PNG", **options: object) -> bytes:
@@ -69,3 +71,36 @@ def test_what_was_asked_is_the_prompt_and_its_images(tmp_path: Path):
     asked = {prompt_digest("what?", images) for images in ((), (image,), (other,), (image, other), (other, image))}
     assert len(asked) == 5
     assert prompt_digest("what?", ()) == sha256_text("what?")
+
+
+def tiff(values: list[int] | list[float], kind: str, **tags: int) -> bytes:
+    """One row of grey, with tags of its own: numpy's kind says the depth."""
+    pixels = np.array([values], kind)
+    stream = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(stream, "TIFF", tiffinfo={PHOTOMETRIC: tags.get("photometric", 1)})
+    return stream.getvalue()
+
+
+def twelve_bits(*values: int) -> bytes:
+    """A TIFF of grey of 12 bits, which Pillow reads and does not write."""
+    packed = b"".join(bytes([a >> 4, (a & 15) << 4 | b >> 8, b & 255]) for a, b in zip(values[::2], values[1::2], strict=True))
+    tags = ((256, 4, len(values)), (257, 4, 1), (258, 3, 12), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1), (278, 4, 1))
+    entries = [struct.pack("<HHII", number, kind, 1, value) for number, kind, value in (*tags, (279, 4, len(packed)))]
+    directory = struct.pack("<H", len(entries)) + b"".join(entries) + struct.pack("<I", 0)
+    return b"II*\0" + struct.pack("<I", 8 + len(packed)) + packed + directory
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (tiff([0, 65535], "<u2"), [0, 255]),
+        (tiff([0, 65535], "<u2", photometric=0), [255, 0]),
+        (tiff([0, 255], "<u1", photometric=0), [0, 255]),  # Pillow turns 8 bits round itself, as it writes and as it reads
+        (tiff([0, 0.5, 1], "<f4", photometric=0), [255, 127, 0]),
+        (tiff([0, 0.5, 1.02], "<f4"), [0, 128, 255]),
+        (tiff([0, 0.5, 2], "<f4"), [0, 128, 255]),
+        (twelve_bits(0, 2048, 4095, 4095), [0, 128, 255, 255]),
+    ],
+)
+def test_grey_of_any_depth_is_as_bright_as_its_file_says(content: bytes, expected: list[int]):
+    assert np.asarray(decode_image(content)[0])[0, :, 0].tolist() == expected

@@ -169,3 +169,97 @@ def test_local_sources_have_no_commit(tmp_path: Path) -> None:
     flat(tmp_path / "gsm8k")
     assert describe_sources(task(tmp_path / "gsm8k", eval=None)) == {"train": {"name": str(tmp_path / "gsm8k"), "split": "train"}}
     assert describe_sources(load_root().task) == {}
+
+
+def answers(folder: Path, **changes: Any) -> list[str]:
+    problems = [problem for split in load_problems(task(folder, eval=None, eval_size=1, **changes)) for problem in split]
+    return [problem.answer for problem in sorted(problems, key=lambda problem: problem.question)]
+
+
+TEXTS = ["007", "1e3", "1.50", "NA", "None", "12345678901234567890123", "9007199254740993", "true", "2026-01-31"]
+
+
+@pytest.mark.parametrize(("name", "mark"), [("train.csv", ","), ("train.tsv", "\t")])
+def test_a_csv_says_what_is_written_in_it(tmp_path: Path, name: str, mark: str) -> None:
+    lines = [f"q{i}{mark}{text}\n" for i, text in enumerate(TEXTS)]
+    (tmp_path / name).write_text(f"question{mark}answer\n" + "".join(lines))
+    assert answers(tmp_path) == TEXTS
+    (tmp_path / name).write_text(f"question{mark}answer\nq0{mark}1\nq1{mark}\n")
+    with pytest.raises(DataError, match=rf"{name}, row 2: column 'answer' is empty"):
+        answers(tmp_path)
+
+
+def test_an_empty_cell_of_a_csv_is_no_image(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("question,answer,image\nq0,1,\nq1,2,\n")
+    assert answers(tmp_path, image_column="image") == ["1", "2"]
+
+
+def test_a_file_of_a_folder_says_what_it_says_alone(tmp_path: Path) -> None:
+    values = ["2026-01-31", 9007199254740993, 1.5, 10**30, "2026-01-31T10:00:00Z"]
+    lines = "".join(json.dumps({"question": f"q{i}", "answer": value}) + "\n" for i, value in enumerate(values))
+    for name in ("train.jsonl", "train.json"):
+        (tmp_path / name).write_text(lines)
+        found = answers(tmp_path)
+        assert found == answers(tmp_path / name) == ["2026-01-31", "9007199254740993", "1.5", str(10**30), "2026-01-31T10:00:00Z"]
+        (tmp_path / name).unlink()
+
+
+def test_a_wrong_line_of_a_folder_s_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text('{"question": "q0", "answer": "1"}\n{"question": "q1", "answer": "1", "answer": "2"}\n')
+    with pytest.raises(DataError, match=rf"^{tmp_path}/train.jsonl, line 2: the key 'answer' stands twice"):
+        answers(tmp_path)
+
+
+def test_a_list_of_rows_is_still_read(tmp_path: Path) -> None:
+    (tmp_path / "train.json").write_text(json.dumps([{"question": f"q{i}", "answer": str(i)} for i in range(3)], indent=1))
+    assert answers(tmp_path) == ["0", "1", "2"]
+
+
+def test_the_parts_of_a_split_make_one_table(tmp_path: Path) -> None:
+    """What one line has and another has not is null there."""
+    rows = [{"question": "q0", "answer": "1"}, {"question": "q1", "answer": "2", "image": None, "level": "hard"}]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert answers(tmp_path, image_column="image", difficulty_key="level") == ["1", "2"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_the_metadata_of_a_folder_of_images_stays_as_written(tmp_path: Path, kind: str) -> None:
+    import PIL.Image
+
+    (tmp_path / "train").mkdir()
+    for i in range(2):
+        PIL.Image.new("RGB", (40, 30), (200 * i, 10, 10)).save(tmp_path / f"train/{i}.png")
+    rows = [{"file_name": f"{i}.png", "question": f"q{i}", "answer": text} for i, text in enumerate(("007", "2026-01-31"))]
+    lines = ["file_name,question,answer", *[",".join(row.values()) for row in rows]] if kind == "csv" else map(json.dumps, rows)
+    (tmp_path / f"train/metadata.{kind}").write_text("\n".join(lines))
+    assert answers(tmp_path, image_column="image") == ["007", "2026-01-31"]
+    train, held_out = load_problems(task(tmp_path, eval=None, eval_size=1, image_column="image"))
+    for problem in (*train, *held_out):
+        assert problem.images[0].read() == (tmp_path / f"train/{problem.question[1:]}.png").read_bytes()
+    (tmp_path / "train/0.png").rename(tmp_path / "train/2.png")
+    with pytest.raises(DataError, match=rf"metadata.{kind}, .* 1: no image .*0.png"):
+        answers(tmp_path, image_column="image")
+
+
+def test_a_folder_of_images_by_class_has_names(tmp_path: Path) -> None:
+    import PIL.Image
+
+    for name, colour in (("cat", "red"), ("dog", "blue")):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        PIL.Image.new("RGB", (40, 30), colour).save(tmp_path / f"train/{name}/0.png")
+    assert answers(tmp_path, question_column="label", answer_column="label", difficulty_key="label", image_column="image") == ["cat", "dog"]
+
+
+@pytest.mark.parametrize("kind", ["string", "int64"])
+def test_types_that_a_readme_declares_leave_a_csv_as_written(tmp_path: Path, kind: str) -> None:
+    features = [{"name": "question", "dtype": "string"}, {"name": "answer", "dtype": kind}]
+    names = [{"config_name": "default", "sep": ";", "data_files": [{"split": "train", "path": "rows.csv"}]}]
+    (tmp_path / "README.md").write_text(f"---\ndataset_info: {json.dumps({'features': features})}\nconfigs: {json.dumps(names)}\n---\n")
+    (tmp_path / "rows.csv").write_text("question;answer\nq0;007\nq1;2\n")
+    assert answers(tmp_path) == ["007", "2"]
+
+
+def test_rows_of_more_cells_than_the_header_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("question,answer\nq0,1,z\nq1,2,x\n")
+    with pytest.raises(DataError, match=r"train.csv: its rows have more cells than its first line names"):
+        answers(tmp_path)

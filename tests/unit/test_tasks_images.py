@@ -1,5 +1,6 @@
 """Datasets with images: where an image may come from, what a prompt makes of it, and what is refused."""
 
+import base64
 import io
 import json
 import re
@@ -224,3 +225,54 @@ def test_easy_vqa_that_is_not_installed_says_how(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(easy_vqa, "PACKAGE", "easy_vqa_that_is_not_there")
     with pytest.raises(ConfigError, match=r"pip install easy-vqa==1.0"):
         easy_vqa.find_package()
+
+
+def uri(content: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+
+
+def test_a_data_uri_is_its_picture(tmp_path: Path):
+    contents = [png(i, (300, 200)) for i in range(2)]
+    assert [image.read() for problem in found(jsonl(tmp_path, list(map(uri, contents)))) for image in problem.images] == contents
+    with pytest.raises(DataError, match=r"line 2: the image 'data:image/png;base64,.{,80}' is no base64"):
+        found(jsonl(tmp_path, [None, uri(contents[0])[:-1]]))
+
+
+@pytest.mark.parametrize("name", [base64.b64encode(png(0, (300, 200))).decode(), "a" * 300 + ".png", "b/" * 9999])
+def test_a_text_that_is_too_long_a_name_shows_its_beginning(tmp_path: Path, name: str):
+    with pytest.raises(DataError, match=rf"rows.jsonl, line 2: the image '{re.escape(name[:40])}.*\.\.\.' is no file's name") as caught:
+        found(jsonl(tmp_path, [None, name]))
+    assert len(str(caught.value)) < 400 + len(str(tmp_path))
+    assert dataset_files(str(tmp_path / "rows.jsonl"), "image") == (tmp_path / "rows.jsonl",)
+
+
+TAGS = ["<image 1>", "<image_1>", "<image1>", "<img>", "<Image>", "<image/>", "<|image|>"]
+
+
+@pytest.mark.parametrize("tag", [*TAGS, "<image>", "<imagine>", "<image of a cat>"])
+def test_the_tag_of_another_dataset_is_said(tmp_path: Path, tag: str, caplog: pytest.LogCaptureFixture):
+    (tmp_path / "a.png").write_bytes(png(1))
+    rows = [{"question": f"{tag} what, {i}?", "answer": str(i), "image": "a.png"} for i in range(3)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with caplog.at_level("WARNING"):
+        found(tmp_path / "rows.jsonl")
+    assert caplog.text.count(f"3 of 3 questions with images say '{tag}' or the like") == int(tag in TAGS)
+
+
+def test_the_workflow_watches_paths_deep_in_a_table(tmp_path: Path):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(png(1))
+    watched = [tmp_path / "a.png", tmp_path / "b.png"]
+    stored = [{"bytes": None, "path": "a.png"}, {"bytes": None, "path": "b.png"}]
+    columns = {
+        "one": stored,
+        "many": [stored, []],
+        "deep": [{"image": one, "note": "x"} for one in stored],
+        "deep.name": ["a.png", "b.png"],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "rows.parquet")
+    for column in ("one", "many", "deep.image", "deep.name"):
+        assert dataset_files(str(tmp_path / "rows.parquet"), column) == (tmp_path / "rows.parquet", *watched), column
+    assert dataset_files(str(tmp_path / "rows.parquet"), "deep.missing") == (tmp_path / "rows.parquet",)
+    rows = jsonl(tmp_path, [{"name": "a.png"}, {"name": "b.png"}])
+    assert dataset_files(str(rows), "image.name") == (rows, *watched)

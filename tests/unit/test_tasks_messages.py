@@ -102,3 +102,16 @@ def test_without_a_chat_template_they_are_one_text() -> None:
     turns = [SYSTEM, ASKED]
     text, _ = render_prompt(as_question(turns), PromptConfig("auto", "Q: {question}\n", None), tokenizer(), turns=turns)
     assert text == "Q: system: Be brief.\nuser: 1 + 1 =\n"
+
+
+def test_turns_that_a_text_spells_are_turns(tmp_path: Path) -> None:
+    found = problems(task_of(tmp_path, *rows(json.dumps([SYSTEM, ASKED]), json.dumps([ASKED]), '[{"role": "user"}]', "[{is this?}]")))
+    assert {raw.question for raw in found} == {"1 + 1 =", "system: Be brief.\nuser: 1 + 1 =", '[{"role": "user"}]', "[{is this?}]"}
+    assert sum(bool(turns_of(raw.metadata)) for raw in found) == 2
+    with pytest.raises(DataError, match=r"line 2: column 'messages' ends with a turn of assistant"):
+        problems(task_of(tmp_path, *rows([ASKED], json.dumps([ASKED, ANSWERED]))))
+
+
+def test_a_pattern_finds_the_question_in_such_a_text(tmp_path: Path) -> None:
+    task = replace(task_of(tmp_path, *rows(json.dumps([ASKED]), json.dumps([SYSTEM, ASKED]))), question_pattern='("role".*)')
+    assert all(raw.question.startswith('"role"') for raw in problems(task))

@@ -6,6 +6,7 @@ column of whole numbers with a gap becomes floating point on many a way), bytes 
 
 import datetime
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -14,13 +15,19 @@ from typing import Any
 from npo_pipeline.shown import one_line
 
 TIMES = (datetime.date, datetime.time, datetime.timedelta)  # a datetime is a date
+BLANK = re.compile(r"[\s\u200b-\u200d\u2060\ufeff]*")  # white space, also of no width: a byte order mark, a joiner
+SPELT_OUT = (1e-12, 1e21)  # between these a number is written without an exponent: nobody answers 1e-05 for 0.00001
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A value that cannot be had: harmless where nobody asks for it. Example: Unreadable("string that is not UTF-8 (...)")."""
+    """A value that cannot be had: harmless where nobody asks for it. Example: Unreadable("string that is not UTF-8 (...)").
+
+    `stored` is what the table has in its place, where Python can hold that.
+    """
 
     kind: str
+    stored: float | None = None
 
 
 def table_rows(table: Any) -> Iterator[dict[str, Any]]:
@@ -33,10 +40,14 @@ def table_rows(table: Any) -> Iterator[dict[str, Any]]:
 
 
 def _column(column: Any) -> list[Any]:
+    import pyarrow as pa
+
     try:
         values = column.to_pylist()
     except Exception:  # text that is not UTF-8, a time of nanoseconds, a year that Python does not count: each raises its own kind
         values = [_value(scalar) for scalar in column]
+    if pa.types.is_fixed_size_binary(column.type):  # a shorter text is filled up to the size, as numpy's S8 is
+        return [value.rstrip(b"\0") if isinstance(value, bytes) else value for value in values]
     return [_exact(value, column.type) for value in values] if _is_rounded(column.type) else values
 
 
@@ -64,11 +75,10 @@ def _inner(kind: Any) -> list[Any]:
 
 def _exact(value: Any, kind: Any) -> Any:
     """The value with its short floats as the shortest decimals that stand for them."""
-    import numpy as np
     import pyarrow.types as t
 
     if isinstance(value, float):
-        return float(str(np.float16(value) if t.is_float16(kind) else np.float32(value) if not t.is_float64(kind) else value))
+        return value if t.is_float64(kind) else _shortest(value, t.is_float16(kind))
     if isinstance(value, list) and t.is_map(kind):
         return [(key, _exact(one, kind.item_type)) for key, one in value]
     if isinstance(value, list):
@@ -78,10 +88,21 @@ def _exact(value: Any, kind: Any) -> Any:
     return value
 
 
+def _shortest(value: float, is_half: bool) -> float | Unreadable:
+    """Of whole numbers that have more digits than their type holds, the shortest decimal is another number."""
+    import numpy as np
+
+    short = np.float16(value) if is_half else np.float32(value)
+    shown = float(str(short))
+    if value.is_integer() and shown != value:
+        return Unreadable(f"a whole number of more digits than {short.dtype} keeps ({value:.0f}; write it as text or float64)", value)
+    return shown
+
+
 def as_text(value: Any) -> str:
     """A value as text, "" for null and NaN. Raises ValueError, saying what it is, for one that is no text and no number.
 
-    Example: b"1", 1, 1.0 and Decimal("1.00") are all "1"; 0.5 is "0.5".
+    Example: b"1", 1, 1.0 and Decimal("1.00") are all "1"; 0.00001 is "0.00001"; a datetime at midnight is its date.
     """
     if value is None or value != value:  # NaN is unequal to itself
         return ""
@@ -93,10 +114,19 @@ def as_text(value: Any) -> str:
         return _decoded(value)
     if isinstance(value, (float, Decimal)) and not math.isfinite(value):
         raise ValueError(f"the number {value}")
+    if isinstance(value, float) and SPELT_OUT[0] <= abs(value) < SPELT_OUT[1]:
+        value = Decimal(repr(value))
     if isinstance(value, Decimal):
         text = f"{value:f}"
         return _positive_zero(text.rstrip("0").rstrip(".") if "." in text else text)
+    if isinstance(value, datetime.datetime):  # a column of dates that pandas made; with a time zone it is a moment
+        return str(value).removesuffix(" 00:00:00")
     return _positive_zero(str(value).removesuffix(".0")) if isinstance(value, float) else str(value)
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing is to be seen of it."""
+    return BLANK.fullmatch(text) is not None
 
 
 def _positive_zero(text: str) -> str:

@@ -1,5 +1,6 @@
 """The other columns of a dataset's row: the metadata that a user's own reward function is given."""
 
+import datetime
 import json
 from typing import Any
 
@@ -21,9 +22,11 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value, default=_text, skipkeys=True))
 
 
-def _text(value: Any) -> str | None:
+def _text(value: Any) -> str | float | None:
     if isinstance(value, Unreadable | bytes):
-        return None
+        return value.stored if isinstance(value, Unreadable) else None
+    if isinstance(value, datetime.datetime):  # whole, also at midnight: a function reads a column's times by one form
+        return str(value)
     try:
         return as_text(value)
     except ValueError:

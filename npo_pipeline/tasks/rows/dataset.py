@@ -8,26 +8,28 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from npo_pipeline.configuration.settings import TaskConfig
 from npo_pipeline.errors import DataError
-from npo_pipeline.shown import one_line
+from npo_pipeline.shown import one_line, short_repr
 from npo_pipeline.storage.hub import hub_commit
-from npo_pipeline.tasks.fields import PREVIEW, difficulty_label, shown_question
+from npo_pipeline.tasks.fields import PREVIEW, difficulty_label, question_key, shown_question
 from npo_pipeline.tasks.judging.extract import demonstrate, extract_answer
-from npo_pipeline.tasks.prompts import check_tags
+from npo_pipeline.tasks.prompts import TAG, check_tags
 from npo_pipeline.tasks.raw import RawProblem, SourceImage
-from npo_pipeline.tasks.rows.cells import as_text, odd_kind
+from npo_pipeline.tasks.rows.cells import as_text, is_blank, odd_kind
 from npo_pipeline.tasks.rows.columns import other_columns
-from npo_pipeline.tasks.rows.files import Row, read_rows, resolve_path
-from npo_pipeline.tasks.rows.messages import TURNS, Turn, as_question, read_turns
+from npo_pipeline.tasks.rows.files import read_rows, resolve_path
+from npo_pipeline.tasks.rows.messages import TURNS, Turn, as_question, read_turns, turns_in
 from npo_pipeline.tasks.rows.pictures import source_images
+from npo_pipeline.tasks.rows.texts import Row
 
 EVAL_SHARE = 5  # at most one row in five is split off for evaluation
 HASH = "####"
+ODD_TAG = re.compile(r"<\|?\s*(?:image|img)[ _-]?\d*\s*/?\|?>", re.IGNORECASE)  # <image 1>, <|image|>, <img/>: other datasets' <image>
 
 log = logging.getLogger(__name__)
 _warn = cache(log.warning)  # once, although the rows are read again for the cold start
@@ -43,10 +45,10 @@ class _Row:
     images: tuple[SourceImage, ...]
     metadata: dict[str, Any]
 
-    @property
+    @cached_property
     def asked(self) -> _Asked:
         """What makes a row another one: the same question may be asked of another image."""
-        return self.question, self.images
+        return question_key(self.question), self.images
 
     @property
     def answer(self) -> str:
@@ -168,17 +170,45 @@ def _unique(rows: list[_Row], source: str) -> list[_Row]:
 
 def _say_conflicts(rows: list[_Row], kept: dict[_Asked, _Row], source: str, of: str) -> None:
     """A repeated question is no fault; one with another answer is a fault of the data that nobody else will notice."""
-    others = [row for row in rows if row.asked in kept and row.answer != kept[row.asked].answer]
-    if others:
-        row, first = others[0], kept[others[0].asked]
+    repeats = [(row, kept[row.asked]) for row in rows if row.asked in kept]
+    if others := [(row, first) for row, first in repeats if row.answer != first.answer]:
+        row, first = others[0]
         example = one_line(f"{row.question[:PREVIEW]!r}: {first.answer[:PREVIEW]!r}, then {row.answer[:PREVIEW]!r}")
         _warn(f"{source}: {len(others)} of {len(rows)} rows repeat {of}, with another answer ({example}); mend or remove them")
+    if others := [(row, first) for row, first in repeats if row.answer == first.answer and _differing(row, first)]:
+        row, first = others[0]
+        column = _differing(row, first)[0]
+        values = ", then ".join(short_repr(one.metadata.get(column)) for one in (first, row))
+        example = one_line(f"{row.question[:PREVIEW]!r}: {column[:PREVIEW]!r} {values}")
+        _warn(
+            f"{source}: {len(others)} of {len(rows)} rows repeat {of}, but differ in a column of the reward function's ({example}); "
+            "only the kept row's counts: say the difference in the question, or remove them"
+        )
+
+
+def _differing(row: _Row, first: _Row) -> list[str]:
+    """The columns, given to a reward function of one's own, in which two rows differ."""
+    names = [name for name in {**first.metadata, **row.metadata} if name != TURNS]
+    pairs = {name: (row.metadata.get(name), first.metadata.get(name)) for name in names}
+    return [name for name, (one, other) in pairs.items() if one != other and repr(one) != repr(other)]  # NaN is unequal to itself
+
+
+def _say_odd_tags(rows: list[_Row], source: str) -> None:
+    """Another dataset's tag is read as text, and its images stand in front."""
+    asked = [row.question for row in rows if row.images]
+    if found := [tags[0] for question in asked if (tags := [tag for tag in ODD_TAG.findall(question) if tag != TAG])]:
+        _warn(
+            f"{source}: {len(found)} of {len(asked)} questions with images say {found[0]!r} or the like, which is read as text; the tag of "
+            f"an image's place is {TAG}, once for each image; replace it"
+        )
 
 
 def _read(task: TaskConfig, name: str, split: str, key: str) -> list[_Row]:
     path = resolve_path(name)
     folder = path if path is None or path.is_dir() else path.parent
-    return [_fields(task, row, folder) for row in read_rows(name, split, task.revision, key)]
+    rows = [_fields(task, row, folder) for row in read_rows(name, split, task.revision, key)]
+    _say_odd_tags(rows, f"{key}={name}")
+    return rows
 
 
 def _fields(task: TaskConfig, row: Row, folder: Path | None) -> _Row:
@@ -190,7 +220,7 @@ def _fields(task: TaskConfig, row: Row, folder: Path | None) -> _Row:
     check_tags(question, len(images), place)
     metadata = other_columns(task, row[1]) | ({TURNS: turns} if turns else {})
     fields = _Row(question, _text(row, task.answer_column, "task.answer_column"), _difficulty(task, row), images, metadata)
-    if not fields.answer:
+    if is_blank(fields.answer):
         raise DataError(
             f"{place}: column {task.answer_column!r} holds nothing after the last {HASH}, expected the answer there; mend or remove the row"
         )
@@ -200,6 +230,8 @@ def _fields(task: TaskConfig, row: Row, folder: Path | None) -> _Row:
 def _turns(task: TaskConfig, row: Row) -> list[Turn]:
     """The conversation that the question is; [] where it is a text."""
     value = cell(row, task.question_column, "task.question_column")
+    if isinstance(value, str) and task.question_pattern is None:  # a pattern takes the question out of such a text itself
+        value = turns_in(value)
     if not isinstance(value, list):
         return []
     turns = read_turns(value, row[0], task.question_column)
@@ -214,7 +246,7 @@ def _text(row: Row, column: str, key: str) -> str:
         text = as_text(value)
     except ValueError as error:
         raise DataError(f"{place}: column {column!r} holds {error}, expected text or a number; set {key} to another column") from None
-    if not text.strip():
+    if is_blank(text):
         raise DataError(f"{place}: column {column!r} is empty, expected text or a number; fill it in or remove the row")
     if kind := odd_kind(value):
         _warn(f"{place.rpartition(', ')[0]}: column {column!r} holds a {kind}, read as True or 2026-01-31 are; write text to have another")

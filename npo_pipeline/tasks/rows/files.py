@@ -8,7 +8,6 @@ Every row comes with the place it stands at, for errors to name. Nothing is unpi
 files read that lie outside of it.
 """
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,8 +17,8 @@ from npo_pipeline.errors import DataError
 from npo_pipeline.shown import one_line
 from npo_pipeline.storage.hub import hub_commit
 from npo_pipeline.tasks.rows.cells import table_rows
-
-Row = tuple[str, dict[str, Any]]  # "train.jsonl, line 7" or "train.parquet, row 7", counted from 1; column -> value
+from npo_pipeline.tasks.rows.labels import features_of, with_names
+from npo_pipeline.tasks.rows.texts import Row, read_lines, text_rows
 
 JSONL = (".jsonl", ".json")
 SUFFIXES = (*JSONL, ".parquet")
@@ -53,7 +52,7 @@ def read_rows(name: str, split: str, revision: str | None, key: str) -> list[Row
     elif path.is_dir():
         rows = _from_saved(path, split, key) if any((path / file).is_file() for file in SAVED) else _from_repository(path, name, split, key)
     elif path.suffix in JSONL:
-        rows = list(_from_jsonl(path))
+        rows = list(read_lines(path))
     elif path.suffix == ".parquet":
         rows = _from_parquet(path)
     else:
@@ -63,40 +62,6 @@ def read_rows(name: str, split: str, revision: str | None, key: str) -> list[Row
     return rows
 
 
-def _from_jsonl(path: Path) -> Iterator[Row]:
-    offset = 0
-    with open(path, "rb") as stream:
-        for number, line in enumerate(stream, 1):
-            place = f"{path}, line {number}"
-            if (text := _utf8(line, place, offset)).strip():
-                yield place, _object(text, place)
-            offset += len(line)
-
-
-def _utf8(line: bytes, place: str, offset: int) -> str:
-    try:
-        return line.decode("utf-8-sig" if offset == 0 else "utf-8")
-    except UnicodeDecodeError as error:
-        byte = offset + error.start
-        raise DataError(
-            f"{place}: byte {byte} of the file (0x{error.object[error.start]:02x}) is not UTF-8; convert the file: iconv -t UTF-8"
-        ) from None
-
-
-def _object(text: str, place: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:  # also a number of more digits than Python reads
-        raise DataError(
-            f'{place}: not valid JSON ({error}); expected one whole object per line, such as {{"question": ..., "answer": ...}}'
-        ) from None
-    if not isinstance(value, dict):
-        raise DataError(
-            f'{place}: found a JSON {type(value).__name__}, expected one object per line, such as {{"question": ..., "answer": ...}}'
-        )
-    return value
-
-
 def _from_parquet(path: Path) -> list[Row]:
     import pyarrow.parquet as pq
 
@@ -104,7 +69,7 @@ def _from_parquet(path: Path) -> list[Row]:
         table = pq.ParquetFile(path).read()
     except Exception as error:  # mostly one of Arrow's own, but a damaged file raises anything
         raise DataError(f"{path}: damaged, or not a Parquet file ({_line(error)}); write or download it again") from None
-    return _numbered(str(path), table_rows(table))
+    return _numbered(str(path), with_names(table_rows(table), features_of(table.schema)))
 
 
 def _from_saved(path: Path, split: str, key: str) -> list[Row]:
@@ -128,15 +93,19 @@ def _from_saved(path: Path, split: str, key: str) -> list[Row]:
 
 
 def _from_repository(path: Path, name: str, split: str, key: str) -> list[Row]:
-    """A folder laid out as a dataset repository. Read as a stream: nothing is copied into a cache."""
+    """A folder laid out as a dataset repository. Texts are read here, the rest as a stream: nothing is copied into a cache."""
     import datasets
 
     configuration = "" if path.name == Path(name).name else name.rpartition(":")[2]
     folder = path.resolve()  # its files are compared with it as text: a link among them may lead elsewhere, as a hub cache's do
     try:
         builder = datasets.load_dataset_builder(str(folder), configuration or None)
-        _check_builder(builder, lambda file: Path(os.path.abspath(file)).is_relative_to(folder))
+        kind = _check_builder(builder, lambda file: Path(os.path.abspath(file)).is_relative_to(folder))
+        if (texts := text_rows(builder, kind, split)) is not None:
+            return texts
         rows = list(_as_rows(builder.as_streaming_dataset(split=split)))
+    except DataError:  # names its line
+        raise
     except Exception as error:  # no data files, a split or configuration that is not there, a damaged file: each raises its own kind
         raise DataError(
             f"{key}={name}: a folder from which split {split!r} could not be read ({_line(error)}); expected Parquet or JSONL files "
@@ -162,20 +131,21 @@ def _from_hub(name: str, split: str, revision: str | None, key: str) -> list[Row
     return _numbered(name, _as_rows(rows))
 
 
-def _check_builder(builder: Any, is_own: Callable[[str], bool]) -> None:
-    """Raises ValueError if a repository asks for another reader than those of `KINDS`, or for files that are not its own."""
+def _check_builder(builder: Any, is_own: Callable[[str], bool]) -> str:
+    """Which of `KINDS` a repository's files are. Raises ValueError if it asks for another reader, or for files that are not its own."""
     kind = type(builder).__module__.rpartition(".")[2]
     if kind not in KINDS:
         raise ValueError(f"its files are to be read as {kind}, expected one of {', '.join(KINDS)}")
     for file in [file for files in (builder.config.data_files or {}).values() for file in files]:
         if not is_own(str(file)):
             raise ValueError(f"its README.md names {file!r}, which is no file of this dataset")
+    return kind
 
 
 def _as_rows(rows: Any) -> Iterator[dict[str, Any]]:
     """The rows of a dataset, or of a stream of one."""
     for table in _encoded(rows).with_format("arrow").iter(1000):
-        yield from table_rows(table)
+        yield from with_names(table_rows(table), rows.features)
 
 
 def _encoded(rows: Any) -> Any:

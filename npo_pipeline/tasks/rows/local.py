@@ -8,9 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from npo_pipeline.tasks.rows.cells import table_rows
 from npo_pipeline.tasks.rows.dataset import cell
 from npo_pipeline.tasks.rows.files import read_rows, resolve_path
 from npo_pipeline.tasks.rows.pictures import named_files
+from npo_pipeline.tasks.rows.texts import Row
 
 
 @cache
@@ -33,21 +35,21 @@ def _named_images(source: Path, column: str) -> Iterator[Path]:
 
 
 def _cells(source: Path, column: str) -> Iterator[Any]:
-    """The values of a column. Of a Parquet file only one that holds names: bytes are in the file itself."""
-    import pyarrow.parquet as pq
-
+    """The values of a column; "a.b" reaches into a nested one."""
     try:
-        if source.suffix != ".parquet":
-            yield from (cell(row, column, "task.image_column") for row in read_rows(str(source), "", None, "task.train"))
-        elif column in (schema := pq.read_schema(source)).names and _holds_text(schema.field(column).type):
-            yield from pq.read_table(source, columns=[column])[column].to_pylist()
+        rows = _texts_of(source, column) if source.suffix == ".parquet" else read_rows(str(source), "", None, "task.train")
+        yield from (cell(row, column, "task.image_column") for row in rows)
     except Exception:  # a damaged file, text that is not UTF-8
         return
 
 
-def _holds_text(kind: Any) -> bool:
-    import pyarrow.types as t
+def _texts_of(source: Path, column: str) -> Iterator[Row]:
+    """What names a file in a column of a Parquet file, such as the path of {bytes, path}: bytes are in the file itself."""
+    import pyarrow.parquet as pq
 
-    while t.is_dictionary(kind) or (t.is_nested(kind) and hasattr(kind, "value_type")):  # any kind of list
-        kind = kind.value_type
-    return bool(t.is_string(kind) or t.is_large_string(kind) or t.is_string_view(kind))
+    file = pq.ParquetFile(source)
+    root = column if column in file.schema_arrow.names else column.partition(".")[0]
+    leaves = [file.schema.column(i) for i in range(len(file.schema))]
+    names = [leaf.path for leaf in leaves if leaf.logical_type.type == "STRING" and f"{leaf.path}.".startswith(f"{root}.")]
+    if names:
+        yield from (("", row) for row in table_rows(file.read(columns=names)))

@@ -4,11 +4,14 @@ A chat template reads the turns as they are, and `task.prompt.system` where they
 `task.prompt.template` is not for them. Without a chat template the turns become one text, which is the question then, in that template.
 """
 
+import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from npo_pipeline.errors import DataError
 from npo_pipeline.shown import is_text, short_repr
+from npo_pipeline.tasks.rows.cells import is_blank
 
 Turn = dict[str, str]  # {"role": "user", "content": "1 + 1 ="}
 
@@ -34,6 +37,20 @@ def read_turns(value: list[Any], place: str, column: str) -> list[Turn]:
     return turns
 
 
+def turns_in(text: str) -> list[Any] | None:
+    """The conversation that a text spells as JSON, as tables without lists have it; None of any other text.
+
+    Example: '[{"role": "user", "content": "1 + 1 ="}]' -> [{"role": "user", "content": "1 + 1 ="}].
+    """
+    if not re.match(r"\s*\[\s*\{", text):
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if all(isinstance(turn, dict) and {"role", "content"} <= turn.keys() for turn in value) else None
+
+
 def as_question(turns: Sequence[Turn]) -> str:
     """The turns as one text. Example: one of "1 + 1 =" is that; with a system turn before it, "system: Be brief.\\nuser: 1 + 1 ="."""
     if len(turns) == 1:
@@ -53,6 +70,6 @@ def _turn(turn: Any, where: str) -> Turn:
         raise DataError(
             f"{where} has as content {short_repr(content)}, expected text; mend it (images are a column of their own: task.image_column)"
         )
-    if not content.strip() or not is_text(content):
+    if is_blank(content) or not is_text(content):
         raise DataError(f"{where} has a content that is empty, or no text (half a surrogate pair); mend or remove the row")
     return {"role": role, "content": content}
