@@ -79,6 +79,13 @@ def test_demonstration_holds_its_answer(kind: str) -> None:
         "\n",
         "<answer",
         "####\n",
+        "\\frac{",
+        "\\frac{{1}",
+        "(1",
+        "^{",
+        "1/",
+        "1!",
+        "\\boxed \\frac{1}",
     ],
 )
 def test_a_million_characters_take_linear_time(kind: str, piece: str) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 EXTRACTORS = ("auto", "whole", "last_line", "answer_tag", "hash", "boxed", "last_number")
-RULES = 2  # raise it when `math` or an extractor judges otherwise: what was judged by the old ones is then made anew
+RULES = 3  # raise it when `math` or an extractor judges otherwise: what was judged by the old ones is then made anew
 
 
 @dataclass

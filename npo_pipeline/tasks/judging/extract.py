@@ -9,19 +9,33 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 # Alternatives exclude each other within a bounded number of characters, so a scan is linear whatever the text.
-_WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)"
-_PLAIN = rf"(?:{_WHOLE}(?:\.[0-9]+)?|(?<![.\w])\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
-_DASH = "[-\N{MINUS SIGN}\N{EN DASH}]"
-_TIMES = "[\N{MULTIPLICATION SIGN}\N{MIDDLE DOT}]"
-_POWER = rf"(?:\s?(?:\\times|\\cdot|\*|{_TIMES})\s?10\s?\^\s?(?:\{{{_DASH}?[0-9]{{1,9}}\}}|{_DASH}?[0-9]{{1,9}}))"
-_OVER = r"\s?[/\N{FRACTION SLASH}]\s?[0-9]+(?:\.[0-9]+)?"
-_LATEX = rf"\\[dtc]?frac\s?(?:\{{{_DASH}?[0-9.,]{{1,40}}\}}\s?\{{{_DASH}?[0-9.,]{{1,40}}\}}|[0-9][0-9])"
-_ROOT = r"\\sqrt\s?(?:\{[0-9.]{1,40}\}|[0-9])|√[0-9]+"
+_GROUPING = r"(?:,(?:\\!)?|\{,\}|\\,|['\N{THIN SPACE}\N{NARROW NO-BREAK SPACE}\N{NO-BREAK SPACE}])"
+_WHOLE = rf"(?:[0-9]{{1,3}}(?:{_GROUPING}[0-9]{{3}})+(?![0-9])|[0-9]+)"
+_REPEATING = r"\\(?:overline|bar)\s?\{[0-9]{1,40}\}"
+_PLAIN = rf"(?:{_WHOLE}(?:\.[0-9]+(?:{_REPEATING})?|\.{_REPEATING})?|(?<![.\w])\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
+_DASH = "[-\N{MINUS SIGN}\N{EN DASH}\N{HYPHEN}\N{NON-BREAKING HYPHEN}\N{SMALL HYPHEN-MINUS}\N{FULLWIDTH HYPHEN-MINUS}]"
+_SIGN = rf"(?:{_DASH}(?:\\?[$€£])?|(?<=[=:][ ]){_DASH}[ ])?"  # "-$5", "x = - 5"
+_INNER = r"\{(?:[^{}]|\{[^{}]{0,40}+\}){0,60}+\}"
+_BRACED = rf"\{{(?:[^{{}}]|{_INNER}){{1,60}}+\}}"  # to three levels: "{\sqrt{\frac{3}{4}}}"
+_TIMES = "[x\N{MULTIPLICATION SIGN}\N{MIDDLE DOT}]"
+_RAISED = rf"(?:\s?\^\s?(?:{_BRACED}|{_DASH}?[0-9]{{1,9}})|[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{{1,9}})"
+_POWER = rf"(?:\s?(?:\\times|\\cdot|\*|{_TIMES})\s?10{_RAISED})"
+_BASE = r"(?:_(?:\{[0-9]{1,2}\}|[0-9]{1,2}(?![\w])))"
+_LATEX = rf"\\[dtc]?frac\s?(?:{_BRACED}|[0-9])\s?(?:{_BRACED}|[0-9])"
+_ROOT = rf"\\sqrt\s?(?:\[[^][{{}}]{{1,9}}\]\s?)?(?:{_BRACED}|[0-9])|√\s?(?:[0-9]+|\([^()\n]{{1,40}}\))"
 _MIXED = rf"(?:[0-9]{{1,9}}\s?)?(?:{_LATEX}|{_ROOT}|[½⅓⅔¼¾⅛⅜⅝⅞])|[0-9]{{1,9}} [0-9]{{1,9}}/[0-9]+"
-_NUMBER = re.compile(rf"(?<![0-9]){_DASH}?(?:{_MIXED}|{_PLAIN}(?:{_POWER}|{_OVER})?)")
+_NAME_ABOVE = r"(?:\\pi|π|(?<![A-Za-z\\])[A-Za-z]{1,9}(?=/[0-9])|\([^()\n]{1,60}\))(?=\s?/\s?[0-9])"  # "x/2", "(1+√5)/2"
+_FACTOR = rf"(?:\s?(?:\\pi(?![A-Za-z])|π|{_ROOT}))"
+_OVER = rf"(?:\s?(?:[/\N{{FRACTION SLASH}}\N{{DIVISION SIGN}}]|\\over(?![A-Za-z])|\\div)\s?(?:{_ROOT}|[0-9]+(?:\.[0-9]+)?{_FACTOR}?))"
+_SCALE = r"(?:(?:\s|\\text\s?\{\s?)(?i:hundred|thousand|million|billion|trillion|quadrillion|lakh|crore)s?(?![A-Za-z])\}?)"
+_HEAD = rf"(?:{_MIXED}|{_PLAIN}(?:{_POWER}|{_RAISED}|{_BASE})?|{_NAME_ABOVE})"
+_INDEX = rf"\^\s?(?:{_BRACED}|{_DASH}?[0-9A-Za-z]{{1,9}})|(?<=[A-Za-z)\}}])_(?:{_BRACED}|[0-9]{{1,9}})"  # of a unit, of a name: no answer
+_NUMBER = re.compile(rf"{_INDEX}|(?P<number>(?<![0-9]){_SIGN}{_HEAD}{_FACTOR}?{_OVER}{{0,3}}(?:{_SCALE}|!{{1,3}}(?!=))?)")
+_DIGIT = re.compile("[0-9½⅓⅔¼¾⅛⅜⅝⅞]")
 _BRACES = re.compile(r"(?P<box>\\{1,2}(?:boxed|fbox|framebox)\s*\{)|\\.|[{}]", re.DOTALL)
-_BARE_BOX = re.compile(r"\\(?:boxed|fbox)(?:\s+|(?=[-+0-9\N{MINUS SIGN}]))([^\s{}$]*[^\s{}$.,;:])")
-_PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}|^[0-9]+[.):](?:\s|$)")
+_COMMAND = rf"{_DASH}?\\[A-Za-z]{{1,20}}(?:\[[^][{{}}]{{1,9}}\])?(?:\s?{_BRACED}){{1,2}}"  # "\boxed \frac{1}{2}"
+_BARE_BOX = re.compile(rf"\\(?:boxed|fbox)(?:\s+|(?=[+0-9]|{_DASH}))({_COMMAND}|[^\s{{}}$]*[^\s{{}}$.,;:])")
+_PROSE = re.compile(r"(?<![\\A-Za-z])[^\W\d_]{2,}|[\u4e00-\u9fff]|^\(?[0-9]+[.):](?:\s|$)|^Q[0-9]")
 
 
 def whole(text: str) -> str | None:
@@ -66,12 +80,13 @@ def boxed(text: str) -> str | None:
 
 
 def last_number(text: str) -> str | None:
-    """The last number, with its sign, thousands separators, decimals and exponent; a fraction, a power of ten or a root is one whole.
+    """The last number, with its sign, thousands separators, decimals and exponent; a fraction, a power, a root or a multiple is one whole.
 
-    Example: "5-3 = 1,200." -> "1,200"; "it is 1/2" -> "1/2".
+    Example: "5-3 = 1,200." -> "1,200"; "it is x/2" -> "x/2"; "5 cm^2" -> "5"; "3 million" -> "3 million".
     """
-    matches = deque(_NUMBER.finditer(text), maxlen=1)
-    return matches[0].group() if matches else None
+    matches = (match["number"] for match in _NUMBER.finditer(text))
+    numbers = deque((found for found in matches if found and _DIGIT.search(found)), maxlen=1)
+    return numbers[0] if numbers else None
 
 
 def auto(text: str) -> str | None:

@@ -12,7 +12,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from npo_pipeline.tasks.maths.notation import RANGE, canonical, closes_at, split, unwrap
-from npo_pipeline.tasks.maths.quantities import GROUPED, SPACED, Number, equal_numbers, number, split_unit
+from npo_pipeline.tasks.maths.quantities import GROUPED, SPACED, Number, equal_numbers, number, same_unit, split_unit
 from npo_pipeline.tasks.maths.relations import as_interval, relation, same_relation
 from npo_pipeline.tasks.maths.symbolic import same_expression
 
@@ -25,7 +25,11 @@ _PLUS_MINUS = re.compile(r"\\(?:pm|mp)(?![A-Za-z])")
 _BRACKETS = {"(": "()", "[": "[]", "\\{": "{}", "\\langle": "()"}
 _ORDERED = {"()", "[]", "(]", "[)", " ", ":"}
 _LIKE = ({"", "()"}, {"", "{}"}, {"", " "})  # brackets that may be left out: of a tuple, a set, a sequence
-_WORD = re.compile(r"[A-Za-z]{3}[A-Za-z' -]*|[Nn]o|NO")  # as LaTeX, "blue" and "lube" are the same product of letters
+_WORD = re.compile(  # as LaTeX, "blue" and "lube" are the same product of letters
+    r"(?=[A-Za-z' -]*[A-Za-z]{3})[A-Za-z][A-Za-z' -]*|[Nn]o|NO|[Uu]p|[Ii]s|[Oo]n|[Oo]k|[Ss]o"
+)
+_CAPITALS = re.compile(r"[A-Z](?: +[A-Z]){2,}")  # an order of names, no product
+_OR = re.compile(r"(?:\s*,)?\s*(?<![A-Za-z])or(?![A-Za-z])\s*")
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,10 @@ def same_value(reference: str, answer: str) -> bool:
     if max(len(reference), len(answer)) > _LONGEST:
         return False
     gold, found = _canonical(reference), _canonical(answer)
-    return bool(gold and found) and (gold.replace(RANGE, "-") == found.replace(RANGE, "-") or _same(gold, found))
+    try:
+        return bool(gold and found) and (gold.replace(RANGE, "-") == found.replace(RANGE, "-") or _same(gold, found))
+    except RecursionError:  # hundreds of brackets in each other
+        return False
 
 
 _canonical = lru_cache(maxsize=4096)(canonical)
@@ -59,7 +66,22 @@ def _same(gold: str, found: str) -> bool:
         other = _comma_list(other) or other
     if isinstance(one, str) and isinstance(other, Group) and other.kind == " " and SPACED.fullmatch(found):
         other = found.replace(" ", "")
-    return _compare(one, other, gold, found)
+    return _compare(one, other, gold, found) or _same_unions(gold, found)
+
+
+def _same_unions(gold: str, found: str) -> bool:
+    """ "x < 3 or x > 5" is "(-\\infty, 3) \\cup (5, \\infty)"; "x < 3, x > 5" does not say which."""
+    one, other = _as_union(gold), _as_union(found)
+    return (one is not None or other is not None) and _same(one or gold, other or found)
+
+
+def _as_union(text: str) -> str | None:
+    """The set of inequalities of one name with "or" between them; None of anything else."""
+    parts = split(unwrap(text), _OR)
+    ranges = [found for part in parts if (found := as_interval(part))]
+    if len(parts) < 2 or len(ranges) < len(parts) or len({name for name, _ in ranges}) > 1:
+        return None
+    return f"{ranges[0][0]} \\in " + " \\cup ".join(interval for _, interval in ranges)
 
 
 def _compare(one: "str | Group", other: "str | Group", gold: str, found: str) -> bool:
@@ -86,12 +108,17 @@ def _read(text: str) -> str | Group:
     if not GROUPED.fullmatch(text):
         for kind, separator in (("", _COMMAS), ("\\cup", _UNION)):
             if len(parts := split(text, separator)) > 1:
-                return Group(kind, tuple(map(unwrap, parts)))
+                return Group(kind, tuple(item for part in parts for item in _signed(unwrap(part), kind)))
     if (group := _bracketed(text)) is not None:
         return _read(group.items[0]) if group.kind == "()" and len(group.items) == 1 else group
-    if _PLUS_MINUS.search(text) and not relation(text):
-        return Group("", tuple(_PLUS_MINUS.sub(f" {sign} ", text) for sign in "+-"))
-    return _sequence(text) or text
+    return Group("", values) if len(values := _signed(text, "")) > 1 else _sequence(text) or text
+
+
+def _signed(text: str, kind: str) -> tuple[str, ...]:
+    """ "\\pm 3" as both of its values, if it stands alone or in a bare list."""
+    if kind or not _PLUS_MINUS.search(text) or relation(text):
+        return (text,)
+    return tuple(_PLUS_MINUS.sub(f" {sign} ", text) for sign in "+-")
 
 
 def _bracketed(text: str) -> Group | None:
@@ -105,9 +132,9 @@ def _bracketed(text: str) -> Group | None:
 
 
 def _sequence(text: str) -> Group | None:
-    """Numbers with plain spaces between ("1 2 3"), or with colons or dashes ("2:3")."""
+    """Numbers or capitals with plain spaces between ("1 2 3", "A B C"), or with colons or dashes ("2:3")."""
     tokens = text.split()
-    if len(tokens) > 1 and number(text) is None and all(map(number, tokens)):
+    if (len(tokens) > 1 and number(text) is None and all(map(number, tokens))) or _CAPITALS.fullmatch(text):
         return Group(" ", tuple(tokens))
     parts = split(text, _COLON)
     return Group(":" if ":" in text else RANGE, tuple(map(unwrap, parts))) if len(parts) > 1 and not relation(text) else None
@@ -167,15 +194,22 @@ def _interval_texts(gold: str, found: str, one: tuple[str, str] | None, other: t
 
 def _same_leaves(gold: str, found: str) -> bool:
     if _WORD.fullmatch(gold) or _WORD.fullmatch(found):
-        return " ".join(gold.casefold().split()) == " ".join(found.casefold().split())
+        return _folded(gold) == _folded(found)
     (one, unit), (other, another) = split_unit(gold), split_unit(found)
-    if "?" in unit + another and unit.lstrip("?") != another.lstrip("?"):
+    if "?" in unit + another and not same_unit(unit, another):
         return same_expression(gold, found)
+    if len(unit + another) == 1 and (unit + another).isalpha() and same_expression(gold, found):
+        return True  # "5\\text{ m}" and "5m": what may be a variable on one side is a unit on the other
     if "%" in (unit, another) and {unit, another} <= {"%", ""}:
         return _same_percent(unwrap(one), unit, unwrap(other), another)
-    if unit and another and unit.lstrip("?") != another.lstrip("?"):
+    if unit and another and not same_unit(unit, another):
         return False
     return _same_plain(_inside(unwrap(one)), _inside(unwrap(other)))
+
+
+def _folded(text: str) -> str:
+    """Without regard to case, but for a letter that stands alone as a name: "No Solution" and "no solution", not "x-axis" and "X-axis"."""
+    return re.sub(r"[A-Za-z]{2,}|(?<![A-Za-z])A(?![A-Za-z])", lambda word: word[0].casefold(), " ".join(text.split()))
 
 
 def _same_percent(gold: str, unit: str, found: str, another: str) -> bool:

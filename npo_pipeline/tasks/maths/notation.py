@@ -11,6 +11,7 @@ from collections.abc import Iterator
 THIN = "\N{THIN SPACE}"  # any space that is not a plain one: between digits it groups them
 MONEY = "\N{FULLWIDTH DOLLAR SIGN}"  # a dollar that is money: "$" delimits mathematics
 RANGE = "\N{EN DASH}"  # between two values; as a sign it is a minus
+UNIT_LETTERS = "mgsLlhNJWVAKCF"  # what may be a unit where it stands alone
 
 _SPACES = "\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{FIGURE SPACE}\N{PUNCTUATION SPACE}\N{HAIR SPACE}\N{MEDIUM MATHEMATICAL SPACE}"
 _SIGNS: dict[str, str] = dict.fromkeys(
@@ -28,6 +29,7 @@ _SIGNS |= {
     }.items()
 }  # fmt: skip
 _SIGNS |= {"°": "^\\circ ", "º": "^\\circ ", "⟨": "\\langle ", "⟩": "\\rangle "}
+_SIGNS |= zip("０１２３４５６７８９", "0123456789", strict=True)
 _TRANSLATION = str.maketrans(_SIGNS | dict.fromkeys(_SPACES, THIN))
 
 _OPEN_SIGN = re.compile(rf"(^|[(\[{{,;=^]|\\times|\\cdot)(\s*){RANGE}")
@@ -37,6 +39,10 @@ _ROOT = re.compile(r"([√∛∜])\s*(?:\{([^{}]*)\}|\(([^()]*)\)|([0-9]+(?:\.[0
 _FONT = re.compile(
     r"\\(?:text(?:bf|it|rm|tt|sf|sl|sc|normal|up)|math(?:rm|bf|it|sf|tt|normal)|mbox|hbox|emph|boldsymbol|bm|underline)(?![A-Za-z])"
 )
+_SLANTED_LETTER = re.compile(  # a variable in any font; upright, beside a number, it may be a unit
+    r"\\(?:text(?:bf|it|tt|sf|sl|sc)|math(?:bf|it|sf|tt)|emph|boldsymbol|bm|underline)\s*\{\s*([A-Za-z])\s*\}(?!\^)"
+)
+_UPRIGHT_LETTER = re.compile(rf"(?P<value>[0-9)}}$]|\\pi)?(?P<space>[\s{THIN}]{{0,9}})\\text\s*\{{\s*(?P<letter>[A-Za-z])\s*\}}(?!\^)")
 _BRACKETED_MATRIX = re.compile(r"[(\[]\s*\\begin\{(array|matrix)\}(?:\{[a-z|]+\})?((?:(?!\\end).)*)\\end\{\1\}\s*[)\]]", re.DOTALL)
 _REWRITES = [
     (re.compile(r"\\(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z])\.?"), ""),
@@ -53,17 +59,23 @@ _REWRITES = [
     (re.compile(r"\\lbrack(?![A-Za-z])"), "["),
     (re.compile(r"\\rbrack(?![A-Za-z])"), "]"),
     (re.compile(r"\\text\s*\{\s*(,?\s*(?:and|or))\s*\}"), r" \1 "),
-    (re.compile(r"\\text\s*\{\s*(-?[0-9.,/]+|[A-Za-z])\s*\}(?!\^)"), r"{\1}"),  # a number, a letter: in any font the same
+    (re.compile(r"\\text\s*\{\s*(-?[0-9.,/]+)\s*\}(?!\^)"), r"{\1}"),  # a number: in any font the same
     (re.compile(r"\\lt(?![A-Za-z])"), "<"),
     (re.compile(r"\\gt(?![A-Za-z])"), ">"),
     (re.compile(r"\\neq(?![A-Za-z])|!="), r"\\ne "),
-    (re.compile(r"\\leq(?![A-Za-z])"), r"\\le"),
-    (re.compile(r"\\geq(?![A-Za-z])"), r"\\ge"),
+    (re.compile(r"\\leq(?:slant)?(?![A-Za-z])"), r"\\le"),
+    (re.compile(r"\\geq(?:slant)?(?![A-Za-z])"), r"\\ge"),
+    (re.compile(r"\\varnothing(?![A-Za-z])"), r"\\emptyset"),
+    (re.compile(r"\^\s*\{\s*\\degrees?\s*\}|\^?\s*\\degrees?(?![A-Za-z])"), r"^\\circ "),
+    (re.compile(r"\\[dt]?binom\s*([0-9])\s*([0-9])"), r"\\binom{\1}{\2}"),
+    (re.compile(r"(?<=[\w)}\]])\*\*(-?[0-9]+|[A-Za-z])"), r"^{\1}"),  # a power as a program writes it
+    (re.compile(r"(?<![A-Za-z\\])pi(?![A-Za-z])"), r"\\pi "),
+    (re.compile(r"(?<![A-Za-z\\])(ln(?=\s*[(0-9])|exp(?=\s*\())"), r"\\\1"),
     (_BRACKETED_MATRIX, r"\\begin{pmatrix}\2\\end{pmatrix}"),
     (re.compile(r"(?<!\\)%"), r"\\%"),
     (re.compile(r"\\\$"), MONEY),
 ]  # fmt: skip
-_PAIRS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("__", "__"), ("`", "`"), ("*", "*"), ('"', '"'))
+_PAIRS = (("\\(", "\\)"), ("\\[", "\\]"), *((mark, mark) for mark in ("$$", "$", "**", "__", "`", "*", '"', "'")))
 _WRAPPED = re.compile(r"\\(?:boxed|fbox|framebox|text)\s*\{|\{")
 _BEFORE_UNIT = re.compile(r"\A\$([^$]+)\$([^$]*)\Z")  # "$28$ %"
 _TOKEN = re.compile(r"\\[{}]|\\langle|\\rangle|\\.|.", re.DOTALL)
@@ -73,9 +85,10 @@ _OPENING, _CLOSING = {"(", "[", "{", "\\{", "\\langle"}, {")", "]", "}", "\\}", 
 def canonical(text: str) -> str:
     """Unicode and LaTeX synonyms as one: "½" and "\\dfrac{1}{2}" are "\\frac{1}{2}". Example: "–5" -> "-5"; "3–5" keeps its dash."""
     signs = _ROOT.sub(_root, _LOWERED.sub(_lowered, _RAISED.sub(_raised, _fractions(text)))).translate(_TRANSLATION)
-    found = _FONT.sub(r"\\text", unicodedata.normalize("NFC", signs))
+    found = _FONT.sub(r"\\text", _SLANTED_LETTER.sub(r"{\1}", unicodedata.normalize("NFC", signs)))
     for pattern, replacement in _REWRITES:
         found = pattern.sub(replacement, found)
+    found = _UPRIGHT_LETTER.sub(_letter, found)
     return _OPEN_SIGN.sub(r"\1\2-", _BEFORE_UNIT.sub(r"\1 \2", unwrap(found)))
 
 
@@ -140,6 +153,13 @@ def _raised(match: re.Match[str]) -> str:
 
 def _lowered(match: re.Match[str]) -> str:
     return "_{" + unicodedata.normalize("NFKC", match[0]) + "}"
+
+
+def _letter(match: re.Match[str]) -> str:
+    """A letter in any font is the same, unless it can be the unit of a number: "5\\text{ m}"."""
+    if match["value"] and match["letter"] in UNIT_LETTERS:
+        return match[0]
+    return f"{match['value'] or ''}{match['space']}{{{match['letter']}}}"
 
 
 def _root(match: re.Match[str]) -> str:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from npo_pipeline.tasks.maths.notation import MONEY, THIN
+from npo_pipeline.tasks.maths.notation import MONEY, THIN, UNIT_LETTERS
 
 APPROXIMATE = Fraction(1, 10**6)  # relative: how near a decimal must be to a value that no decimal is, such as 1/3 or pi
 _FLOATING = Fraction(1, 10**12)  # relative: what a number printed from floating point (15 digits or more) may be off
@@ -12,7 +12,7 @@ _LONGEST = 2000  # characters of a number
 
 _APOSTROPHES = "'\N{RIGHT SINGLE QUOTATION MARK}"
 _SIGN = r"(?P<sign>[-+]?)\s*"
-_GROUPED = rf"[0-9]{{1,3}}(?P<by>[,{THIN}{_APOSTROPHES}])[0-9]{{3}}(?:(?P=by)[0-9]{{3}})*"
+_GROUPED = rf"[1-9][0-9]{{0,2}}(?P<by>[,{THIN}{_APOSTROPHES}])[0-9]{{3}}(?:(?P=by)[0-9]{{3}})*"
 _PLAIN = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
 _POWER = (
     r"(?:[eE](?P<e>[-+]?[0-9]{1,4})|\s*(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*(?:\{\s*(?P<p>[-+]?[0-9]{1,4})\s*\}|(?P<q>[-+]?[0-9]{1,4})))"
@@ -25,8 +25,8 @@ _MIXED = re.compile(
     rf"{_SIGN}(?P<whole>[0-9]+)(?:[ {THIN}]+(?:and )?(?P<a>[0-9]+)\s*/\s*(?P<b>[0-9]+)"
     rf"|[ {THIN}]*\\frac\s*\{{(?P<c>[0-9]+)\}}\s*\{{(?P<d>[0-9]+)\}})"
 )
-GROUPED = re.compile(rf"(?:[^,=;]*=)?\s*[-+]?\s*[{MONEY}$€£¥₹]?\s*[0-9]{{1,3}}(?:,[0-9]{{3}})+(?![0-9,])[^,;]*")
-SPACED = re.compile(r"[-+]?[0-9]{1,3}(?: [0-9]{3})+(?:\.[0-9]+)?")
+GROUPED = re.compile(rf"(?:[^,=;]*=)?\s*[-+]?\s*[{MONEY}$€£¥₹]?\s*[1-9][0-9]{{0,2}}(?:,[0-9]{{3}})+(?![0-9,])[^,;]*")
+SPACED = re.compile(r"[-+]?[1-9][0-9]{0,2}(?: [0-9]{3})+(?:\.[0-9]+)?")
 
 _CURRENCIES = {MONEY: "dollar", "$": "dollar", "€": "euro", "£": "pound", "¥": "yen", "₹": "rupee"}
 _MONEY = re.compile(rf"(?P<sign>[-+]?)\s*(?P<money>[{''.join(_CURRENCIES)}])\s*(?=[-+.0-9\\({{])(?P<core>.*)", re.DOTALL)
@@ -48,54 +48,33 @@ _SYMBOLS = {
     *("hr", "hrs", "yr", "Hz", "kHz", "MHz", "Pa", "kPa", "mol", "rad", "deg", "eV", "kV", "kW", "MW", "mA", "mph", "kmh", "kph", "pct"),
 }
 _SHORT = {"car", "cat", "dog", "egg", "day", "pie", "box", "bag", "cup", "pen", "men", "man", "hen", "cow", "pig", "toy", "usd", "rs"}
-_SINGLE = set("mgsLlhNJWVAKCF")
-_NO_UNIT = {
-    *(
-        "and",
-        "or",
-        "not",
-        "but",
-        "to",
-        "plus",
-        "minus",
-        "times",
-        "over",
-        "squared",
-        "cubed",
-        "factorial",
-        "half",
-        "halves",
-        "third",
-        "thirds",
-    ),
-    *(
-        "quarter",
-        "quarters",
-        "fourth",
-        "fourths",
-        "fifth",
-        "fifths",
-        "sixth",
-        "sixths",
-        "seventh",
-        "sevenths",
-        "eighth",
-        "eighths",
-        "ninth",
-    ),
-    *("ninths", "tenth", "tenths", "hundredth", "hundredths", "thousandth", "thousandths", "hundred", "thousand", "million", "billion"),
-    *("trillion", "dozen", "score", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
-    *("twenty", "sqrt", "sin", "cos", "tan", "log", "exp", "theta", "alpha", "beta", "gamma", "delta", "less", "more", "than", "if", "is"),
-    *("wrong", "false", "true", "mod", "divided", "equals", "negative", "approximately", "about", "from", "choose", "zero", "hundreds"),
-    *("thousands", "millions", "billions", "trillions", "modulo", "base", "with", "without", "between", "except", "instead"),
-    *("unless", "maybe", "possibly", "perhaps", "incorrect", "never", "none", "either", "neither", "nor", "double", "twice", "thrice"),
-}
-_SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
-_SCALED = re.compile(rf"(?P<core>.*[0-9])\s+(?P<scale>{'|'.join(_SCALES)})s?(?P<rest>\s.*)?", re.DOTALL)
+_NO_UNIT_WORDS = """
+and or not but to plus minus times over if is less more than from with without between except instead unless choose base mod modulo
+divided equals multiplied raised added subtracted reduced increased decreased negative negated opposite conjugate inverse reciprocal
+squared cubed root roots radical factorial half halves halved double doubled triple tripled quadruple quadrupled twice thrice
+third thirds quarter quarters fourth fourths fifth fifths sixth sixths seventh sevenths eighth eighths ninth ninths tenth tenths
+zero one two three four five six seven eight nine ten tens eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen
+twenty thirty forty fifty sixty seventy eighty ninety hundred hundreds dozen score gross myriad myriads th st nd rd
+sqrt sin cos tan log exp infinity infinite pi alpha beta gamma delta epsilon zeta eta theta iota kappa lambda sigma omega
+wrong wrongly false falsely true incorrect incorrectly never none nothing either neither nor cannot maybe possibly perhaps probably
+hopefully approximately roughly about nearly almost guess think suppose excluded rejected removed discarded ignored omitted invalid
+extraneous impossible
+"""
+_NO_UNIT = frozenset(_NO_UNIT_WORDS.split())
+_NUMERAL = re.compile(  # "sixteenths" and "millions" belong to the number
+    r"(?:eleven|twelf|(?:thir|four|fif|six|seven|eigh|nine)teen|(?:twent|thirt|fort|fift|sixt|sevent|eight|ninet)ie|hundred"
+    r"|thousand|lakh|crore|[a-z]*illion)(?:th)?s?"
+)
+_SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "quadrillion": 10**15}
+_SCALES |= {"lakh": 10**5, "crore": 10**7, "dozen": 12}
+_SCALED = re.compile(rf"(?P<core>.*[0-9}}])\s+(?P<scale>(?i:{'|'.join(_SCALES)}))s?(?P<rest>\s.*)?", re.DOTALL)
+_SCALE_IN_TEXT = re.compile(rf"\\text\s*\{{\s*((?i:{'|'.join(_SCALES)})s?(?:\s[^{{}}]*)?)\}}")
 _EXPONENT = r"(?:\s*\^\s*(?:\{\s*-?[0-9]\s*\}|-?[0-9]))?"
 _WORD = rf"(?:\\text\s*\{{[^{{}}]*\}}|[A-Za-zµμΩ]+){_EXPONENT}"
+_IN_TEXT = re.compile(rf"[\s{THIN}]*/?[\s{THIN}]*(?:\\%|\^\s*\\circ|[A-Za-zµμΩ])(?:[A-Za-zµμΩ\s{THIN}.'/-]|\\cdot|\^\s*-?[0-9])*")
 _UNIT = re.compile(
-    rf"(?P<core>.*?[0-9)}}$])(?P<space>[\s{THIN}]*)(?P<unit>{_WORD}(?:[\s{THIN}]*(?:/|\\cdot)?[\s{THIN}]*{_WORD}){{0,3}})", re.DOTALL
+    rf"(?P<core>(?:(?!\\text).)*?(?:[0-9)}}$]|\\pi))(?P<space>[\s{THIN}]*)(?P<unit>{_WORD}(?:[\s{THIN}]*(?:/|\\cdot)?[\s{THIN}]*{_WORD}){{0,3}})",
+    re.DOTALL,
 )
 _MARK = re.compile(
     rf"(?P<core>.*?)[\s{THIN}]*(?P<unit>\\%|_\s*(?:\{{\s*[0-9]+\s*\}}|[0-9])|[{''.join(_CURRENCIES)}]|\^\s*(?:\\circ|\{{\s*\\circ\s*\}})[\s{THIN}]*(?:\\text\s*\{{\s*[CFK]\s*\}}|\{{?[CFK]\}}?)?)",
@@ -133,7 +112,7 @@ def equal_numbers(one: Number, other: Number) -> bool:
         return True
     if one.floating or other.floating:
         return near(one.value, other.value, _FLOATING)
-    rounded = (one.decimal and not _terminates(other.value)) or (other.decimal and not _terminates(one.value))
+    rounded = (one.decimal and not terminates(other.value)) or (other.decimal and not terminates(one.value))
     return rounded and near(one.value, other.value, APPROXIMATE)
 
 
@@ -143,9 +122,10 @@ def near(one: Fraction, other: Fraction, relative: Fraction) -> bool:
 
 def split_unit(text: str) -> tuple[str, str]:
     """The value and its unit ("" if none). Example: "5\\text{ cm}" -> ("5", "cm"); "2x" has no unit."""
-    if match := _SCALED.fullmatch(text):
+    if match := _SCALED.fullmatch(_SCALE_IN_TEXT.sub(r" \1", text)):
         core, unit = split_unit(f"{match['core']} {(match['rest'] or '').strip()}".strip())
-        return f"{core}\\times10^{{{len(str(_SCALES[match['scale']])) - 1}}}" if match["scale"] != "dozen" else f"12\\cdot({core})", unit
+        scale = match["scale"].lower()
+        return f"{core}\\times10^{{{len(str(_SCALES[scale])) - 1}}}" if scale != "dozen" else f"12\\cdot({core})", unit
     if match := _MONEY.fullmatch(text):
         core, unit = split_unit(match["core"])
         return match["sign"] + core, unit if unit not in ("", "dollar") else _CURRENCIES[match["money"]]
@@ -176,7 +156,7 @@ def _mixed(text: str) -> Number | None:
     return Number(_signed(match, int(match["whole"]) + Fraction(over, under))) if 0 < over < under else None
 
 
-def _terminates(value: Fraction) -> bool:
+def terminates(value: Fraction) -> bool:
     """Whether it can be written as a decimal: no primes but 2 and 5 below the line."""
     return pow(10, value.denominator.bit_length(), value.denominator) == 0
 
@@ -189,29 +169,50 @@ def _mark(text: str) -> str:
     return _CURRENCIES.get(text, "%")
 
 
+def same_unit(one: str, other: str) -> bool:
+    """Whether they may be the same; "square units" name only a power. Example: ("^2", "cm^2"), but not ("^2", "^3") or ("cm", "m")."""
+    one, other = one.lstrip("?"), other.lstrip("?")
+    if one.startswith("^") or other.startswith("^"):
+        return one.partition("^")[2] == other.partition("^")[2]
+    return one == other
+
+
 def _unit(text: str, space: str) -> str | None:
     """Its one name, or None if the text may be variables: "x", "xyz" and "sin" are no units, "cm" and " apples" are."""
     bare = re.sub(r"\\text\s*\{[^{}]*\}", "", text)
     words = re.findall(r"(?<!\\)[A-Za-zµμΩ]+", bare)
-    if any(not _is_unit(word, space, alone=len(words) == 1 and "\\text" not in text) for word in words):
+    if any(not _is_unit(word, space, alone=len(words) == 1 and "\\text" not in text) for word in words) or not _only_units(text):
         return None
-    named = re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", text).replace("{", "").replace("}", "").replace("\\cdot", " ")
-    if any(word.casefold() in _NO_UNIT for word in re.findall("[A-Za-z]+", named)):
-        return None
-    named = re.sub(
-        r"\b(?:square|sq)\.? ([A-Za-z]+)", r"\1^2", re.sub(r"\bcubic ([A-Za-z]+)", r"\1^3", " ".join(named.split()).replace(" per ", "/"))
-    )
+    named = _powers(re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", text).replace("{", "").replace("}", "").replace("\\cdot", " "))
     found = re.sub(r"[A-Za-zµμΩ]+", lambda word: _named(word[0]), re.sub(r"\s*([/^])\s*", r"\1", named)).strip()
     if words == [found] and len(found) == 1 and "\\text" not in text and len(words[0]) == 1:
         return f"?{found}"  # a letter alone may be a variable as well
-    return "" if found.startswith("^") else found
+    return found
+
+
+def _only_units(text: str) -> bool:
+    """Whether what stands in \\text can be units: " cm", but not ", 8", " (rejected)" or " sixteenths"."""
+    inside = re.findall(r"\\text\s*\{([^{}]*)\}", text)
+    if not all(map(_IN_TEXT.fullmatch, inside)) or (inside and inside[0].strip().startswith("/")):
+        return False
+    return not any(_is_no_unit(word) for word in re.findall("[A-Za-z]+", text.replace("\\text", " ").replace("\\cdot", " ")))
+
+
+def _is_no_unit(word: str) -> bool:
+    return word.casefold() in _NO_UNIT or _NUMERAL.fullmatch(word.casefold()) is not None
+
+
+def _powers(text: str) -> str:
+    """ "square cm per s" as "cm^2/s"."""
+    spaced = " ".join(text.split()).replace(" per ", "/")
+    return re.sub(r"\b(?:square|sq)\.? ([A-Za-z]+)", r"\1^2", re.sub(r"\bcubic ([A-Za-z]+)", r"\1^3", spaced))
 
 
 def _is_unit(word: str, space: str, alone: bool) -> bool:
-    if word in _SYMBOLS or word.casefold() in _UNITS or (word in _SINGLE and (space or not alone)):
+    if word in _SYMBOLS or word.casefold() in _UNITS or (word in UNIT_LETTERS and (space or not alone)):
         return True
     natural = len(word) >= 4 and re.search("[aeiou]", word.casefold()) is not None
-    return bool(space) and word.casefold() not in _NO_UNIT and (natural or word.casefold() in _SHORT or word in ("per", "sq", "of"))
+    return bool(space) and not _is_no_unit(word) and (natural or word.casefold() in _SHORT or word in ("per", "sq", "of"))
 
 
 def _named(word: str) -> str:

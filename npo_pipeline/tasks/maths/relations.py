@@ -30,6 +30,7 @@ _NAME = re.compile(
     rf"\s*(?:{_LETTER}|(?:\\text\s*\{{)?[A-Za-z]{{2,}}(?:\s+[A-Za-z]+)*\}}?|[a-wA-Z]'*(?:_(?:\{{[^{{}}]*\}}|\w))?\s*\([^()=]*\)|\([A-Za-z]\)"
     rf"|\|\s*[A-Z]{{2}}\s*\||(?:\\angle|\\triangle|\\overline|\\text)\s*\{{?\s*[A-Za-z ]+\}}?|\(\s*{_LETTER}(?:\s*,\s*{_LETTER})+\s*\))\s*"
 )  # fmt: skip
+_DENIED = re.compile(r"(?<![A-Za-z])(?:not|no|never|wrong|incorrect|false|either|neither|nor)(?![A-Za-z])", re.IGNORECASE)
 Same = Callable[[str, str], bool]
 
 
@@ -47,11 +48,16 @@ class Relation:
     @property
     def name(self) -> str | None:
         """Of an equation: the lone names on its sides; None if there are none."""
-        return " ".join("".join(side.split()) for side in self.sides if _NAME.fullmatch(side)) or None if self.is_equation else None
+        return " ".join("".join(side.split()) for side in self.sides if _is_name(side)) or None if self.is_equation else None
 
     @property
     def values(self) -> list[str]:
-        return [side for side in self.sides if not _NAME.fullmatch(side)]
+        return [side for side in self.sides if not _is_name(side)]
+
+
+def _is_name(side: str) -> bool:
+    """ "x", "f(2)" and "The value", but not "not x" or "wrong": such an equation says what the value is not."""
+    return _NAME.fullmatch(side) is not None and not _DENIED.search(side)
 
 
 def relation(text: str) -> Relation | None:
@@ -86,7 +92,7 @@ def as_interval(text: str) -> tuple[str, str] | None:
     sides, operators = found.sides, found.operators
     if operators[0][0] == ">":
         sides, operators = sides[::-1], tuple(_FLIPPED[operator] for operator in operators[::-1])
-    named = [bool(_NAME.fullmatch(side)) for side in sides]
+    named = [_is_name(side) for side in sides]
     ends = {(True, False): ("-\\infty", sides[-1]), (False, True): (sides[0], "\\infty"), (False, True, False): (sides[0], sides[-1])}
     if tuple(named) not in ends or len({operator[0] for operator in operators}) > 1:
         return None

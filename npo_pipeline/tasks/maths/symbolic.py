@@ -7,12 +7,17 @@ asked. Decimals are parsed as fractions, hence exact. Expressions of variables a
 
 import re
 from collections.abc import Callable
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-_EXACT, _ROUNDED, _DIGITS = "1e-30", "1e-6", 50
+from npo_pipeline.tasks.maths.quantities import terminates
+
+_EXACT, _ROUNDED, _FLOATING, _DIGITS = "1e-30", "1e-6", "1e-12", 50
+_FURTHER = 1000  # digits to which a difference is looked for that 30 digits do not show
 _POINTS = ("0.7391", "-1.3247", "2.6180", "-0.5671", "3.3598", "0.1132", "1.9021", "-2.5029")
 _DECIMAL = re.compile(r"(?<![0-9.])([0-9]*)\.([0-9]+)(?![0-9.])")
+_PRINTED = re.compile(r"\.[0-9]{15}")
 _REPEATING = re.compile(r"([0-9]*)\.([0-9]*)\\(?:overline|bar)\s*\{([0-9]+)\}")
 _NAMED = re.compile(r"\\begin\{[a-z]+\}(?:\{[a-z]+\})?|\\end\{[a-z]+\}|\\(?:text|operatorname)\{[A-Za-z]+\}")
 _WORDS = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{3,}")
@@ -20,9 +25,11 @@ _FUNCTIONS = {
     *("sin", "cos", "tan", "cot", "sec", "csc", "log", "exp", "sqrt", "max", "min", "gcd", "lcm", "mod"),
     *("arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "det"),
 }
-_NO_NUMBER = re.compile(r"(?<!_)[0-9.]\s+[0-9.]|\.\s*\.|[0-9]\s*_")  # two numbers; one to some base, which the parser overlooks
+_NO_NUMBER = re.compile(r"(?<!_)[0-9.]\s+[0-9.]|\.\s*\.|[0-9]\s*_|(?<!_)[0-9]['\"]")  # two numbers; a base, feet: the parser drops them
 _SETS = re.compile(r"\\(?:cup|cap|setminus|mathbb|emptyset|varnothing)|\\\{|\\in(?![a-z])")
+_APPLIED = r"\\(?:(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?|log|ln|lg|sum|prod|int|lim)"
 _PRODUCT = re.compile(
+    rf"(?P<applied>{_APPLIED}(?:\s*[_^]\s*(?:\{{[^{{}}]*\}}|[0-9A-Za-z]))+\s*(?=\())|"  # "\log_{2}(8)" is no product
     r"(?<![\^_])([0-9)}])\s*(?=\()|(\))\s*(?=[0-9A-Za-z])|([0-9])\s*(?=\\(?:binom|sqrt|frac\s*\{(?![0-9]+\}\s*\{[0-9]+\})))"
 )
 
@@ -38,7 +45,14 @@ def _same_parsed(gold: str, found: str) -> bool:
         return False
     if _SETS.search(gold) or _SETS.search(found):
         return _same_sets(one, other)
-    return equal(one, other, _ROUNDED if "." in gold or "." in found else _EXACT)
+    return equal(one, other, _nearness(gold + " " + found))
+
+
+def _nearness(texts: str) -> str:
+    """How near the values must be, as of plain numbers: a decimal may be rounded, one of 15 digits or more was printed by a program."""
+    if "." not in texts:
+        return _EXACT
+    return _FLOATING if _PRINTED.search(texts) else _ROUNDED
 
 
 def same_equation(gold: tuple[str, str], found: tuple[str, str]) -> bool:
@@ -74,7 +88,7 @@ def parsed(text: str) -> Any:
     from latex2sympy2_extended.latex2sympy2 import ConversionConfig, NormalizationConfig, latex2sympy
 
     normal = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="none", equations=False)
-    tex = _PRODUCT.sub(lambda match: f"{match[0].strip()}\\cdot ", _tex(text))
+    tex = _PRODUCT.sub(lambda match: match[0] if match["applied"] else f"{match[0].strip()}\\cdot ", _tex(text))
     try:
         found = latex2sympy(tex, normalization_config=normal, conversion_config=ConversionConfig(lowercase_symbols=False))
         return _with_imaginary_unit(found)
@@ -100,10 +114,30 @@ def equal(one: Any, other: Any, relative: str) -> bool:
 
 
 def _same_constant(one: Any, other: Any, relative: str) -> bool:
+    """Rationals exactly, as plain numbers are: "2^{100}" is not "2^{100}-1", of which 30 digits are the same."""
+    one, other = one.doit(), other.doit()
+    if one.is_Rational and other.is_Rational and (relative == _EXACT or (relative == _ROUNDED and _terminates(one) and _terminates(other))):
+        return bool(one == other)
     a, b = _value(one, 0), _value(other, 0)
-    if a is None or b is None or _close(a, b, relative):
-        return a is not None and b is not None
+    if a is None or b is None:
+        return False
+    if _close(a, b, relative):
+        return relative != _EXACT or not _differ(one, other)
     return bool(abs(a - b) < 1e-40) and (one - other).equals(0) is True  # a sum that cancels is nought only if it is proved
+
+
+def _terminates(value: Any) -> bool:
+    return terminates(Fraction(int(value.p), int(value.q)))
+
+
+def _differ(one: Any, other: Any) -> bool:
+    """Whether values that share 30 digits are proved to differ further on: "2^{1000}+\\pi" and "2^{1000}"."""
+    from sympy.core.evalf import PrecisionExhausted
+
+    try:
+        return bool((one - other).evalf(5, maxn=_FURTHER, strict=True) != 0)
+    except PrecisionExhausted:
+        return False
 
 
 def _agree(one: Any, other: Any) -> bool:
@@ -166,8 +200,9 @@ def _same_sets(one: Any, other: Any) -> bool:
 
 
 def _tex(text: str) -> str:
-    """Decimals as fractions, primes as part of a name, a repeating decimal's overline as its fraction."""
-    named = re.sub(r"([A-Za-z])('+)", lambda match: f"{match[1]}_{{{'p' * len(match[2])}}}", text)
+    """Decimals as fractions, primes as part of a name, a repeating decimal's overline as its fraction, upright letters as letters."""
+    plain = re.sub(r"\\text\s*\{\s*([A-Za-z])\s*\}", r"{\1}", text)
+    named = re.sub(r"([A-Za-z])('+)", lambda match: f"{match[1]}_{{{'p' * len(match[2])}}}", plain)
     named = _REPEATING.sub(_repeating, named)
     return _DECIMAL.sub(lambda match: f"(\\frac{{{int(match[1] + match[2])}}}{{{10 ** len(match[2])}}})", named)
 
