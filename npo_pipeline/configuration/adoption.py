@@ -1,6 +1,6 @@
 """`probe.adopt`: the checkpoints of a run that was made elsewhere, by step, found by looking at names and no more.
 
-    run/checkpoint-*                     folders whose names hold the step (TRL, the transformers Trainer)
+    run/checkpoint-*                     folders whose names tell the step (npo_pipeline.configuration.step_names)
     run/global_step_*                    verl: the merged policy is looked for below, in actor/huggingface
     {100: run/a, 200: run/b}             said one by one
     owner/name, owner/name@step-*        a hub repository with a branch per step
@@ -10,26 +10,33 @@ A folder is an ordinary Hugging Face directory with safetensors weights, or a pe
 the command that makes one of it.
 """
 
+import json
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import cache
 from glob import glob
 from pathlib import Path
 from typing import Any
 
+from npo_pipeline.configuration.policy_folders import ADAPTER, KEY, policy_files, policy_folder
 from npo_pipeline.configuration.settings import RootConfig
+from npo_pipeline.configuration.step_names import step_in
 from npo_pipeline.errors import ConfigError
-from npo_pipeline.shown import short_repr
-from npo_pipeline.storage.checkpoints import is_checkpoint, read_record
+from npo_pipeline.shown import one_line, short_repr
+from npo_pipeline.storage.checkpoints import is_checkpoint
 from npo_pipeline.storage.hub import hub_branches
 
-KEY = "probe.adopt"
 HUB_NAME = r"[\w.-]+/[\w.-]+"
 WILD = "*?["
-BELOW = ("", "actor/huggingface", "actor/lora_adapter", "huggingface", "lora_adapter")  # where a policy lies, verl's places included
+MOST_STEPS = 10_000_000  # a larger number is a date or a time: nobody makes as many updates
 EXPECTED = "run/checkpoint-*, {100: folder, 200: folder}, or a hub repository with a branch per step"
+
+log = logging.getLogger(__name__)
+_warn = cache(log.warning)  # a configuration is composed several times
 
 
 def with_adopted(root: RootConfig) -> RootConfig:
@@ -42,6 +49,8 @@ def with_adopted(root: RootConfig) -> RootConfig:
                 )
         return root
     found = adopted_checkpoints(root.probe.adopt)
+    if root.policy.source == "pretrained" and root.policy.path:
+        _say_other_base(root.policy.path, found)
     return replace(root, probe=replace(root.probe, adopt=found, steps=max(found), checkpoint_every=1, keep_states=None))
 
 
@@ -54,9 +63,12 @@ def adopted_checkpoints(value: Any) -> dict[int, str]:
     else:
         raise ConfigError(f"{KEY}={short_repr(value)}: expected {EXPECTED}")
     if not named:
-        raise ConfigError(f"{KEY}={short_repr(value)}: names no checkpoint; expected {EXPECTED}")
+        literal = "; [ begins a pattern: write [[] for one in a folder's name" if "[" in str(value) else ""
+        raise ConfigError(f"{KEY}={short_repr(value)}: names no checkpoint; expected {EXPECTED}{literal}")
     found: dict[int, str] = {}
     for step, place in sorted(named):
+        if step > MOST_STEPS:
+            raise ConfigError(f"{KEY}: {place}: step {step}, expected at most {MOST_STEPS}; say it one by one, as in {{100: {place}}}")
         if step in found:
             raise ConfigError(f"{KEY}: {found[step]} and {place} are both of step {step}; name one of them, as in {{{step}: {place}}}")
         found[step] = place if is_hub(place) else str(policy_folder(Path(place)))
@@ -96,69 +108,48 @@ def _found(text: str) -> list[tuple[int, str]]:
 
 
 def _branches(name: str, commits: Mapping[str, str], pattern: str) -> list[tuple[int, str]]:
-    return _numbered((branch, f"{name}@{commit}") for branch, commit in commits.items() if fnmatchcase(branch, pattern))
+    places = [(branch, f"{name}@{commit}") for branch, commit in commits.items() if fnmatchcase(branch, pattern)]
+    return _numbered(places, pattern)
 
 
-def _numbered(places: Iterable[tuple[str, str]]) -> list[tuple[int, str]]:
-    """Those whose names end in a step; others, as a hub's `main`, are none."""
-    return [(int(numbers[-1]), place) for name, place in places if (numbers := re.findall(r"\d+", name))]
+def _numbered(places: Iterable[tuple[str, str]], pattern: str = "*") -> list[tuple[int, str]]:
+    """(step, place) of those (name, place) that tell a step; others, as a hub's `main`, are none. Raises ConfigError."""
+    return [(step, place) for name, place in places if (step := _told(name, place, pattern)) is not None]
+
+
+def _told(name: str, place: str, pattern: str) -> int | None:
+    try:
+        return step_in(name, pattern)
+    except ValueError as error:
+        clear = "rename it so that its step follows the word step, write a pattern whose * stands for the step alone"
+        unclear = f"{one_line(name)} does not tell its step: {error}"
+        raise ConfigError(f"{KEY}: {place}: {unclear}; {clear}, or name it as in {{100: run/a}}") from None
 
 
 def _matches(pattern: str) -> list[tuple[int, str]]:
-    """Folders; the step is the last number in what the pattern's first wild part stands for."""
+    """Folders; the step is in what the pattern's wild parts stand for."""
     parts = Path(pattern).parts
     wild = next(i for i, part in enumerate(parts) if any(sign in part for sign in WILD))
     base, rest = Path(*parts[:wild]), str(Path(*parts[wild:]))
     folders = [found for found in base.glob(rest) if found.is_dir()]
-    return _numbered((found.parts[len(base.parts)], str(found)) for found in folders)
+    return _numbered((("/".join(found.parts[len(base.parts) :]), str(found)) for found in folders), rest)
 
 
-def policy_folder(folder: Path) -> Path:
-    """Where in a checkpoint's folder the policy lies. Raises ConfigError for a form that cannot be read, with what makes another of it."""
-    if not folder.is_dir():
-        raise ConfigError(f"{KEY}: {folder}: no such folder")
-    found = next((folder / below for below in BELOW if is_policy(folder / below)), None)
-    if found is not None and is_checkpoint(found) and not read_record(found).full:
-        found = None
-    if found is None:
-        raise ConfigError(f"{KEY}: {folder}: {_what_it_is(folder)}")
-    return found
+def _say_other_base(path: str, adopted: Mapping[int, str]) -> None:
+    """An adapter names the model that it was trained on, which may lie elsewhere here: only another last part is worth a word.
 
-
-def is_policy(folder: Path) -> bool:
-    """Whether it looks like an ordinary Hugging Face directory with safetensors weights, or a peft adapter's."""
-    if (folder / "adapter_config.json").is_file():
-        return (folder / "adapter_model.safetensors").is_file()
-    return (folder / "config.json").is_file() and bool(list(folder.glob("*.safetensors")))
-
-
-def _what_it_is(folder: Path) -> str:
-    """What was found in place of a policy, and the command that makes one."""
-    for place in (folder, folder / "actor"):
-        if list(place.glob("model_world_size_*_rank_*.pt")):
-            merge = f"python -m verl.model_merger merge --backend fsdp --local_dir {place} --target_dir {place}/huggingface"
-            return f"verl's shards, which are not merged yet; {merge}"
-        if (place / "dist_ckpt").is_dir():
-            merge = f"python -m verl.model_merger merge --backend megatron --local_dir {place} --target_dir {place}/huggingface"
-            return f"verl's Megatron shards, which are not merged yet; {merge}"
-        if (place / "pytorch_model_fsdp_0").is_dir():
-            return f"FSDP shards, which are not merged yet; accelerate merge-weights {place}/pytorch_model_fsdp_0 {place}"
-        if (place / "zero_to_fp32.py").is_file():
-            return f"DeepSpeed's shards, which are not merged yet; python {place}/zero_to_fp32.py --safe_serialization {place} {place}"
-    if is_checkpoint(folder):
-        step, run = int(folder.name.removeprefix("step-")), folder.parent.parent
-        return f"a delta between checkpoints, no whole policy; npo export {run} {step} OUT writes one"
-    if list(folder.glob("*.bin")) or list(folder.glob("*.pt")):
-        turn = f"from transformers import AutoModelForCausalLM as M; M.from_pretrained('{folder}').save_pretrained('{folder}')"
-        return f'pickled weights, expected safetensors; python -c "{turn}"'
-    return "no policy in it, expected config.json beside *.safetensors, or adapter_config.json beside adapter_model.safetensors"
-
-
-def policy_files(folder: Path) -> list[Path]:
-    """The files that make a policy: weights, settings, tokenizer; of what else a trainer left beside them none."""
-    kinds = (".safetensors", ".json", ".jinja", ".model", ".txt")
-    left_out = ("trainer_state.json", "checkpoint.json", "manifest.json")
-    return sorted(file for file in folder.iterdir() if file.is_file() and file.suffix in kinds and file.name not in left_out)
+    This project's name a folder of the results that they are of.
+    """
+    for place in adopted.values():
+        if is_checkpoint(place):
+            continue
+        try:
+            base = str(json.loads((Path(place) / ADAPTER).read_text(encoding="utf-8")).get("base_model_name_or_path") or "")
+        except (OSError, ValueError, AttributeError, RecursionError):  # no adapter; a damaged one is refused by its stage
+            continue
+        if base and Path(base).name != Path(path).name:
+            _warn(f"{KEY}: {place} says that it was trained on {one_line(base)}, policy.path is {path}; they have to be the same model")
+            return
 
 
 def adopted_files(adopted: Mapping[int, str]) -> list[Path]:

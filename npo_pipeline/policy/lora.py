@@ -20,11 +20,13 @@ from transformers import PreTrainedModel
 
 from npo_pipeline.configuration.settings import LoraConfig
 from npo_pipeline.errors import ArtifactError, ConfigError
+from npo_pipeline.shown import one_line
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 NAME = "default"  # peft's name of the only adapter
 PREFIX = "base_model.model."  # what a PeftModel's weights are called by, and so the names in a peft directory
 EVERY = "all-linear"
+RUN_AGAIN = "Run the stage that wrote it again."
 
 
 def add_lora(model: PreTrainedModel, settings: LoraConfig, base: str | Path, seed: int) -> None:
@@ -95,19 +97,22 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> None:
 
 
 @torch.no_grad()
-def load_adapter_weights(model: PreTrainedModel, folder: Path) -> None:
-    """Put another adapter's weights into the one that `model` has, in place. Raises ArtifactError if they do not fit or are damaged."""
-    own = adapter_weights(model)
+def load_adapter_weights(model: PreTrainedModel, folder: Path, shown: str | None = None, fix: str = RUN_AGAIN) -> None:
+    """Put another adapter's weights into the one that `model` has, in place. Raises ArtifactError if they do not fit or are damaged.
+
+    `shown` and `fix` as in npo_pipeline.policy.policy.load_weights.
+    """
+    own, shown = adapter_weights(model), shown or str(folder)
     try:
         found = load_file(folder / WEIGHTS)
         if different := sorted(own.keys() ^ found.keys()):
-            raise ArtifactError(f"{folder}: its adapter is for other layers (first difference: {different[0]}). Run its stage again.")
+            raise ArtifactError(f"{shown}: its adapter is for other layers (first difference: {different[0]}). {fix}")
         for name, tensor in own.items():
             if tensor.shape != found[name].shape:
-                raise ArtifactError(f"{folder}: its adapter is of another rank ({name}: {list(found[name].shape)}). Run its stage again.")
+                raise ArtifactError(f"{shown}: its adapter is of another rank ({name}: {list(found[name].shape)}). {fix}")
             tensor.copy_(found[name])
     except (OSError, SafetensorError) as error:
-        raise ArtifactError(f"{folder}: its adapter could not be read ({error}). Run the stage that wrote it again.") from error
+        raise ArtifactError(f"{shown}: its adapter could not be read ({one_line(str(error))}). {fix}") from error
 
 
 def save_adapter(model: PreTrainedModel, partial: Path, folder: Path, weights: Mapping[str, Tensor]) -> None:

@@ -26,6 +26,7 @@ from transformers import (
 
 from npo_pipeline.errors import ArtifactError, ConfigError, DataError, NpoError
 from npo_pipeline.policy.lora import (
+    RUN_AGAIN,
     adapter_weights,
     base_of,
     has_lora,
@@ -237,16 +238,18 @@ def tied_names(policy: Policy) -> set[str]:
     return set(policy.model.all_tied_weights_keys) if policy.model.config.tie_word_embeddings else set()
 
 
-def load_weights(policy: Policy, folder: Path) -> None:
-    """Put another checkpoint's weights into the loaded model, in place. Raises ArtifactError if they do not fit or are damaged."""
+def load_weights(policy: Policy, folder: Path, shown: str | None = None, fix: str = RUN_AGAIN) -> None:
+    """Put another checkpoint's weights into the loaded model, in place. Raises ArtifactError if they do not fit or are damaged.
+
+    `shown` and `fix` are what it calls the folder and says to do where no stage wrote these weights.
+    """
+    shown = shown or str(folder)
     if has_lora(policy.model):
-        return load_adapter_weights(policy.model, folder)
+        return load_adapter_weights(policy.model, folder, shown, fix)
     try:
         weights = {name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(file).items()}
         missing, unexpected = policy.model.load_state_dict(weights, strict=False)
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise ArtifactError(f"{folder}: its weights could not be read ({error}). Run the stage that wrote it again.") from error
+        raise ArtifactError(f"{shown}: its weights could not be read ({one_line(str(error))}). {fix}") from error
     if unexpected or (absent := [name for name in missing if name not in tied_names(policy)]):
-        raise ArtifactError(
-            f"{folder}: its weights are of another model (first difference: {(unexpected or absent)[0]}). Run its stage again."
-        )
+        raise ArtifactError(f"{shown}: its weights are of another model (first difference: {(unexpected or absent)[0]}). {fix}")

@@ -23,12 +23,40 @@ def test_a_log_of_means_over_ten_steps_gives_each_the_mean(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [("{", "not readable as JSONL"), ('{"step": 1, "loss": 2}', "holds no reward of the steps up to 5")]
+    ("content", "said"),
+    [
+        ("{", "not readable as JSONL"),
+        ('{"step": 1, "loss": 2}', "holds no reward of the steps up to 5"),
+        ('{"step": 1, "reward": NaN}', "holds no reward of the steps up to 5"),
+        (f'{{"step": 1, "reward": 1{"0" * 400}}}', "step 1 holds a number of too many digits"),
+    ],
 )
 def test_a_log_that_tells_nothing_is_one_line(tmp_path: Path, content: str, said: str) -> None:
     (tmp_path / "log.jsonl").write_text(content)
     with pytest.raises(DataError, match=said):
         read_log(tmp_path / "log.jsonl", 5)
+
+
+def test_a_log_that_is_not_there_or_is_no_list(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"probe\.log=.*nope\.json: no such file"):
+        read_log(tmp_path / "nope.json", 5)
+    (tmp_path / "log.json").write_text('{"log_history": 5}')
+    with pytest.raises(DataError, match=r"log\.json: log_history is 5, expected a list of entries"):
+        read_log(tmp_path / "log.json", 5)
+
+
+def test_a_log_that_counts_from_0_keeps_its_first_step(tmp_path: Path) -> None:
+    """An evaluation before the first update, which logs no reward, does not make it one."""
+    for name, first, rewards in (("a", {"reward": 0.1}, [0.1, 0.2, 0.3]), ("b", {"eval_reward": 0.1}, [0.2, 0.3, None])):
+        log = [
+            {"step": 0, **first},
+            {"step": 1, "reward": 0.2, "text": "a\u2028b"},
+            {"step": 2, "reward": 0.3},
+            {"step": -2, "reward": 9.0},
+        ]
+        lines = [json.dumps(entry, ensure_ascii=False) for entry in log]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+        assert [row["reward/mean"] for row in read_log(tmp_path / f"{name}.jsonl", 3)] == rewards
 
 
 def settings(patience: int) -> AutoNpoConfig:

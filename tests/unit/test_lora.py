@@ -148,6 +148,11 @@ def test_an_adapter_that_does_not_fit_is_refused(base: Path, tmp_path: Path) -> 
     save_policy(fresh(base, settings=LoraConfig(4, 8.0, target_modules=["q_proj"])), tmp_path / "run/layers")
     with pytest.raises(ArtifactError, match="other layers"):
         load_weights(policy, tmp_path / "run/layers")
+    theirs = r"^step 4, run/rank: its adapter is of another rank \(.*\)\. Leave it out\.$"  # of somebody else's no stage is to be run again
+    with pytest.raises(ArtifactError, match=theirs):
+        load_weights(policy, tmp_path / "run/rank", "step 4, run/rank", "Leave it out.")
+    with pytest.raises(ArtifactError, match=r"^step 4, x: its weights are of another model \(first difference: .*\)\. Leave it out\.$"):
+        load_weights(load_policy(base, "float32"), tmp_path / "run/rank", "step 4, x", "Leave it out.")
     (tmp_path / "run/rank/adapter_model.safetensors").write_bytes(b"cut")
     with pytest.raises(ArtifactError, match="could not be read"):
         load_policy(tmp_path / "run/rank", "float32")

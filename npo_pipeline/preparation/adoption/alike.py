@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from npo_pipeline.configuration.adoption import KEY
+from npo_pipeline.configuration.policy_folders import ADAPTER, KEY
 from npo_pipeline.configuration.settings import LoraConfig, PromptConfig
 from npo_pipeline.errors import ConfigError, DataError
-from npo_pipeline.preparation.adoption.sources import ADAPTER, Source, read_json, shapes
+from npo_pipeline.preparation.adoption.sources import Source, read_json, shapes
 from npo_pipeline.shown import one_line, short_repr
 
 ARCHITECTURE = (
@@ -23,6 +23,14 @@ ARCHITECTURE = (
     "head_dim",
     "vocab_size",
 )
+EVERY = "all-linear"
+# What peft's adapters may have beyond rank, alpha and the last parts of layers' names: ours, which goes on from them, has none of it.
+NOT_PLAIN = (
+    *("alpha_pattern", "rank_pattern", "layers_to_transform", "layer_replication", "exclude_modules", "modules_to_save"),
+    *("target_parameters", "trainable_token_indices", "lora_bias", "fan_in_fan_out", "alora_invocation_tokens", "arrow_config"),
+    *("use_dora", "use_rslora", "use_qalora", "use_bdlora", "kasa_config", "velora_config", "monteclora_config"),
+)
+CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga", "milora")  # initialisations that take the adapter out of the base
 
 
 def check_alike(found: Sequence[Source], initial: Path, lora: LoraConfig | None, prompt: PromptConfig) -> list[str]:
@@ -37,7 +45,8 @@ def check_alike(found: Sequence[Source], initial: Path, lora: LoraConfig | None,
             raise DataError(f"{source}: {kinds[0]}, where step {first.step} is {kinds[1]}; adopt checkpoints of one run")
     _check_shapes(found)
     if first.is_adapter:
-        _check_adapter(first, lora)
+        for source in found:
+            _check_adapter(source, lora)
     elif lora is not None:
         raise ConfigError(f"policy.lora: set, but {first.folder} is a whole policy; set policy.lora=null, or adopt the run's adapters")
     else:
@@ -75,22 +84,33 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_adapter(source: Source, lora: LoraConfig | None) -> None:
     own = read_json(source.folder / ADAPTER)
-    targets = own.get("target_modules")
-    shown = f"{{rank:{own.get('r')},alpha:{own.get('lora_alpha')},target_modules:[{','.join(sorted(targets or []))}]}}"
-    if (
-        own.get("peft_type") != "LORA"
-        or own.get("modules_to_save")
-        or own.get("use_dora")
-        or own.get("use_rslora")
-        or not isinstance(targets, list)
-    ):
+    if (key := _unlike_plain(own)) is not None:
+        found = f"{key} is {one_line(short_repr(own.get(key)))}"
         merged = "merge it into its base and adopt that (peft: model.merge_and_unload().save_pretrained)"
-        raise DataError(f"{source}: no plain LoRA adapter of named layers; {merged}")
+        raise DataError(f"{source}: no plain LoRA adapter of named layers: {found} in {ADAPTER}; {merged}")
+    # all-linear is kept as the full names of what it was then, which no setting takes
+    full_names = any("." in target for target in own["target_modules"])
+    targets = [EVERY] if full_names else sorted(own["target_modules"])
+    shown = f"{{rank:{own.get('r')},alpha:{own.get('lora_alpha')},target_modules:[{','.join(targets)}]}}"
     if lora is None:
         raise ConfigError(f"policy.lora: null, but {source.folder} is an adapter, whose training goes on; set policy.lora={shown}")
     wanted = (lora.rank, lora.alpha, sorted(lora.target_modules))
-    if wanted[:2] != (own.get("r"), own.get("lora_alpha")) or wanted[2] not in (["all-linear"], sorted(targets)):
+    if wanted[:2] != (own.get("r"), own.get("lora_alpha")) or wanted[2] not in ([EVERY], targets):
         raise ConfigError(f"policy.lora: not what {source.folder} was trained with; set policy.lora={shown}")
+
+
+def _unlike_plain(own: Mapping[str, Any]) -> str | None:
+    """The first value of an adapter's settings that makes it another thing than rank, alpha and layers say; None for a plain one."""
+    targets = own.get("target_modules")
+    if own.get("peft_type") != "LORA":
+        return "peft_type"
+    if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
+        return "target_modules"
+    if own.get("bias") not in (None, "none"):
+        return "bias"
+    if str(own.get("init_lora_weights")).lower().startswith(CHANGES_BASE):
+        return "init_lora_weights"
+    return next((key for key in NOT_PLAIN if own.get(key) or type(own.get(key)) is int), None)  # of layers_to_transform 0 is one
 
 
 def _check_tokenizer(source: Source, initial: Path) -> None:

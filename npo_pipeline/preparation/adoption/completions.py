@@ -8,6 +8,8 @@ The first two call the first update step 1. Tokens and log-probs are in none of 
 """
 
 import json
+import math
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,13 +22,15 @@ import pyarrow.parquet as pq
 from npo_pipeline.configuration.adoption import completion_files
 from npo_pipeline.errors import DataError
 from npo_pipeline.records import Problem
-from npo_pipeline.shown import one_line, short_repr
+from npo_pipeline.shown import is_text, one_line, short_repr
 from npo_pipeline.storage.parquet import prompt_digest
 from npo_pipeline.tasks.judging.verify import Verdict, Verifier
 from npo_pipeline.tasks.templates import chat_text
 
 KEY = "probe.completions"
+OURS = ("problem_id", "step", "response_text", "reward")
 NO_REWARD = ("step", "prompt", "completion", "advantage", "images")
+UNREADABLE = (ValueError, KeyError, TypeError, OverflowError, RecursionError)  # what a row of another kind raises
 
 
 @dataclass(frozen=True)
@@ -40,45 +44,115 @@ class Logged:
 
 
 def read_completions(completions: str) -> list[Logged]:
-    """Raises DataError for files that are not there or not of a kind above."""
+    """Raises DataError for files that are not there, not of a kind above, or hold nothing."""
     files = completion_files(completions)
     if not files:
         raise DataError(f"{KEY}={completions}: no .parquet or .jsonl file; expected TRL's completions or verl's roll-out dumps")
-    return [found for file in files for found in (_of_parquet(file) if file.suffix == ".parquet" else _of_jsonl(file))]
+    found = [entry for file in files for entry in (_of_parquet(file) if file.suffix == ".parquet" else _of_jsonl(file))]
+    if not found:
+        empty = f"{files[0]} is empty" if len(files) == 1 else f"its {len(files)} files are empty"
+        raise DataError(f"{KEY}={completions}: {empty}; name completions of that run, or leave {KEY} out")
+    return found
+
+
+def of_the_run(logged: Sequence[Logged], steps: int) -> tuple[list[Logged], str | None]:
+    """Those of the steps [0, steps), and what is to be said of others. Raises DataError if there are only others."""
+    kept = [entry for entry in logged if 0 <= entry.step < steps]
+    if len(kept) == len(logged):
+        return kept, None
+    told = [entry.step + 1 for entry in logged]  # as logs count: by the update
+    found = f"found {min(told)} to {max(told)}, expected 1 to {steps}"
+    zero = "; if that log counts from 0, write each step one higher: its first is lost otherwise" if min(told) == 0 else ""
+    if not kept:
+        raise DataError(f"{KEY}: all are of steps outside of the run ({found}{zero}); name the completions of the run in probe.adopt")
+    said = f"{len(logged) - len(kept)} of {len(logged)} logged completions are of steps outside of the run ({found}) and left out"
+    return kept, f"{KEY}: {said}{zero}"
 
 
 def _of_parquet(file: Path) -> Iterator[Logged]:
     try:
         names = pq.read_schema(file).names
-        ours = {"problem_id", "step", "response_text", "reward"} <= set(names)
-        rows = pq.read_table(file, columns=["problem_id", "step", "response_text", "reward"] if ours else None).to_pylist()
-    except (OSError, pa.ArrowException) as error:
+        ours = set(OURS) <= set(names)
+        rows = pq.read_table(file, columns=list(OURS) if ours else None).to_pylist()
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{file}: not a readable Parquet file ({one_line(str(error))})") from None
     if not ours and not {"step", "prompt", "completion"} <= set(names):
         raise DataError(f"{file}: columns {', '.join(names)}; expected step, prompt and completion, as TRL logs them")
-    for row in rows:
-        if ours:
-            yield Logged(row["step"], ("id", row["problem_id"]), row["response_text"], row["reward"])
-        else:
-            rewards = [value for key, value in row.items() if key not in NO_REWARD and type(value) in (int, float)]
-            yield Logged(row["step"] - 1, row["prompt"], _said(row["completion"]), rewards[0] if len(rewards) == 1 else None)
+    for number, row in enumerate(rows, 1):
+        try:
+            yield _of_ours(row) if ours else _of_trl(row)
+        except UNREADABLE as error:
+            raise DataError(f"{file}: row {number}: {_reason(error)}; leave the row out, or write it as it was logged") from None
 
 
 def _of_jsonl(file: Path) -> Iterator[Logged]:
-    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    # by new lines alone: other ends of a line, as U+2028, may stand within a text
+    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").split("\n"), 1):
+        if not line.strip():
+            continue
         try:
-            row = json.loads(line)
-            step = int(row.get("step", file.stem)) - 1
-            score = row.get("score")
-            yield Logged(step, row["input"], str(row["output"]), float(score) if type(score) in (int, float) else None)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            reason = one_line(f"{type(error).__name__}: {error}")
-            raise DataError(f"{file}: line {number} ({reason}); expected input, output, score and step, as verl dumps them") from None
+            yield _of_verl(json.loads(line), file.stem)
+        except UNREADABLE as error:
+            reason = f"{file}: line {number} ({_reason(error)})"
+            raise DataError(f"{reason}; expected input, output, score and step, as verl dumps them") from None
 
 
-def _said(completion: Any) -> str:
-    """The text of a completion, or of the turns that it is made of."""
-    return completion if isinstance(completion, str) else "".join(str(turn.get("content") or "") for turn in completion or [])
+def _reason(error: Exception) -> str:
+    """A value's own error says all; of others, as of a key that is not there, the kind has to be told."""
+    return one_line(str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}")
+
+
+def _of_ours(row: Mapping[str, Any]) -> Logged:
+    return Logged(_step(row["step"]), ("id", row["problem_id"]), _said(row["response_text"], "response_text"), _reward(row["reward"]))
+
+
+def _of_trl(row: Mapping[str, Any]) -> Logged:
+    rewards = [value for key, value in row.items() if key not in NO_REWARD and type(value) in (int, float)]
+    reward = _reward(rewards[0]) if len(rewards) == 1 else None
+    return Logged(_step(row["step"]) - 1, _asked(row["prompt"], "prompt"), _said(row["completion"], "completion"), reward)
+
+
+def _of_verl(row: Any, file_step: str) -> Logged:
+    if not isinstance(row, dict):
+        raise ValueError(f"found a {type(row).__name__}, expected an object")
+    step = _step(row.get("step", file_step)) - 1
+    return Logged(step, _asked(row["input"], "input"), _said(row["output"], "output"), _reward(row.get("score")))
+
+
+def _step(value: Any) -> int:
+    """A whole number, which older loggers write as text."""
+    if type(value) is int:
+        return value
+    if type(value) is float and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and re.fullmatch(r"\d{1,18}", value):
+        return int(value)
+    raise ValueError(f"step is {short_repr(value)}, expected a whole number")
+
+
+def _reward(value: Any) -> float | None:
+    """Raises OverflowError for more digits than a float holds."""
+    return float(value) if type(value) in (int, float) and math.isfinite(value) else None
+
+
+def _asked(value: Any, key: str) -> Any:
+    """A prompt's text, or the turns that it is made of."""
+    if isinstance(value, str) or (isinstance(value, list) and value and all(isinstance(turn, dict) and "role" in turn for turn in value)):
+        return value
+    raise ValueError(f"{key} is {short_repr(value)}, expected text or a conversation")
+
+
+def _said(value: Any, key: str) -> str:
+    """The text of a response, or of the turns that it is made of."""
+    turns = [{"content": value}] if isinstance(value, str) else value
+    if not isinstance(turns, list) or not turns or not all(isinstance(turn, dict) and "content" in turn for turn in turns):
+        raise ValueError(f"{key} is {short_repr(value)}, expected text or a conversation's turns")
+    texts = [turn["content"] or "" for turn in turns]
+    if odd := [text for text in texts if not isinstance(text, str)]:
+        raise ValueError(f"{key} holds {short_repr(odd[0])}, expected text")
+    if not is_text(text := "".join(texts)):
+        raise ValueError(f"{key} holds half a surrogate pair, expected text that can be written as UTF-8")
+    return text
 
 
 Member = tuple[Problem, Logged, Verdict]  # of a group
@@ -96,8 +170,19 @@ class Prompts:
 
     def find(self, prompt: Any) -> Problem | None:
         if isinstance(prompt, list):
-            prompt = chat_text(prompt, self.tokenizer) if self.tokenizer.chat_template else "\n".join(str(t.get("content")) for t in prompt)
+            prompt = self._text(prompt)
         return self.by_text.get(prompt.strip() if isinstance(prompt, str) else prompt)
+
+    def _text(self, turns: list[dict[str, Any]]) -> str:
+        if not self.tokenizer.chat_template:
+            return "\n".join(str(turn.get("content")) for turn in turns)
+        try:
+            return chat_text(turns, self.tokenizer)
+        except Exception as error:  # a template is a program of somebody else's, which raises anything
+            reason = one_line(f"{type(error).__name__}: {error}")
+            raise DataError(
+                f"{KEY}: the chat template of policy.path cannot write {short_repr(turns)} ({reason}); log prompts as text"
+            ) from None
 
     def match(self, logged: Sequence[Logged]) -> list[tuple[Logged, Problem]]:
         """Those that answer a training prompt. Raises DataError if none does."""

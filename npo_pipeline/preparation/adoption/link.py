@@ -6,12 +6,13 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from npo_pipeline.configuration.policy_folders import ADAPTER
 from npo_pipeline.configuration.stages import AdoptStage
 from npo_pipeline.context import Context
 from npo_pipeline.policy.identity import identity
 from npo_pipeline.policy.lora import add_lora
 from npo_pipeline.policy.policy import Policy, load_policy, load_weights, own_weights, write_policy
-from npo_pipeline.preparation.adoption.sources import ADAPTER, TOKENIZER, Source, read_json
+from npo_pipeline.preparation.adoption.sources import AGAIN, TOKENIZER, Source, read_json
 from npo_pipeline.progress import Progress
 from npo_pipeline.storage.atomic import new_folder, write_text
 from npo_pipeline.storage.checkpoints import write_record
@@ -34,7 +35,7 @@ def link_checkpoints(context: Context[AdoptStage], found: Sequence[Source]) -> N
     for i in progress:
         with new_folder(checkpoint(layout.probe, found[i].step)) as partial:
             _fill(context, found[i], partial)
-            load_weights(policy, partial)
+            load_weights(policy, partial, str(found[i]), f"{AGAIN[0].upper()}{AGAIN[1:]}.")
             write_record(partial, found[i].step, None, True, context.config.dtype, identity(policy))
         progress.note(f"step {found[i].step}")
 

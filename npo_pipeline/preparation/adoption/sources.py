@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from npo_pipeline.configuration.adoption import KEY, is_hub, policy_files, policy_folder
+from npo_pipeline.configuration.adoption import is_hub
+from npo_pipeline.configuration.policy_folders import ADAPTER, KEY, policy_files, policy_folder, weight_files
 from npo_pipeline.errors import DataError
+from npo_pipeline.shown import one_line
 from npo_pipeline.storage.hub import hub_snapshot
 
 TOKENIZER = (
@@ -20,7 +22,7 @@ TOKENIZER = (
     "tokenizer.model",
     "chat_template.jinja",
 )
-ADAPTER = "adapter_config.json"
+AGAIN = "save the checkpoint again, or leave it out"
 
 
 @dataclass(frozen=True)
@@ -68,14 +70,29 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def shapes(source: Source) -> dict[str, tuple[int, ...]]:
-    """Of each weight, by name, from the headers of its safetensors files. Raises DataError for a damaged one."""
+    """Of each weight, by name, from the headers of its safetensors files. Raises DataError for one that is damaged or cut off."""
     found: dict[str, tuple[int, ...]] = {}
-    for file in sorted(source.folder.glob("*.safetensors")):
+    for file in weight_files(source.folder):
         try:
-            with open(file, "rb") as stream:
-                length = int.from_bytes(stream.read(8), "little")
-                header = json.loads(stream.read(min(length, 1 << 28)))
-            found |= {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise DataError(f"{source}: {file.name} is no safetensors file ({error}); save the checkpoint again, or leave it out") from None
+            found |= _header(file)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            reason = one_line(str(error))
+            raise DataError(f"{source}: {file.name} is no safetensors file ({reason}); {AGAIN}") from None
+    if wrapped := next((name for name in found if "_orig_mod." in name), None):
+        raise DataError(
+            f"{source}: its weights are named as torch.compile wraps them ({one_line(wrapped)}), expected the model's own names; "
+            "save model._orig_mod there in place of model, or leave it out"
+        )
     return found
+
+
+def _header(file: Path) -> dict[str, tuple[int, ...]]:
+    """Raises one of the kinds above, ValueError for a file that ends before its last tensor does."""
+    with open(file, "rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        entries = json.loads(stream.read(min(length, 1 << 28)))
+    entries.pop("__metadata__", None)
+    told = 8 + length + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+    if (size := file.stat().st_size) < told:
+        raise ValueError(f"cut off: {size} bytes, expected {told}")
+    return {name: tuple(entry["shape"]) for name, entry in entries.items()}
