@@ -28,9 +28,10 @@ _NAME_ABOVE = r"(?:\\pi|π|(?<![A-Za-z\\])[A-Za-z]{1,9}(?=/[0-9])|\([^()\n]{1,60
 _FACTOR = rf"(?:\s?(?:\\pi(?![A-Za-z])|π|{_ROOT}))"
 _OVER = rf"(?:\s?(?:[/\N{{FRACTION SLASH}}\N{{DIVISION SIGN}}]|\\over(?![A-Za-z])|\\div)\s?(?:{_ROOT}|[0-9]+(?:\.[0-9]+)?{_FACTOR}?))"
 _SCALE = r"(?:(?:\s|\\text\s?\{\s?)(?i:hundred|thousand|million|billion|trillion|quadrillion|lakh|crore)s?(?![A-Za-z])\}?)"
+_FACTORIAL = r"!{1,3}(?=\s?(?:\$|\\[)\]]|\}))"  # in a formula alone: "It is 5!" is glad
 _HEAD = rf"(?:{_MIXED}|{_PLAIN}(?:{_POWER}|{_RAISED}|{_BASE})?|{_NAME_ABOVE})"
 _INDEX = rf"\^\s?(?:{_BRACED}|{_DASH}?[0-9A-Za-z]{{1,9}})|(?<=[A-Za-z)\}}])_(?:{_BRACED}|[0-9]{{1,9}})"  # of a unit, of a name: no answer
-_NUMBER = re.compile(rf"{_INDEX}|(?P<number>(?<![0-9]){_SIGN}{_HEAD}{_FACTOR}?{_OVER}{{0,3}}(?:{_SCALE}|!{{1,3}}(?!=))?)")
+_NUMBER = re.compile(rf"{_INDEX}|(?P<number>(?<![0-9]){_SIGN}{_HEAD}{_FACTOR}?{_OVER}{{0,3}}(?:{_SCALE}|{_FACTORIAL})?)")
 _DIGIT = re.compile("[0-9½⅓⅔¼¾⅛⅜⅝⅞]")
 _BRACES = re.compile(r"(?P<box>\\{1,2}(?:boxed|fbox|framebox)\s*\{)|\\.|[{}]", re.DOTALL)
 _COMMAND = rf"{_DASH}?\\[A-Za-z]{{1,20}}(?:\[[^][{{}}]{{1,9}}\])?(?:\s?{_BRACED}){{1,2}}"  # "\boxed \frac{1}{2}"
