@@ -46,7 +46,9 @@ def take_over():
         print(f"\n{error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
-        print(f"\n{RESULTS}: no folder to write results to ({error.strerror}); expected one that can be made and written to", file=sys.stderr)
+        print(
+            f"\n{RESULTS}: no folder to write results to ({error.strerror}); expected one that can be made and written to", file=sys.stderr
+        )
         sys.exit(StorageError.exit_code)
     for lock in Path(".snakemake/locks").glob("*.lock"):
         if any(line.startswith(f"{RESULTS}/") for line in lock.read_text().splitlines()):
