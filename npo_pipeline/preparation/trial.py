@@ -31,8 +31,7 @@ def _check_finite(policy: Policy) -> None:
     odd = next((name for name, tensor in policy.model.named_parameters() if not tensor.isfinite().all()), None)
     if odd is not None:
         raise ConfigError(
-            f"policy.path: its weight {odd} holds NaN or infinity in {policy.model.dtype}, expected finite numbers; take another "
-            "checkpoint, or policy.dtype=bfloat16 for weights that float16 could not hold"
+            f"policy.path: its weight {odd} holds NaN or infinity as {policy.model.dtype}, expected finite numbers; take another checkpoint"
         )
 
 
