@@ -3,12 +3,8 @@
 from math import inf
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 from npo_pipeline.configuration import settings as s
 from npo_pipeline.configuration.checks.require import one_of, require
-from npo_pipeline.configuration.hydra_errors import key_error
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.shown import one_line
 
@@ -46,6 +42,11 @@ def check_grpo(grpo: s.GrpoConfig, at: str = "grpo") -> None:
 
 def merge_grpo(grpo: s.GrpoConfig, changes: dict[str, Any], key: str = "grpo") -> s.GrpoConfig:
     """`grpo` with a method's own settings. Raises ConfigError naming a key that does not exist, or has a value of another kind."""
+    from omegaconf import OmegaConf  # not on top: `npo --help` reads this module
+    from omegaconf.errors import OmegaConfBaseException
+
+    from npo_pipeline.configuration.hydra_errors import key_error
+
     known = vars(grpo)
     for name in changes:
         require(name in known, f"{key}.{name}", changes[name], "a key of grpo: " + ", ".join(known))
