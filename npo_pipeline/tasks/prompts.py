@@ -143,18 +143,22 @@ def _chat(messages: Sequence[dict[str, Any]], prompt: PromptConfig, tokenizer: A
 def _check_said(messages: Sequence[dict[str, Any]], text: str) -> None:
     """A template may leave out a system turn, or all turns but the last, or cut what is long: the policy would be asked something else.
 
-    White space is the template's matter, and so are earlier answers, whose thoughts many leave out.
+    White space is the template's matter, and so are earlier answers, whose thoughts many leave out, and switches such as /no_think.
     """
-    whole = " ".join(text.split())
+    whole = _words(text)
     for message in messages:
         content = message["content"]
         pieces = [content] if isinstance(content, str) else [part["text"] for part in content if "text" in part]
         for piece in pieces if message["role"] != "assistant" else []:
-            if " ".join(piece.split()) not in whole:
+            if _words(piece) not in whole:
                 raise DataError(
                     f"the policy's chat template leaves out or changes the {message['role']}'s text {piece.strip()[:80]!r}; "
                     "mend the template or the row, or set task.prompt.style=plain"
                 )
+
+
+def _words(text: str) -> str:
+    return " ".join(word for word in text.split() if not word.startswith("/"))
 
 
 def _content(texts: list[str]) -> str | list[dict[str, str]]:

@@ -178,6 +178,12 @@ def test_a_template_may_leave_out_thoughts_and_white_space() -> None:
     assert text == "1 + 1 =\n2?\n"
 
 
+def test_a_template_may_take_a_switch_for_itself() -> None:
+    template = "{% for m in messages %}{{ m.content | replace('/no_think', '') | trim }}|{% endfor %}"
+    prompt = dataclasses.replace(PLAIN, style="auto", system="Be brief. /no_think")
+    assert render_prompt("1 + 1 =", prompt, tokenizer(template))[0].startswith("Be brief.|")
+
+
 SEEING = (
     "{% for m in messages %}{% if m.content is string %}{{ m.content }}{% else %}"
     "{% for p in m.content %}{{ '[picture]' if p.type == 'image' else p.text }}{% endfor %}{% endif %}|{% endfor %}"
