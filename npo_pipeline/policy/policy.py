@@ -196,6 +196,11 @@ def _load_parts(source: str, dtype: str, revision: str | None) -> tuple[PreTrain
     return model, tokenizer, vision
 
 
+def non_finite(policy: Policy) -> str | None:
+    """The name of the first weight that holds NaN or infinity."""
+    return next((name for name, tensor in policy.model.named_parameters() if not tensor.isfinite().all()), None)
+
+
 def save_policy(policy: Policy, folder: Path) -> None:
     """Write a checkpoint, atomically: an ordinary Hugging Face directory, or with LoRA a peft one. Raises StorageError."""
     with new_folder(folder) as partial:

@@ -9,7 +9,7 @@ import math
 from npo_pipeline.configuration.settings import VerifierConfig
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.policy.logprobs import score
-from npo_pipeline.policy.policy import Policy, embedding_rows
+from npo_pipeline.policy.policy import Policy, embedding_rows, non_finite
 from npo_pipeline.records import Problem
 from npo_pipeline.tasks.judging.extract import demonstrate, extract_answer
 
@@ -28,8 +28,7 @@ def try_policy(policy: Policy, problem: Problem, verifier: VerifierConfig) -> No
 
 
 def _check_finite(policy: Policy) -> None:
-    odd = next((name for name, tensor in policy.model.named_parameters() if not tensor.isfinite().all()), None)
-    if odd is not None:
+    if odd := non_finite(policy):
         raise ConfigError(
             f"policy.path: its weight {odd} holds NaN or infinity as {policy.model.dtype}, expected finite numbers; take another checkpoint"
         )

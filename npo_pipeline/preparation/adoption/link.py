@@ -9,9 +9,10 @@ from pathlib import Path
 from npo_pipeline.configuration.policy_folders import ADAPTER
 from npo_pipeline.configuration.stages import AdoptStage
 from npo_pipeline.context import Context
+from npo_pipeline.errors import DataError
 from npo_pipeline.policy.identity import identity
 from npo_pipeline.policy.lora import add_lora
-from npo_pipeline.policy.policy import Policy, load_policy, load_weights, own_weights, write_policy
+from npo_pipeline.policy.policy import Policy, load_policy, load_weights, non_finite, own_weights, write_policy
 from npo_pipeline.preparation.adoption.sources import AGAIN, TOKENIZER, Source, read_json
 from npo_pipeline.progress import Progress
 from npo_pipeline.storage.atomic import new_folder, write_text
@@ -22,7 +23,7 @@ from npo_pipeline.storage.layout import checkpoint
 def link_checkpoints(context: Context[AdoptStage], found: Sequence[Source]) -> None:
     """Of every source, and of the initial policy as step 0 where none is given. Each is read, and so hashed, once.
 
-    Raises ArtifactError or DataError for weights that cannot be read, StorageError.
+    Raises ArtifactError or DataError for weights that cannot be read or are no numbers, StorageError.
     """
     layout = context.layout
     shutil.rmtree(layout.probe / "checkpoints", ignore_errors=True)
@@ -36,6 +37,10 @@ def link_checkpoints(context: Context[AdoptStage], found: Sequence[Source]) -> N
         with new_folder(checkpoint(layout.probe, found[i].step)) as partial:
             _fill(context, found[i], partial)
             load_weights(policy, partial, str(found[i]), f"{AGAIN[0].upper()}{AGAIN[1:]}.")
+            if odd := non_finite(policy):
+                raise DataError(
+                    f"{found[i]}: its weight {odd} holds NaN or infinity: the run had diverged; leave it out, and those after it"
+                )
             write_record(partial, found[i].step, None, True, context.config.dtype, identity(policy))
         progress.note(f"step {found[i].step}")
 
