@@ -31,5 +31,5 @@ def test_a_checkpoint_that_had_diverged_is_named(tmp_path: Path) -> None:
     context, places = adopting(tmp_path), {step: str(tmp_path / f"run/checkpoint-{step}") for step in (1, 2)}
     link_checkpoints(context, sources({1: places[1]}))
     assert sorted(read_records(context.layout.probe)) == [0, 1]
-    with pytest.raises(DataError, match=r"step 2, .*checkpoint-2: its weight model.norm.weight holds NaN .*leave it out, and those after it"):
+    with pytest.raises(DataError, match=r"step 2, .*checkpoint-2: its weight model.norm.weight holds NaN .*leave it out"):
         link_checkpoints(context, sources(places))
