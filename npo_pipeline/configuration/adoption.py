@@ -22,6 +22,7 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
+from npo_pipeline.configuration.checks.require import MOST_STEPS
 from npo_pipeline.configuration.policy_folders import ADAPTER, KEY, policy_files, policy_folder
 from npo_pipeline.configuration.settings import RootConfig
 from npo_pipeline.configuration.step_names import step_in
@@ -32,7 +33,6 @@ from npo_pipeline.storage.hub import hub_branches
 
 HUB_NAME = r"[\w.-]+/[\w.-]+"
 WILD = "*?["
-MOST_STEPS = 10_000_000  # a larger number is a date or a time: nobody makes as many updates
 EXPECTED = "run/checkpoint-*, {100: folder, 200: folder}, or a hub repository with a branch per step"
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def adopted_checkpoints(value: Any) -> dict[int, str]:
         raise ConfigError(f"{KEY}={short_repr(value)}: names no checkpoint; expected {EXPECTED}{literal}")
     found: dict[int, str] = {}
     for step, place in sorted(named):
-        if step > MOST_STEPS:
+        if step > MOST_STEPS:  # a date, or a time
             raise ConfigError(f"{KEY}: {place}: step {step}, expected at most {MOST_STEPS}; say it one by one, as in {{100: {place}}}")
         if step in found:
             raise ConfigError(f"{KEY}: {found[step]} and {place} are both of step {step}; name one of them, as in {{{step}: {place}}}")

@@ -4,7 +4,6 @@ Hydra composes once, when the Snakefile is parsed; the dataclasses of `npo_pipel
 `npo_pipeline.configuration.checks` the values. Every error is one line that names the key. No torch here.
 """
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from npo_pipeline.configuration.checks import check_root, merge_grpo
 from npo_pipeline.configuration.checks.kinds import check_kinds
 from npo_pipeline.configuration.engine import settle_engine
 from npo_pipeline.configuration.hydra_errors import check_readable, key_error, no_such_file, override_error
+from npo_pipeline.configuration.interpolation import resolved
 from npo_pipeline.configuration.methods import typed_method
 from npo_pipeline.configuration.overrides import check_texts, for_hydra, opened, split
 from npo_pipeline.configuration.places import CONF, PROJECT, choices, own_conf
@@ -59,7 +59,7 @@ def load_root(experiment: str = "default", overrides: str | Sequence[str] = (), 
     _drop_methods_not_chosen(composed, known, {word.split(".")[1] for word in words if word.lstrip("+").startswith("method.")})
     check_texts(OmegaConf.to_container(composed), s.RootConfig)
     try:
-        composed = _resolved(composed)
+        composed = resolved(composed)
         schema = _schema(composed)
         schema.merge_with(composed)  # OmegaConf.merge would copy it first
         root = OmegaConf.to_object(schema)
@@ -71,20 +71,6 @@ def load_root(experiment: str = "default", overrides: str | Sequence[str] = (), 
     check_root(root)
     given = {name: benchmark for name, benchmark in root.evaluate.benchmarks.items() if benchmark.data is not None}
     return replace(root, evaluate=replace(root.evaluate, benchmarks=given))
-
-
-def _resolved(composed: DictConfig) -> DictConfig:
-    """With what its interpolations stand for, whose types would escape the checks otherwise, as text that is not read once more."""
-    return OmegaConf.create(_as_it_is(OmegaConf.to_container(composed, resolve=True)))
-
-
-def _as_it_is(value: Any) -> Any:
-    """A text that holds `${` has it as `\\${`, and twice the backslashes before it: so OmegaConf writes the signs themselves."""
-    if isinstance(value, dict):
-        return {key: _as_it_is(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_as_it_is(inner) for inner in value]
-    return re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + r"\${", value) if isinstance(value, str) else value
 
 
 def _schema(composed: DictConfig) -> DictConfig:

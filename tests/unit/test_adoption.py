@@ -4,20 +4,15 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
 from npo_pipeline.configuration.adoption import adopted_checkpoints, adopted_files
 from npo_pipeline.configuration.compose import load_root, stage_configs
 from npo_pipeline.configuration.settings import LoraConfig, PromptConfig
-from npo_pipeline.configuration.step_names import step_in
-from npo_pipeline.errors import ConfigError, DataError, NpoError
+from npo_pipeline.errors import ConfigError, DataError
 from npo_pipeline.preparation.adoption.alike import check_alike
-from npo_pipeline.preparation.adoption.completions import Logged, Prompts, agreement, of_the_run, read_completions
 from npo_pipeline.preparation.adoption.sources import sources
-from npo_pipeline.records import Problem
 
 CONFIG = {"model_type": "qwen3", "hidden_size": 4, "num_hidden_layers": 1, "vocab_size": 3}
 TOKENIZER = {"model": {"vocab": {"a": 0, "b": 1}}, "added_tokens": [{"content": "<end>", "id": 2}]}
@@ -59,71 +54,6 @@ def test_a_pattern_a_list_and_folders_named_after_their_steps(run: Path) -> None
     assert adopted_checkpoints(str(run)) == expected
     assert adopted_checkpoints({10: run / "checkpoint-10", "25": str(run / "checkpoint-25")}) == {k: expected[k] for k in (10, 25)}
     assert load_root(overrides=[f"probe.adopt={{10:{run}/checkpoint-10}}"]).probe.steps == 10
-
-
-def test_the_step_is_of_the_part_that_the_pattern_leaves_open(tmp_path: Path) -> None:
-    policy(tmp_path / "v2/global_step_3/actor/huggingface")
-    policy(tmp_path / "v2/global_step_20/actor/huggingface")
-    assert list(adopted_checkpoints(f"{tmp_path}/v2/global_step_*")) == [3, 20]
-    assert list(adopted_checkpoints(f"{tmp_path}/v2/global_step_*/actor/huggingface")) == [3, 20]
-
-
-@pytest.mark.parametrize(
-    ("name", "pattern", "step"),
-    [
-        ("checkpoint-000200", "checkpoint-*", 200),
-        ("checkpoint-1", "checkpoint-1*", 1),
-        ("checkpoint-10", "checkpoint-1*", 10),
-        ("step_100_loss_0.53", "step_*", 100),
-        ("step_100_loss_0.53", "*", 100),
-        ("step100-v2", "step*-v2", 100),
-        ("actor_step100_7B", "actor_step*_7B", 100),
-        ("100-7B", "*-7B", 100),
-        ("global_step10_hf", "global_step??_hf", 10),
-        ("global_step_200/actor/huggingface", "global_step_*/actor/huggingface", 200),
-        ("epoch_1_step_200", "*", 200),
-        ("epoch_1_step_200", "epoch_*_step_*", 200),
-        ("Qwen2.5-0.5B-step100", "*", 100),
-        ("runA/checkpoint-200", "**/checkpoint-*", 200),
-        ("checkpoint-200", "**/checkpoint-*", 200),
-        ("br[1]/checkpoint-3", "br[[]1]/checkpoint-*", 3),
-        ("checkpoint-best", "checkpoint-*", None),
-    ],
-)
-def test_the_step_in_a_name(name: str, pattern: str, step: int | None) -> None:
-    assert step_in(name, pattern) == step
-
-
-@pytest.mark.parametrize(
-    ("name", "pattern", "said"),
-    [
-        ("step_1k", "step_*", "1k is no whole number in digits"),
-        ("step_1.5", "step_*", r"1\.5 is no whole number"),
-        ("step_1_000", "step_*", "1_000 is no whole number"),
-        ("ckpt-1e3", "ckpt-*", "1e3 is no whole number"),
-        ("checkpoint-2-100", "checkpoint-*", "2 and 100 may each be its step"),
-        ("2024-05-01", "*", "2024 and 05 and 01 may each be its step"),
-        ("run7/checkpoint-100", "*/checkpoint-*", "7 and 100 may each be its step"),
-        ("run7/checkpoint-200", "*/checkpoint-200", "the pattern leaves 7 open, but 200 is called the step"),
-    ],
-)
-def test_a_name_that_does_not_tell_its_step(name: str, pattern: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        step_in(name, pattern)
-
-
-def test_a_folder_without_a_clear_step_is_named(tmp_path: Path) -> None:
-    policy(tmp_path / "run/step_1k")
-    clear = r"rename it so that its step follows the word step, write a pattern .*, or name it as in \{100: run/a\}"
-    with pytest.raises(ConfigError, match=rf"run/step_1k: step_1k does not tell its step: 1k is no whole number in digits; {clear}"):
-        adopted_checkpoints(f"{tmp_path}/run/step_*")
-
-
-def test_a_time_is_no_step(tmp_path: Path) -> None:
-    policy(tmp_path / "run/1714567890")
-    for value in (str(tmp_path / "run"), {100_000_000: tmp_path / "run/1714567890"}):
-        with pytest.raises(ConfigError, match=r"run/1714567890: step 1\d+, expected at most 10000000"):
-            adopted_checkpoints(value)
 
 
 def test_it_is_the_probe_of_its_last_step(run: Path) -> None:
@@ -297,179 +227,6 @@ def test_what_may_surprise_is_said_before_anything_is_sampled(tmp_path: Path) ->
         "the checkpoints' chat template is not po",
         "the checkpoints end a response at token ",
     ]
-
-
-def test_adapters_need_the_settings_that_they_were_trained_with(tmp_path: Path) -> None:
-    adapter(tmp_path / "run/checkpoint-5")
-    policy(tmp_path / "initial")
-    shown = r"set policy\.lora=\{rank:4,alpha:8,target_modules:\[q_proj,v_proj\]\}"
-    with pytest.raises(ConfigError, match=f"policy.lora: null, but .*{shown}"):
-        alike(tmp_path / "run")
-    with pytest.raises(ConfigError, match=f"policy.lora: not what .*{shown}"):
-        alike(tmp_path / "run", LoraConfig(8, 8, target_modules=["q_proj", "v_proj"]))
-    assert alike(tmp_path / "run", LoraConfig(4, 8, target_modules=["q_proj", "v_proj"])) == []
-    assert alike(tmp_path / "run", LoraConfig(4, 8, target_modules=["all-linear"])) == []
-    adapter(tmp_path / "run/checkpoint-6", use_dora=True)
-    policy(tmp_path / "run/checkpoint-7")
-    with pytest.raises(DataError, match=r"step 7, .*: a whole policy, where step 5 is an adapter"):
-        alike(tmp_path / "run")
-
-
-def test_an_adapter_that_cannot_be_trained_on_here(tmp_path: Path) -> None:
-    adapter(tmp_path / "run/checkpoint-5", use_dora=True)
-    policy(tmp_path / "initial")
-    with pytest.raises(
-        DataError, match=r"no plain LoRA adapter of named layers: use_dora is True .*; merge it into its base and adopt that"
-    ):
-        alike(tmp_path / "run", LoraConfig(4, 8))
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("alpha_pattern", {"v_proj": 32}),
-        ("rank_pattern", {"v_proj": 8}),
-        ("layers_to_transform", [0]),
-        ("layers_to_transform", 0),
-        ("layer_replication", [[0, 1]]),
-        ("target_parameters", ["experts"]),
-        ("trainable_token_indices", [1]),
-        ("bias", "all"),
-        ("use_rslora", True),
-        ("init_lora_weights", "pissa_niter_4"),
-        ("target_modules", ".*_proj"),
-        ("peft_type", "VERA"),
-    ],
-)
-def test_an_adapter_that_counts_otherwise_is_refused_wherever_it_lies(tmp_path: Path, key: str, value: object) -> None:
-    adapter(tmp_path / "run/checkpoint-5", bias="none", init_lora_weights=True, alpha_pattern={}, layers_to_transform=None)
-    adapter(tmp_path / "run/checkpoint-6", **{key: value})
-    policy(tmp_path / "initial")
-    with pytest.raises(DataError, match=f"step 6, .*no plain LoRA adapter of named layers: {key} is "):
-        alike(tmp_path / "run", LoraConfig(4, 8, target_modules=["q_proj", "v_proj"]))
-
-
-def test_an_adapter_of_all_linear_layers_is_told_its_short_name(tmp_path: Path) -> None:
-    adapter(tmp_path / "run/checkpoint-5", target_modules=["model.layers.0.self_attn.v_proj", "model.layers.0.self_attn.q_proj"])
-    policy(tmp_path / "initial")
-    with pytest.raises(ConfigError, match=r"set policy\.lora=\{rank:4,alpha:8,target_modules:\[all-linear\]\}"):
-        alike(tmp_path / "run")
-    assert alike(tmp_path / "run", LoraConfig(4, 8, target_modules=["all-linear"])) == []
-
-
-def test_an_adapter_of_another_base_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    for step in (5, 6):
-        adapter(tmp_path / f"run/checkpoint-{step}", base_model_name_or_path="Qwen/Qwen2.5-7B")
-    lora = "policy.lora={rank:4,alpha:8,target_modules:[q_proj,v_proj]}"
-    for path in ("elsewhere/Qwen2.5-7B", "some/other", "some/other"):
-        words = ["policy.source=pretrained", f"policy.path={path}", "policy.cold_start.steps=0", lora]
-        load_root(overrides=[*words, f"probe.adopt={tmp_path}/run/checkpoint-*", "guided.start=5"])
-    assert caplog.text.count("says that it was trained on Qwen/Qwen2.5-7B, policy.path is some/other") == 1
-    assert "policy.path is elsewhere/Qwen2.5-7B" not in caplog.text
-
-
-class Words:
-    """A tokenizer whose tokens are words; <s> is a special one."""
-
-    chat_template = None
-
-    def decode(self, ids: tuple[int, ...], skip_special_tokens: bool) -> str:
-        return " ".join(("<s>", "Sort:", "2", "1")[i] for i in ids if i or not skip_special_tokens)
-
-
-PROBLEM = Problem("p", "train", "2 1", "1 2", "all", "<s> Sort: 2 1\n", (0, 1, 2, 3))
-
-
-def logged(prompt: object) -> list[Logged]:
-    return [Logged(0, prompt, "1 2", 1.0)]
-
-
-@pytest.mark.parametrize("prompt", ["<s> Sort: 2 1\n", "Sort: 2 1", ("id", "p")])
-def test_prompts_match_as_rendered_or_without_special_tokens(prompt: object) -> None:
-    assert [problem for _, problem in Prompts([PROBLEM], Words()).match(logged(prompt))] == [PROBLEM]
-
-
-def test_completions_of_another_task_or_rendering() -> None:
-    prompts = Prompts([PROBLEM], Words())
-    with pytest.raises(
-        DataError, match=r"none of its 1 prompts is a training prompt of this task: completions of another task, the first asks 'Add"
-    ):
-        prompts.match(logged("Add: 3 4"))
-    with pytest.raises(DataError, match=r"though the questions are: that run read 'Please sort 2 1', here it is"):
-        prompts.match(logged("Please sort 2 1"))
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "said"),
-    [
-        ("1.jsonl", '{"input": "a"}', r"line 1 \(KeyError: 'output'\); expected input, output, score and step"),
-        ("1.jsonl", '{"input": "a", "output": null}', r"line 1 \(output is None, expected text"),
-        ("1.jsonl", '{"input": "a", "output": "\\ud800"}', r"line 1 \(output holds half a surrogate pair"),
-        ("1.jsonl", '{"input": {"a": 1}, "output": "b"}', r"line 1 \(input is \{'a': 1\}, expected text or a conversation"),
-        ("1.jsonl", "\n[1]", r"line 2 \(found a list, expected an object\)"),
-        ("x.jsonl", '{"input": "a", "output": "b"}', r"line 1 \(step is 'x', expected a whole number\)"),
-        ("1.jsonl", f'{{"input": "a", "output": "b", "score": 1{"0" * 400}}}', r"line 1 \(OverflowError: int too large"),
-        ("1.jsonl", "\n", r"1\.jsonl is empty"),
-        ("1.parquet", "x", "not a readable Parquet file"),
-        ("1.txt", "x", r"no \.parquet or \.jsonl file"),
-    ],
-)
-def test_completions_that_cannot_be_read(tmp_path: Path, name: str, content: str, said: str) -> None:
-    (tmp_path / name).write_text(content)
-    with pytest.raises(NpoError, match=said):
-        read_completions(str(tmp_path))
-
-
-def parquet(folder: Path, **values: object) -> str:
-    pq.write_table(pa.Table.from_pylist([{"step": 1, "prompt": "a", "completion": "b", "reward": 1.0} | values]), folder / "1.parquet")
-    return str(folder)
-
-
-@pytest.mark.parametrize("step", [3, "3", 3.0])
-def test_a_step_may_be_written_as_text(tmp_path: Path, step: object) -> None:
-    assert read_completions(parquet(tmp_path, step=step)) == [Logged(2, "a", "b", 1.0)]
-
-
-@pytest.mark.parametrize(
-    ("values", "said"),
-    [
-        ({"step": None}, "step is None, expected a whole number"),
-        ({"prompt": {"a": 1}}, "prompt is {'a': 1}, expected text or a conversation"),
-        ({"prompt": [1, 2]}, r"prompt is \[1, 2\], expected text or a conversation"),
-        ({"completion": ["b"]}, r"completion is \['b'\], expected text"),
-        ({"completion": None}, "completion is None, expected text"),
-    ],
-)
-def test_a_row_of_another_kind_is_named(tmp_path: Path, values: dict, said: str) -> None:
-    with pytest.raises(DataError, match=rf"1\.parquet: row 1: {said}"):
-        read_completions(parquet(tmp_path, **values))
-
-
-@pytest.mark.parametrize("sign", ["\u2028", "\x85"])
-def test_only_a_new_line_ends_a_line(tmp_path: Path, sign: str) -> None:
-    (tmp_path / "1.jsonl").write_text(json.dumps({"input": "a", "output": f"b{sign}c"}, ensure_ascii=False) + "\n", encoding="utf-8")
-    assert read_completions(str(tmp_path))[0].response == f"b{sign}c"
-
-
-def of_steps(*steps: int) -> list[Logged]:
-    return [Logged(step, "a", "b", None) for step in steps]
-
-
-def test_completions_of_steps_outside_of_the_run_are_counted() -> None:
-    assert of_the_run(of_steps(0, 3), 4) == (of_steps(0, 3), None)
-    kept, said = of_the_run(of_steps(-1, 0, 1, 5), 4)
-    assert kept == of_steps(0, 1)
-    assert said is not None
-    assert "2 of 4 logged completions are of steps outside of the run (found 0 to 6, expected 1 to 4) and left out" in said
-    assert "if that log counts from 0, write each step one higher" in said
-    with pytest.raises(DataError, match=r"all are of steps outside of the run \(found 101 to 102, expected 1 to 4\)"):
-        of_the_run(of_steps(100, 101), 4)
-
-
-def test_how_the_verifier_agrees_with_the_run() -> None:
-    assert agreement([(1.0, 1.0), (0.0, 0.0)]) == "task.verifier judges 2 of 2 as that run did"
-    assert agreement([(1.0, 0.0)]).startswith("task.verifier judges 0 of 1 as that run did; set task.verifier")
-    assert "of several functions" in agreement([])
 
 
 def test_a_branch_of_the_hub_is_found_in_its_cache_when_it_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -227,31 +227,6 @@ def test_an_unknown_experiment_lists_the_known() -> None:
         load_root("defualt")
 
 
-MODEL = {"config.json": "{}", "model.safetensors": "", "tokenizer.json": "{}"}
-
-
-@pytest.mark.parametrize(
-    ("files", "message"),
-    [
-        ({"config.json": None}, "a model directory, but it holds no config.json"),
-        ({"config.json": "{"}, "a model directory, but its config.json is not a JSON object"),
-        ({"model.safetensors": None}, r"weights as \*.safetensors, but the directory holds none"),
-        ({"model.safetensors": None, "pytorch_model.bin": ""}, r"weights as \*.safetensors, .* \(pickled weights are not read\)"),
-        ({"tokenizer.json": None}, "a tokenizer beside the weights"),
-    ],
-)
-def test_a_model_directory_that_lacks_something_is_refused(tmp_path: Path, files: dict[str, str | None], message: str) -> None:
-    for name, text in (MODEL | files).items():
-        if text is not None:
-            (tmp_path / name).write_text(text)
-    overrides = ["policy=hf", f"policy.path={tmp_path}"]
-    with pytest.raises(ConfigError, match=rf"^policy.path='{tmp_path}': expected {message}"):
-        load_root(overrides=overrides)
-    for name, text in MODEL.items():
-        (tmp_path / name).write_text(text)
-    assert load_root(overrides=overrides).policy.path == str(tmp_path)
-
-
 def test_several_initial_policies_are_told_to_the_stages_of_a_seed() -> None:
     plain, several = stage_configs(load_root()), stage_configs(load_root(overrides=["policy.cold_starts=3", "seeds=[0,1,2,3]"]))
     assert "cold_starts" not in to_yaml(plain)

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertLMHeadModel
 
+from npo_pipeline.configuration.compose import load_root
 from npo_pipeline.configuration.settings import VerifierConfig
 from npo_pipeline.errors import ArtifactError, ConfigError, DataError
 from npo_pipeline.policy.lora import CONFIG, base_of
@@ -58,6 +59,31 @@ def test_what_its_files_say_wrongly_is_one_line(folder: Path, file: str, changes
     edit(folder / file, **changes)
     with pytest.raises(ConfigError, match=said):
         load(folder)
+
+
+MODEL = {"config.json": "{}", "model.safetensors": "", "tokenizer.json": "{}"}
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"config.json": None}, "a model directory, but it holds no config.json"),
+        ({"config.json": "{"}, "a model directory, but its config.json is not a JSON object"),
+        ({"model.safetensors": None}, r"weights as \*.safetensors, but the directory holds none"),
+        ({"model.safetensors": None, "pytorch_model.bin": ""}, r"weights as \*.safetensors, .* \(pickled weights are not read\)"),
+        ({"tokenizer.json": None}, "a tokenizer beside the weights"),
+    ],
+)
+def test_a_model_directory_that_lacks_something_is_refused(tmp_path: Path, files: dict[str, str | None], message: str) -> None:
+    for name, text in (MODEL | files).items():
+        if text is not None:
+            (tmp_path / name).write_text(text)
+    overrides = ["policy=hf", f"policy.path={tmp_path}"]
+    with pytest.raises(ConfigError, match=rf"^policy.path='{tmp_path}': expected {message}"):
+        load_root(overrides=overrides)
+    for name, text in MODEL.items():
+        (tmp_path / name).write_text(text)
+    assert load_root(overrides=overrides).policy.path == str(tmp_path)
 
 
 def test_a_stop_token_beyond_the_embedding_is_none(folder: Path) -> None:

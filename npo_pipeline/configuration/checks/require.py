@@ -7,6 +7,7 @@ from typing import Any
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.shown import short_repr
 
+MOST_STEPS = 10**7  # more than any run has: what is asked for per step is laid out before it begins
 NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}"
 RUN = rf"(round-[0-9]{{1,9}}/)?{NAME}"
 

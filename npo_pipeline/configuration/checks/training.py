@@ -4,11 +4,9 @@ from math import inf
 from typing import Any
 
 from npo_pipeline.configuration import settings as s
-from npo_pipeline.configuration.checks.require import one_of, require
+from npo_pipeline.configuration.checks.require import MOST_STEPS, one_of, require
 from npo_pipeline.errors import ConfigError
 from npo_pipeline.shown import one_line
-
-MOST_STEPS = 10**7  # more than any run has; what is asked for per step is laid out before it begins
 
 
 def check_grpo(grpo: s.GrpoConfig, at: str = "grpo") -> None:

@@ -36,7 +36,7 @@ def link_checkpoints(context: Context[AdoptStage], found: Sequence[Source]) -> N
     for i in progress:
         with new_folder(checkpoint(layout.probe, found[i].step)) as partial:
             _fill(context, found[i], partial)
-            load_weights(policy, partial, str(found[i]), f"{AGAIN[0].upper()}{AGAIN[1:]}.")
+            load_weights(policy, partial, str(found[i]), f"{AGAIN.capitalize()}.")
             if odd := non_finite(policy):
                 raise DataError(
                     f"{found[i]}: its weight {odd} holds NaN or infinity: the run had diverged; leave it out, and those after it"
